@@ -1,0 +1,1 @@
+"""Loupe: reinforcement learning that teaches small vision-language models when and where to zoom."""

@@ -1,0 +1,129 @@
+"""The exchange with the policy: the prompt, how a turn is read, and what the environment writes back.
+
+Text is turned into tokens once and piece by piece; what the policy sampled is never tokenised again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loupe.errors import BadExample, UserError
+from loupe.pictures import open_picture, resize_to_grid
+from loupe.policy import Policy
+from loupe.records import Example, ImagePatches, Prompt
+from loupe.tools import ToolResult
+
+STOP_TEXTS = ("</tool>", "</answer>")
+"""A turn ends when the decoded text holds one of these, whatever tokens it came in."""
+
+IMAGE = "<image>"
+_SENTINEL = "\x00"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a turn of the policy asks for.
+
+    attempted: a ``<tool>`` was sampled, closed or not. call: what stands between the tags if they are closed.
+    answered: there is a complete ``<answer>``.
+    """
+
+    attempted: bool
+    call: str | None
+    answered: bool
+
+
+def read_turn(text: str) -> Turn:
+    """Read the decoded text of one turn."""
+    _, opened, rest = text.partition("<tool>")
+    call, closed, _ = rest.partition("</tool>")
+    _, answer_opened, answer = text.partition("<answer>")
+    return Turn(
+        attempted=bool(opened),
+        call=call if closed else None,
+        answered=bool(answer_opened) and "</answer>" in answer,
+    )
+
+
+class Dialogue:
+    """Writes prompts and observations for a policy.
+
+    system: the system prompt; ``{tool}`` stands for the tool's own instruction.
+    user, observation: templates; ``<image>`` stands for the picture, ``{question}``, ``{width}`` and ``{height}``
+    (of the picture as shown, after rounding to the patch grid) for what they say.
+    resolution: long side of the overview in pixels; never enlarges.
+    """
+
+    def __init__(
+        self, policy: Policy, resolution: int, tool_instruction: str, system: str, user: str, observation: str
+    ):
+        if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < policy.factor:
+            raise UserError(
+                f"resolution={resolution}: must be a whole number of pixels, {policy.factor} (one patch) or more"
+            )
+        if user.count(IMAGE) != 1 or observation.count(IMAGE) != 1:
+            raise UserError(f"prompt.user and prompt.observation must hold {IMAGE} exactly once")
+        self.policy = policy
+        self.resolution = resolution
+        self.system = system.format(tool=tool_instruction)
+        self.user = user
+        self.observation = observation
+
+    def prompt(self, example: Example) -> Prompt:
+        """Open the picture, reduce it and write the prompt. Raises :class:`BadExample`."""
+        if not example.question.strip():
+            raise BadExample(f"{example.id}: the question is empty")
+        picture = open_picture(example.image)
+        shown = resize_to_grid(picture, self.resolution, self.policy.factor)
+        patches = self.policy.patches(shown)
+        content = self._content(self.user, question=example.question, width=shown.width, height=shown.height)
+        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
+        text = self._render(messages)
+        ids = self._tokens(text, [patches])
+        if ids.count(self.policy.image_token) != patches.tokens(self.policy.merge):
+            raise BadExample(f"{example.id}: the question holds a picture placeholder token; remove it")
+        return Prompt(ids, [patches], picture, shown.size)
+
+    def picture_observation(self, result: ToolResult, last_token: int) -> tuple[list[int], list[ImagePatches]]:
+        """Tokens and picture that hand the crop back, up to where the policy writes again.
+
+        The crop is brought to its long side in one resampling of original pixels.
+        """
+        image = resize_to_grid(result.image, result.long_side, self.policy.factor, enlarge=True)
+        patches = self.policy.patches(image)
+        return self._reply(self._content(self.observation), [patches], last_token), [patches]
+
+    def text_observation(self, text: str, last_token: int) -> list[int]:
+        """Tokens that tell the policy in words what went wrong."""
+        return self._reply(text, [], last_token)
+
+    def _reply(self, content, images: list[ImagePatches], last_token: int) -> list[int]:
+        """What stands between the policy's last token and its next turn, from the chat template itself."""
+        messages = [
+            {"role": "system", "content": ""},
+            {"role": "user", "content": ""},
+            {"role": "assistant", "content": _SENTINEL},
+            {"role": "user", "content": content},
+        ]
+        ids = self._tokens(self._render(messages).partition(_SENTINEL)[2], images)
+        return ids[1:] if last_token == ids[0] == self.policy.end_of_turn else ids
+
+    def _content(self, template: str, **values) -> list[dict]:
+        parts = []
+        for i, text in enumerate(template.split(IMAGE)):
+            parts += [{"type": "image"}] if i else []
+            parts += [{"type": "text", "text": text.format(**values)}] if text else []
+        return parts
+
+    def _render(self, messages: list[dict]) -> str:
+        return self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def _tokens(self, text: str, images: list[ImagePatches]) -> list[int]:
+        """Token ids, the n-th image placeholder repeated once per merged cell of the n-th picture."""
+        ids, pictures = [], iter(images)
+        for token in self.policy.tokenizer(text, add_special_tokens=False)["input_ids"]:
+            if token == self.policy.image_token and (image := next(pictures, None)) is not None:
+                ids += [token] * image.tokens(self.policy.merge)
+            else:
+                ids.append(token)
+        return ids

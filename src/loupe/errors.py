@@ -1,0 +1,26 @@
+"""The errors that a user can cause. Each message is one line that names the thing and the fix.
+
+Everything else that goes wrong is a bug and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """A setting, file or input that the user can mend. Shown as one line, without a traceback."""
+
+
+class BadExample(UserError):
+    """One row of a data set cannot be used (missing picture, empty question, ...).
+
+    During training and evaluation such a row is skipped, counted and reported.
+    """
+
+
+class NonFiniteError(UserError):
+    """A loss or a gradient is NaN or infinite. The batch that led to it has been saved."""
+
+
+def require_int(name: str, value: object, minimum: int) -> int:
+    """``value`` if it is an integer (not a bool) of at least ``minimum``, else a :class:`UserError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise UserError(f"{name}={value}: must be a whole number, {minimum} or more")
+    return value

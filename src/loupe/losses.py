@@ -1,0 +1,118 @@
+"""The policy loss as a pure function of log-probabilities, and its variants.
+
+All tensors are [R, T]: R trajectories, T sampled tokens, padded on the right; ``mask`` is 1 on real tokens. With
+r the importance ratio exp(logp - old), A the advantage, c the clip range and w a weight per token:
+
+    loss = sum w * ( -min(r A, clip(r, 1 - c_low, 1 + c_high) A) + beta * k3 )
+    k3   = exp(ref - logp) - (ref - logp) - 1          (unbiased, >= 0; arXiv 2402.03300 eq. 4)
+
+A variant says what ``w`` is and at which level ``r`` is taken. The weights are fixed for the whole batch before it is
+cut into micro-batches, so the micro-batches add up to exactly the loss of one batch; trajectories whose advantage is
+zero stay in the denominators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from loupe.errors import UserError
+
+
+@dataclass(frozen=True)
+class GRPO:
+    """GRPO (arXiv 2402.03300): mean over trajectories of the mean over their tokens, w = 1 / (R |o_i|).
+
+    clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high]; equal values give PPO's clip, a larger
+    clip_high DAPO's "clip higher". beta: weight of the KL term; 0 needs no reference model.
+    """
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    beta: float = 0.0
+
+    def __post_init__(self):
+        for name in ("clip_low", "clip_high", "beta"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"algorithm.loss.{name}={getattr(self, name)}: must be 0 or more")
+
+    def token_weights(self, lengths: torch.Tensor) -> torch.Tensor:
+        """The weight of one token of each trajectory, for the sampled lengths [R] of the whole batch."""
+        return 1 / (len(lengths) * lengths)
+
+    def log_ratio(self, logp: torch.Tensor, old: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """log r for each token [R, T]; 0 where the mask is 0."""
+        return (logp - old) * mask
+
+    def __call__(
+        self,
+        logp: torch.Tensor,
+        old: torch.Tensor,
+        ref: torch.Tensor | None,
+        advantages: torch.Tensor,
+        weights: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The summed loss of these trajectories, and what there is to report, summed over tokens.
+
+        logp, old, ref, mask: [R, T]; advantages, weights: [R].
+        """
+        advantages = advantages[:, None]
+        ratio = self.log_ratio(logp, old, mask).exp()
+        clipped = ratio.clamp(1 - self.clip_low, 1 + self.clip_high)
+        loss = -torch.minimum(ratio * advantages, clipped * advantages)
+        report = {
+            "tokens": mask.sum(),
+            "ratio": (ratio * mask).sum(),
+            "clipped_low": ((ratio < 1 - self.clip_low) & (advantages < 0)).mul(mask).sum(),
+            "clipped_high": ((ratio > 1 + self.clip_high) & (advantages > 0)).mul(mask).sum(),
+        }
+        if self.beta:
+            gap = (ref - logp) * mask
+            k3 = gap.exp() - gap - 1
+            loss = loss + self.beta * k3
+            report["kl"] = k3.sum()
+        return (loss * mask * weights[:, None]).sum(), {k: v.detach() for k, v in report.items()}
+
+
+@dataclass(frozen=True)
+class DrGRPO(GRPO):
+    """Dr. GRPO (arXiv 2503.20783): w = 1 / (R * max_tokens), free of the length bias of dividing by |o_i|.
+
+    Goes with ``advantage_scale=none``. max_tokens: a constant, the largest number of sampled tokens a trajectory can
+    have.
+    """
+
+    max_tokens: int = 128
+
+    def token_weights(self, lengths: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(lengths, 1 / (len(lengths) * self.max_tokens), dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class DAPO(GRPO):
+    """DAPO (arXiv 2503.14476): every token of the batch weighs the same, w = 1 / sum |o_j|, and clip higher.
+
+    Left out: dynamic sampling (drawing further groups until none has zero variance) and overlong reward shaping.
+    """
+
+    clip_high: float = 0.28
+
+    def token_weights(self, lengths: torch.Tensor) -> torch.Tensor:
+        return (1 / lengths.sum()).expand(len(lengths))
+
+
+@dataclass(frozen=True)
+class GSPO(GRPO):
+    """GSPO (arXiv 2507.18071): one ratio a trajectory, s_i = exp(mean_t (logp - old)), clipped as a whole.
+
+    Left out: the token-level variant GSPO-token.
+    """
+
+    clip_low: float = 3e-4
+    clip_high: float = 4e-4
+
+    def log_ratio(self, logp: torch.Tensor, old: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        mean = ((logp - old) * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+        return mean.expand_as(logp) * mask

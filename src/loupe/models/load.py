@@ -1,0 +1,97 @@
+"""Loading a policy: from a folder, from the hub, or built from a configuration. Tokenizer and image processor are
+loaded apart, since ``Qwen2_5_VLProcessor`` needs torchvision for its video half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from transformers import AutoModelForImageTextToText, AutoTokenizer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from loupe.errors import UserError
+from loupe.policy import Policy
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+def load_policy(
+    path: str | None,
+    build: Callable | None = None,
+    lora: dict | None = None,
+    dtype: str = "float32",
+    logits_chunk: int = 256,
+) -> Policy:
+    """The policy to train.
+
+    path: a folder (of a model, or of an adapter saved by this project) or a hub id; None calls ``build`` instead.
+    build: makes (model, tokenizer, image processor). lora: ``{r, alpha, dropout, target}`` trains an adapter.
+    dtype: of the weights.
+    """
+    if not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise UserError(f"model.dtype={dtype}: must be float32, bfloat16 or float16")
+    if path is None and build is None:
+        raise UserError("model.path is empty: give a folder or a hub id")
+    if path is not None and (Path(path) / "adapter_config.json").is_file():
+        base = PeftConfig.from_pretrained(path).base_model_name_or_path or None
+        model, *_ = _load(base, dtype) if base else build()
+        tokenizer, image_processor = _load_processors(path)
+        model = PeftModel.from_pretrained(model, path, is_trainable=True)
+    else:
+        model, tokenizer, image_processor = build() if path is None else _load(path, dtype)
+        model = _with_adapter(model, lora) if lora else model
+    return Policy(model.to(getattr(torch, dtype)), tokenizer, image_processor, logits_chunk)
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Write model (or adapter), tokenizer and image processor; ``AutoProcessor`` can read the folder too."""
+    policy.model.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
+    policy.image_processor.save_pretrained(folder)
+
+
+def _load(path: str, dtype: str):
+    folder = Path(path)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise UserError(f"model.path={path}: no config.json there; give a folder written by save_pretrained")
+    tokenizer, image_processor = _load_processors(path)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            path, dtype=getattr(torch, dtype), attn_implementation="sdpa"
+        )
+    except OSError as error:
+        raise _unreachable(path) from error
+    return model, tokenizer, image_processor
+
+
+def _load_processors(path: str):
+    folder = Path(path)
+    for what, files in [("tokenizer", TOKENIZER_FILES), ("image processor", IMAGE_PROCESSOR_FILES)]:
+        if folder.exists() and not any((folder / file).is_file() for file in files):
+            raise UserError(f"model.path={path}: no {what} there ({' or '.join(files)}); copy it from the base model")
+    try:
+        return AutoTokenizer.from_pretrained(path), Qwen2VLImageProcessorPil.from_pretrained(path)
+    except OSError as error:
+        raise _unreachable(path) from error
+
+
+def _unreachable(path: str) -> UserError:
+    return UserError(f"model.path={path}: neither a folder here nor to be had from the hub; give model.path=<folder>")
+
+
+def _with_adapter(model, lora: dict) -> PeftModel:
+    known = {"r", "alpha", "dropout", "target"}
+    if unknown := set(lora) - known:
+        raise UserError(f"model.lora.{sorted(unknown)[0]}: unknown; known are {', '.join(sorted(known))}")
+    config = LoraConfig(
+        r=lora.get("r", 64),
+        lora_alpha=lora.get("alpha", 128),
+        lora_dropout=lora.get("dropout", 0.0),
+        target_modules=lora.get("target", "all-linear"),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)

@@ -1,0 +1,124 @@
+"""Opening pictures and bringing them to the patch grid. Pure functions on PIL images.
+
+The project resizes to the patch grid itself, so that transformers' image processor never has to and the model
+sees the same pixels whichever image-processor backend is installed.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+from loupe.errors import BadExample
+from loupe.records import Box, Renderable
+
+MAX_PIXELS = 200_000_000
+FILTER = Image.Resampling.BICUBIC
+"""Pillow widens the kernel when it shrinks, so this is antialiased."""
+
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow's decoders raise on corrupt data, found by flipping bytes in files of every common format."""
+
+_PILLOW_LIMIT = threading.Lock()
+
+
+def open_picture(source: Path | str | bytes | Renderable) -> Image.Image:
+    """The picture as RGB, turned upright by its EXIF tag; transparent parts become white.
+
+    source: a file, an encoded picture, or something that draws itself.
+    Raises BadExample for a file that is missing, corrupt, empty or above ``MAX_PIXELS``. What a Renderable
+    raises is its own bug and passes through.
+    """
+    if isinstance(source, str | Path | bytes):
+        return _decode(source)
+    image = source.render()
+    _check_size(image, f"<{type(source).__name__}>")
+    return _to_rgb(image)
+
+
+def _decode(source: Path | str | bytes) -> Image.Image:
+    name = f"<picture of {len(source)} bytes>" if isinstance(source, bytes) else str(source)
+    try:
+        with _open_lazily(source) as image:
+            _check_size(image, name)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image)
+    except UNREADABLE as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise BadExample(f"{name}: {error.strerror}; check the path of the picture") from error
+        raise BadExample(f"{name}: corrupt, truncated or not a picture; replace it or drop the row") from error
+
+
+def _open_lazily(source: Path | str | bytes) -> Image.Image:
+    """Read the header only. Pillow's own limit (179 megapixels) is below ours, so it is lifted meanwhile."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    with _PILLOW_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if not 0 < width * height <= MAX_PIXELS:
+        raise BadExample(f"{name}: {width}x{height} pixels; use a picture of 1 to {MAX_PIXELS // 10**6} million pixels")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Pillow's ``convert`` clips 16-bit grey at 255 and drops alpha onto black; this does neither."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray(np.clip(np.asarray(image) // 257, 0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def grid_size(width: int, height: int, long_side: int, factor: int = 28, enlarge: bool = False) -> tuple[int, int]:
+    """(width, height) on the patch grid: the longer side near ``long_side``, both multiples of ``factor``.
+
+    A picture smaller than ``long_side`` keeps its size, unless ``enlarge``. Each side then goes to the
+    nearest multiple (halves up), one ``factor`` at least. The aspect ratio shifts a little, and a side may
+    exceed ``long_side`` by up to half a ``factor``. 1600x1200 at 112 gives 112x84.
+    """
+    longest = max(width, height)
+    target = long_side if enlarge else min(long_side, longest)
+    columns, rows = (max(1, int(side * target / (longest * factor) + 0.5)) for side in (width, height))
+    return columns * factor, rows * factor
+
+
+def resize_to_grid(image: Image.Image, long_side: int, factor: int, enlarge: bool = False) -> Image.Image:
+    """``image`` at its ``grid_size``, resampled once with ``FILTER``."""
+    return image.resize(grid_size(*image.size, long_side, factor, enlarge), FILTER)
+
+
+def draw_zoom(picture: Image.Image, keypoint: tuple[float, float], box: Box, width: int = 640) -> Image.Image:
+    """``picture`` reduced to at most ``width`` pixels across, with the cut-out box and the keypoint drawn.
+
+    keypoint, box: pixels of ``picture``, as in a ``ToolEvent``.
+    """
+    scale = min(1.0, width / picture.width)
+    size = (round(picture.width * scale), max(1, round(picture.height * scale)))
+    drawn = picture.resize(size, FILTER)
+    left, top, right, bottom = (side * scale for side in box)
+    x, y = (coordinate * scale for coordinate in keypoint)
+    line = max(1, drawn.width // 160)
+    draw = ImageDraw.Draw(drawn)
+    draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline="red", width=line)
+    draw.circle((x, y), 2 * line, fill="yellow", outline="red", width=max(1, line // 2))
+    return drawn

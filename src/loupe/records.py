@@ -1,0 +1,195 @@
+"""The records that flow through the project: Example -> Prompt -> Trajectory -> Group.
+
+Shape vocabulary, used in names and docstrings everywhere:
+    P  prompts (questions) in a batch
+    G  trajectories per group (one group per prompt)
+    R  trajectories (rows) in a batch, R = P * G
+    T  tokens
+    V  vocabulary
+    D  hidden width
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from PIL import Image
+
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels of the original picture; x2 and y2 are exclusive."""
+
+ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+
+
+class Renderable(Protocol):
+    """A picture that is drawn when it is needed."""
+
+    def render(self) -> Image.Image: ...
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a data set yields: one question about one picture. No tensors, no open files.
+
+    image: a file, the encoded bytes, or something that draws itself; opened late (``pictures.open_picture``).
+    references: the reference answers (10 for VQA-style sets).
+    target_box: where the answer is to be seen, original pixels, if known.
+    options: the lettered options of a multiple-choice question, in order.
+    subset: a name to report scores by, e.g. "small" and "large".
+    """
+
+    id: str
+    image: Path | bytes | Renderable
+    question: str
+    references: tuple[str, ...]
+    target_box: Box | None = None
+    options: tuple[str, ...] | None = None
+    subset: str | None = None
+
+
+@dataclass(frozen=True)
+class ImagePatches:
+    """One picture as the vision tower eats it.
+
+    pixels: float32 [h * w, channels * temporal_patch * patch * patch]
+    grid: (1, h, w) in patches; the language model sees h * w / merge**2 placeholder tokens.
+    """
+
+    pixels: torch.Tensor
+    grid: tuple[int, int, int]
+
+    def tokens(self, merge: int) -> int:
+        """Placeholder tokens of this picture, for a spatial merge size of ``merge``."""
+        t, h, w = self.grid
+        return t * (h // merge) * (w // merge)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The part that all trajectories of a group share, up to where the policy begins to write.
+
+    ids: token ids, image placeholders included.
+    images: the pictures behind the placeholders, in order.
+    picture: the original picture, full resolution; the tool cuts from this one.
+    shown_size: (width, height) at which the model was shown it, as stated in the prompt.
+    """
+
+    ids: list[int]
+    images: list[ImagePatches]
+    picture: Image.Image
+    shown_size: tuple[int, int]
+
+
+class TrajectoryType(StrEnum):
+    NO_TOOL = "no_tool"
+    """no call attempted"""
+    TOOL_SUCCESS = "tool_success"
+    """at least one call executed"""
+    TOOL_FAIL = "tool_fail"
+    """a call attempted, none executed"""
+
+
+class StopReason(StrEnum):
+    ANSWERED = "answered"
+    NO_ANSWER = "no_answer"
+    OUT_OF_TOKENS = "out_of_tokens"
+    OUT_OF_TURNS = "out_of_turns"
+
+
+OK = "ok"
+
+
+@dataclass(frozen=True)
+class ToolEvent:
+    """One attempted call. ``status`` is "ok" or the kind of failure (``tools.errors``).
+
+    keypoint: where the call pointed, original pixels.
+    box: what was cut out, original pixels. Both are None for a failed call.
+    """
+
+    status: str
+    arguments: dict | None = None
+    keypoint: tuple[float, float] | None = None
+    box: Box | None = None
+
+
+@dataclass
+class Trajectory:
+    """One sampled continuation of a prompt. Every token says who wrote it, marked as it is appended.
+
+    For a call that was executed (I is an image placeholder; log-probabilities rounded)::
+
+        ids       <think> zoom </think> <tool> .. </tool> <|im_end|> .. <|vision_start|> I I <|vision_end|> ..
+        sampled      1     1      1       1    1     1        0      0        0          0 0       0        0
+        logprobs   -.1   -.7    -.0     -.3  -.9   -.0        0      0        0          0 0       0        0
+
+    and then the answer turn, sampled again. ``images`` holds the observation's picture once.
+
+    sample: index within the group. turns: decoded text the policy wrote, one string a turn, without the
+    end-of-turn token. terms, reward, advantage and ref_logprobs (one per sampled token) are filled in later.
+    """
+
+    sample: int
+    ids: list[int] = field(default_factory=list)
+    sampled: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    images: list[ImagePatches] = field(default_factory=list)
+    events: list[ToolEvent] = field(default_factory=list)
+    turns: list[str] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    stop: StopReason | None = None
+    terms: dict[str, float] = field(default_factory=dict)
+    reward: float = 0.0
+    advantage: float = 0.0
+    ref_logprobs: list[float] | None = None
+
+    def append_sampled(self, token: int, logprob: float, entropy: float) -> None:
+        """Add a token that the policy sampled, with its log-probability and the entropy it was drawn at."""
+        self.ids.append(token)
+        self.sampled.append(1)
+        self.logprobs.append(logprob)
+        self.entropies.append(entropy)
+
+    def append_written(self, tokens: list[int], images: list[ImagePatches]) -> None:
+        """Add tokens that the environment wrote, and the pictures behind their placeholders."""
+        self.ids.extend(tokens)
+        self.sampled.extend([0] * len(tokens))
+        self.logprobs.extend([0.0] * len(tokens))
+        self.images.extend(images)
+
+    @property
+    def type(self) -> TrajectoryType:
+        """The trajectory type by which advantages are reported."""
+        if not self.events:
+            return TrajectoryType.NO_TOOL
+        executed = any(event.status == OK for event in self.events)
+        return TrajectoryType.TOOL_SUCCESS if executed else TrajectoryType.TOOL_FAIL
+
+    @property
+    def text(self) -> str:
+        """Everything the policy wrote, turns joined by a line break."""
+        return "\n".join(self.turns)
+
+    @property
+    def answer(self) -> str | None:
+        """What stands in the last turn's ``<answer>``, stripped; None if there is none."""
+        found = ANSWER.findall(self.turns[-1]) if self.turns else []
+        return found[-1].strip() if found else None
+
+    @property
+    def n_sampled(self) -> int:
+        return sum(self.sampled)
+
+
+@dataclass
+class Group:
+    """One question and its trajectories: the unit of sampling, scoring, normalising and the gradient."""
+
+    example: Example
+    prompt: Prompt
+    trajectories: list[Trajectory]

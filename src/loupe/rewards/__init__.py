@@ -1,0 +1,1 @@
+"""Rewards: answer normalisation, the named terms, and their weighted sum."""

@@ -1,0 +1,110 @@
+"""The reward of a trajectory: a weighted sum of named terms, scored group by group."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from loupe.errors import UserError, require_int
+from loupe.records import Example, Group, Trajectory
+
+Term = Callable[[Trajectory, Example], float]
+
+GATES = ("none", "group_correct")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A weight that moves in a straight line from ``start`` to ``end`` over ``steps`` steps and stays there."""
+
+    start: float
+    end: float
+    steps: int
+
+    def at(self, step: int) -> float:
+        """The weight at optimiser step ``step`` (0 is the first); exactly ``end`` from ``steps`` on."""
+        done = min(step / self.steps, 1.0)
+        return (1 - done) * self.start + done * self.end
+
+
+class CompositeReward:
+    """R = sum of weight * term (arXiv 2506.14821: answer, format and tool), every term kept for the log.
+
+    terms: name -> function of (trajectory, example).
+    weights: name -> number or ``{start, end, steps}`` (see :class:`Schedule`). A term without a weight weighs
+        0, and a term that weighs 0 is still computed: it is a metric.
+    shaping: the terms that are there to guide, not to measure the answer.
+    gate: "none", or "group_correct": shaping terms count only in groups in which at least one trajectory has
+        ``hard`` > 0. Elsewhere they alone would decide the advantages, and the policy would learn to please
+        them on questions it cannot answer (verl-recipe #125).
+    """
+
+    def __init__(
+        self,
+        terms: Mapping[str, Term],
+        weights: Mapping[str, float | Mapping[str, float]],
+        shaping: Sequence[str] = (),
+        gate: str = "none",
+    ):
+        for name in weights:
+            _require_term(f"reward.weights.{name}", name, terms)
+        for name in shaping:
+            _require_term("reward.shaping", name, terms)
+        if gate not in GATES:
+            raise UserError(f"reward.gate={gate}: unknown; choose one of {', '.join(GATES)}")
+        if gate == "group_correct":
+            _require_term("reward.gate=group_correct", "hard", terms)
+        self.terms = dict(terms)
+        self.shaping = frozenset(shaping)
+        self.gate = gate
+        self._schedules = {name: _schedule(f"reward.weights.{name}", weights.get(name, 0)) for name in terms}
+
+    def weight(self, name: str, step: int) -> float:
+        """The weight of term ``name`` at optimiser step ``step``, before any gate."""
+        return self._schedules[name].at(step)
+
+    def score_group(self, group: Group, step: int) -> None:
+        """Fill in ``terms`` (all of them, unweighted) and ``reward`` of every trajectory of ``group``.
+
+        Raises ValueError if a term returns a value that is not finite, which is a bug in the term.
+        """
+        for trajectory in group.trajectories:
+            trajectory.terms = {name: self._value(name, trajectory, group.example) for name in self.terms}
+        weights = {name: self.weight(name, step) for name in self.terms if self._counts(name, group)}
+        for trajectory in group.trajectories:
+            trajectory.reward = sum(weight * trajectory.terms[name] for name, weight in weights.items())
+
+    def _value(self, name: str, trajectory: Trajectory, example: Example) -> float:
+        value = float(self.terms[name](trajectory, example))
+        if not math.isfinite(value):
+            raise ValueError(f"reward term {name!r} returned {value} for example {example.id!r}")
+        return value
+
+    def _counts(self, name: str, group: Group) -> bool:
+        if self.gate == "none" or name not in self.shaping:
+            return True
+        return any(trajectory.terms["hard"] > 0 for trajectory in group.trajectories)
+
+
+def _require_term(key: str, name: str, terms: Mapping[str, Term]) -> None:
+    if name not in terms:
+        raise UserError(f"{key}: there is no term {name!r}; known terms: {', '.join(terms)}")
+
+
+def _schedule(key: str, weight: float | Mapping[str, float]) -> Schedule:
+    """A plain number is a schedule that does not move."""
+    if not isinstance(weight, Mapping):
+        value = _require_number(key, weight)
+        return Schedule(value, value, steps=1)
+    if set(weight) != {"start", "end", "steps"}:
+        raise UserError(f"{key}={dict(weight)}: a schedule has the keys start, end and steps")
+    return Schedule(
+        start=_require_number(f"{key}.start", weight["start"]),
+        end=_require_number(f"{key}.end", weight["end"]),
+        steps=require_int(f"{key}.steps", weight["steps"], minimum=1),
+    )
+
+
+def _require_number(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{key}={value}: must be a finite number (0 keeps the term as a metric)")
+    return float(value)

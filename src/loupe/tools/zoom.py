@@ -1,0 +1,117 @@
+"""The zoom tool (arXiv 2506.14821): a square of the original picture, centred on a predicted keypoint.
+
+Parsing the call, locating the point and placing the box are separate pure functions; ``ZoomTool.run`` strings
+them together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from PIL import Image
+
+from loupe.errors import UserError, require_int
+from loupe.tools import ToolResult
+from loupe.tools.errors import CallError, Failure
+from loupe.tools.parse import Call, parse_call, read_keypoint
+
+COORDINATES = ("shown", "original", "relative_1000")
+
+
+@dataclass(frozen=True)
+class ZoomTool:
+    """Cuts ``crop`` x ``crop`` pixels out of the original picture, whatever size the model was shown.
+
+    crop: side of the square, original pixels.
+    output_size: long side at which the cut-out is shown; None shows it as large as the whole picture was.
+    coordinates: the frame of the keypoint. "shown": pixels of the picture as the model was shown it;
+        "original": pixels of the original; "relative_1000": thousandths of width and height.
+    max_calls: how many calls a trajectory may make.
+    """
+
+    crop: int
+    output_size: int | None = None
+    coordinates: str = "shown"
+    max_calls: int = 1
+    name: ClassVar[str] = "zoom"
+
+    def __post_init__(self) -> None:
+        require_int("crop", self.crop, 1)
+        require_int("tool.max_calls", self.max_calls, 0)
+        if self.output_size is not None:
+            require_int("tool.output_size", self.output_size, 1)
+        if self.coordinates not in COORDINATES:
+            raise UserError(f"tool.coordinates={self.coordinates}: must be one of {', '.join(COORDINATES)}")
+
+    def parse(self, text: str) -> Call | Failure:
+        """``text``: what stands between <tool> and </tool>."""
+        return parse_call(text, self.name, {"keypoint": read_keypoint})
+
+    def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> ToolResult | Failure:
+        """Parse and execute one call.
+
+        picture: the original, full resolution. shown_size: (width, height) at which the model was shown it.
+        """
+        call = self.parse(text)
+        if isinstance(call, Failure):
+            return call
+        point = locate(call.arguments["keypoint"], shown_size, picture.size, self.coordinates)
+        if isinstance(point, Failure):
+            return point
+        box = crop_box(point, self.crop, picture.size)
+        return ToolResult(
+            image=picture.crop(box),
+            long_side=self.output_size or max(shown_size),
+            arguments=call.arguments,
+            keypoint=point,
+            box=box,
+        )
+
+
+@dataclass(frozen=True)
+class NoTool:
+    """No tool at all, behind the same interface: every attempted call fails."""
+
+    name: ClassVar[str] = "none"
+    max_calls: ClassVar[int] = 0
+
+    def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> Failure:
+        return Failure(CallError.UNKNOWN_TOOL, "Error: there is no tool.")
+
+
+def locate(
+    keypoint: list[int], shown_size: tuple[int, int], original_size: tuple[int, int], coordinates: str
+) -> tuple[float, float] | Failure:
+    """The point (x, y) in original pixels that ``keypoint`` means; a failure if it is outside the picture.
+
+    Sizes are (width, height). A keypoint in pixels means the pixel's centre: x becomes (x + 0.5) * W_o / W,
+    valid for 0 <= x < W. A relative one is valid from 0 to 1000 inclusive: x becomes x / 1000 * W_o.
+    """
+    if coordinates == "relative_1000":
+        limit, shift, extent = (1000, 1000), 0.0, "the range 0 to 1000"
+        inside = all(0 <= value <= 1000 for value in keypoint)
+    else:
+        limit = shown_size if coordinates == "shown" else original_size
+        shift, extent = 0.5, f"the {limit[0]}x{limit[1]} picture"
+        inside = all(0 <= value < end for value, end in zip(keypoint, limit, strict=True))
+    if not inside:
+        message = f"Error: the keypoint {keypoint} lies outside {extent}."
+        return Failure(CallError.OUT_OF_BOUNDS, message, {"keypoint": keypoint})
+    x, y = ((value + shift) * size / end for value, size, end in zip(keypoint, original_size, limit, strict=True))
+    return x, y
+
+
+def crop_box(center: tuple[float, float], size: int, original_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A ``size`` x ``size`` box (x1, y1, x2, y2; original pixels, x2 and y2 exclusive) around ``center``.
+
+    It is shifted inwards at the borders, and smaller where the picture is smaller than ``size``.
+    """
+    spans = []
+    for middle, length in zip(center, original_size, strict=True):
+        side = min(size, length)
+        start = min(max(math.floor(middle - side / 2), 0), length - side)
+        spans.append((start, start + side))
+    (left, right), (top, bottom) = spans
+    return left, top, right, bottom

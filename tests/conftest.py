@@ -1,0 +1,101 @@
+"""Fakes shared by the tests: a small policy with random weights and rollouts that follow a script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from loupe.data.signs import Signs
+from loupe.dialogue import Dialogue
+from loupe.models import tiny
+from loupe.policy import Policy
+from loupe.rollout import GroupRollout
+from loupe.tools.zoom import ZoomTool
+
+CONF = Path(__file__).parents[1] / "conf"
+OVERVIEW = 112
+
+
+def compose_config(*overrides: str):
+    """conf/train.yaml with overrides, as the command line would compose it."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def prompt_texts() -> dict:
+    return OmegaConf.to_container(compose_config().prompt)
+
+
+@pytest.fixture(scope="session")
+def shared_policy() -> Policy:
+    """Read only: for tests that leave weights and gradients alone."""
+    return Policy(*tiny.build(seed=0))
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return Policy(*tiny.build(seed=0))
+
+
+def make_rollout(policy: Policy, cls=GroupRollout, max_calls: int = 1, tool=None, **options) -> GroupRollout:
+    tool = tool or ZoomTool(crop=400, max_calls=max_calls)
+    dialogue = Dialogue(policy, OVERVIEW, tool.instruction, **prompt_texts())
+    return cls(policy, dialogue, tool, **options)
+
+
+def examples(count: int, split: str = "train") -> list:
+    signs = Signs(split=split, seed=0, size=count)
+    return [signs[i] for i in range(count)]
+
+
+class ScriptedRollout(GroupRollout):
+    """Writes the given turns instead of sampling; log-probabilities still come from the model.
+
+    script[g] lists the turns of sample g of every group. A turn is text or a list of token ids.
+    """
+
+    script: list[list[str | list[int]]]
+
+    def _choose(self, logp, live):
+        return torch.tensor([self._next_token(branch) for branch in live])
+
+    def _next_token(self, branch) -> int:
+        trajectory = branch.trajectory
+        turn = self.script[trajectory.sample][len(trajectory.turns)]
+        ids = turn if isinstance(turn, list) else self.policy.tokenizer(turn, add_special_tokens=False)["input_ids"]
+        return ids[len(trajectory.ids) - branch.turn_start]
+
+
+def scripted(policy: Policy, script: list, count: int = 1, **options):
+    """Groups of ``count`` questions whose trajectories follow ``script``."""
+    rollout = make_rollout(policy, ScriptedRollout, **options)
+    rollout.script = script
+    groups, skipped = rollout(examples(count), len(script), step=0)
+    assert not skipped
+    return groups
+
+
+THINK = "<think>The text is small, zoom in.</think>\n"
+ANSWER = "<think>I can read it.</think>\n<answer>472</answer>"
+
+
+def call(keypoint: str) -> str:
+    return f"{THINK}<tool>\nname: zoom\nkeypoint: {keypoint}\n</tool>"
+
+
+MIXED = [
+    [ANSWER],
+    [call("[20, 40]"), ANSWER],
+    [call("[100, 7]"), "<answer>1</answer>"],
+    [call("[300, 20]"), ANSWER],
+    [call("nonsense"), "<think>hm<|im_end|>"],
+    [f"{THINK}<tool>\nname: zo<|im_end|>", ANSWER],
+    [call("[5, 5]"), call("[6, 6]")],
+    [call("[50, 50]") + "\n", "<tool>name: zo" + "om " * 80],
+]
+"""One trajectory of each kind: no call, two successes, two failures, an unclosed call, a call too many, and one that
+is cut short inside a tag. Turns of up to 60 tokens."""

@@ -1,0 +1,174 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from PIL import Image
+
+from loupe.errors import UserError
+from loupe.records import Example, Group, Prompt, ToolEvent, Trajectory
+from loupe.rewards import terms
+from loupe.rewards.composite import CompositeReward
+
+CONF = Path(__file__).parents[2] / "conf"
+TERMS = {"hard": terms.hard, "soft": terms.soft, "format": terms.well_formed, "tool": terms.tool}
+WEIGHTS = {"hard": 0.5, "soft": 0.5, "format": 0.1, "tool": 0.1}
+CALL = "<think>look</think><tool>name: zoom</tool>"
+
+
+def reading(answer: str) -> str:
+    return f"<think>so</think><answer>{answer}</answer>"
+
+
+def group(*trajectories: Trajectory, references: tuple[str, ...] = ("stop", "stop", "shop")) -> Group:
+    example = Example(id="q7", image=b"", question="What does it say?", references=references)
+    prompt = Prompt(ids=[], images=[], picture=Image.new("RGB", (8, 8)), shown_size=(8, 8))
+    return Group(example, prompt, list(trajectories))
+
+
+def four() -> list[Trajectory]:
+    """Right with a crop; half right without; wrong with a crop; a failed call and no answer."""
+    return [
+        Trajectory(sample=0, turns=[CALL, reading("stop")], events=[ToolEvent("ok")]),
+        Trajectory(sample=1, turns=["I say " + reading("shop")]),
+        Trajectory(sample=2, turns=[CALL, reading("zzzz")], events=[ToolEvent("ok")]),
+        Trajectory(sample=3, turns=[CALL], events=[ToolEvent("bad_yaml")]),
+    ]
+
+
+def rewards(reward: CompositeReward, scored: Group, step: int = 0) -> list[float]:
+    reward.score_group(scored, step)
+    return [trajectory.reward for trajectory in scored.trajectories]
+
+
+def load(name: str, *overrides: str) -> CompositeReward:
+    with initialize_config_dir(config_dir=str(CONF), version_base=None):
+        config = compose(config_name=f"reward/{name}", overrides=list(overrides))
+    return instantiate(config.reward, _convert_="all")
+
+
+def test_rewards_by_hand():
+    scored = group(*four())
+    # hard: 2/3, 1/3, 0, 0; soft: (1 + 1 + 3/4)/3 = 11/12, (3/4 + 3/4 + 1)/3 = 10/12, 0, 0
+    assert rewards(CompositeReward(TERMS, WEIGHTS), scored) == pytest.approx(
+        [
+            0.5 * 2 / 3 + 0.5 * 11 / 12 + 0.1 + 0.1,
+            0.5 * 1 / 3 + 0.5 * 10 / 12,
+            0.1 + 0.1,
+            0.0,
+        ]
+    )
+    assert scored.trajectories[0].terms == pytest.approx({"hard": 2 / 3, "soft": 11 / 12, "format": 1.0, "tool": 1.0})
+    assert scored.trajectories[3].terms == {"hard": 0.0, "soft": 0.0, "format": 0.0, "tool": 0.0}
+
+
+@pytest.mark.parametrize("weights", [{"hard": 1.0}, {"hard": 1, "soft": 0, "format": 0, "tool": 0.0}])
+def test_terms_without_weight_are_metrics(weights):
+    scored = group(*four())
+    assert rewards(CompositeReward(TERMS, weights), scored) == pytest.approx([2 / 3, 1 / 3, 0, 0])
+    assert scored.trajectories[2].terms == {"hard": 0.0, "soft": 0.0, "format": 1.0, "tool": 1.0}
+
+
+def test_schedule():
+    reward = CompositeReward(TERMS, {"hard": 0.7, "tool": {"start": 0.2, "end": 0.1, "steps": 100}})
+    expected = {0: 0.2, 25: 0.175, 50: 0.15, 99: 0.101, 100: 0.1, 5000: 0.1}
+    assert {step: reward.weight("tool", step) for step in expected} == pytest.approx(expected)
+    assert [reward.weight("hard", step) for step in (0, 1, 1000)] == [0.7, 0.7, 0.7]
+    assert reward.weight("soft", 3) == 0.0
+
+
+def test_reward_follows_the_schedule():
+    reward = CompositeReward({"tool": terms.tool}, {"tool": {"start": 0.2, "end": 0.0, "steps": 4}})
+    assert [rewards(reward, group(*four()), step)[0] for step in (0, 1, 4)] == pytest.approx([0.2, 0.15, 0.0])
+
+
+def test_gate_silences_shaping_only_where_every_answer_is_wrong():
+    reward = CompositeReward(TERMS, WEIGHTS, shaping=["format", "tool"], gate="group_correct")
+    right, half, wrong, failed = four()
+    assert rewards(reward, group(right, wrong))[1] == pytest.approx(0.2)  # a neighbour is right
+    assert rewards(reward, group(wrong, failed)) == [0.0, 0.0]
+    assert wrong.terms["format"] == 1.0  # still a metric
+    # soft is no shaping term: "shop" against "stop" keeps 0.5 * 3/4, its neighbour's 0.2 goes
+    assert rewards(reward, group(half, wrong, references=("stop",))) == pytest.approx([0.375, 0.0])
+
+
+def test_gate_acts_on_named_terms_only():
+    reward = CompositeReward(TERMS, WEIGHTS, shaping=["tool"], gate="group_correct")
+    wrong, failed = four()[2:]
+    assert rewards(reward, group(wrong, failed)) == pytest.approx([0.1, 0.0])
+
+
+def test_without_gate_shaping_counts_everywhere():
+    wrong, failed = four()[2:]
+    assert rewards(CompositeReward(TERMS, WEIGHTS, shaping=["format", "tool"]), group(wrong, failed)) == (
+        pytest.approx([0.2, 0.0])
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"weights": {"tol": 0.1}},
+            r"reward\.weights\.tol: .*'tol'; known terms: hard, soft, format, tool",
+        ),
+        ({"weights": {"tool": "much"}}, r"reward\.weights\.tool=much: must be a finite number"),
+        ({"weights": {"tool": None}}, r"reward\.weights\.tool=None: must be a finite number"),
+        ({"weights": {"tool": True}}, r"reward\.weights\.tool=True: must be a finite number"),
+        ({"weights": {"hard": float("nan")}}, r"reward\.weights\.hard=nan: must be a finite number"),
+        ({"weights": {"hard": float("inf")}}, r"reward\.weights\.hard=inf: must be a finite number"),
+        ({"weights": {"tool": {"start": 1, "end": 0}}}, r"reward\.weights\.tool=.*keys start, end and steps"),
+        ({"weights": {"tool": {"start": "x", "end": 0, "steps": 9}}}, r"reward\.weights\.tool\.start=x"),
+        ({"weights": {"tool": {"start": 1, "end": 0, "steps": 0}}}, r"reward\.weights\.tool\.steps=0"),
+        ({"weights": {"tool": {"start": 1, "end": 0, "steps": 1.5}}}, r"reward\.weights\.tool\.steps=1\.5"),
+        ({"shaping": ["style"]}, r"reward\.shaping: .*'style'; known terms: hard, soft, format, tool"),
+        ({"gate": "always"}, r"reward\.gate=always: unknown; choose one of none, group_correct"),
+        ({"terms": {"tool": terms.tool}, "gate": "group_correct"}, r"reward\.gate=group_correct: .*'hard'"),
+    ],
+)
+def test_settings_are_checked(change, message):
+    with pytest.raises(UserError, match=message):
+        CompositeReward(**{"terms": TERMS, "weights": {}} | change)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_term_that_is_not_finite_is_a_bug(value):
+    reward = CompositeReward({"hard": terms.hard, "odd": lambda trajectory, example: value}, {"hard": 1.0})
+    with pytest.raises(ValueError, match=r"'odd' returned (nan|inf) for example 'q7'"):
+        reward.score_group(group(*four()), step=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "tool", "gate"),
+    [
+        ("composite", [0.5, 0.5, 0.1, 0.1], terms.tool, "none"),
+        ("answer_only", [0.5, 0.5, 0.0, 0.0], terms.tool, "none"),
+        ("hard_only", [1.0, 0.0, 0.1, 0.1], terms.tool, "none"),
+        ("soft_only", [0.0, 1.0, 0.1, 0.1], terms.tool, "none"),
+        ("no_tool_bonus", [0.5, 0.5, 0.1, 0.0], terms.tool, "none"),
+        ("tool_if_correct", [0.5, 0.5, 0.1, 0.1], terms.tool_if_correct, "none"),
+        ("outcome_gated", [0.5, 0.5, 0.1, 0.1], terms.tool, "group_correct"),
+    ],
+)
+def test_configs(name, weights, tool, gate):
+    reward = load(name)
+    assert reward.terms == {**TERMS, "tool": tool}
+    assert [reward.weight(term, 0) for term in ("hard", "soft", "format", "tool")] == weights
+    assert reward.shaping == {"format", "tool"}
+    assert reward.gate == gate
+
+
+def test_every_config_is_tested():
+    names = {file.stem for file in (CONF / "reward").glob("*.yaml")}
+    tested = {case[0] for mark in test_configs.pytestmark for case in mark.args[1]}
+    assert names == tested
+
+
+def test_weights_from_the_command_line():
+    reward = load("composite", "reward.weights.tool=0.2", "reward.weights.format=0")
+    assert [reward.weight(term, 9) for term in ("tool", "format")] == [0.2, 0.0]
+
+
+def test_schedule_from_the_command_line():
+    reward = load("composite", "reward.weights.tool={start: 0.2, end: 0, steps: 100}")
+    assert [reward.weight("tool", step) for step in (0, 75, 100)] == pytest.approx([0.2, 0.05, 0.0])

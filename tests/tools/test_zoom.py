@@ -1,0 +1,141 @@
+import pytest
+from PIL import Image
+
+from loupe.errors import UserError
+from loupe.pictures import resize_to_grid
+from loupe.tools.errors import CallError, Failure
+from loupe.tools.zoom import NoTool, ZoomTool, crop_box, locate
+
+
+@pytest.mark.parametrize(
+    ("center", "box"),
+    [
+        ((500.5, 400.5), (300, 200, 700, 600)),  # in the middle
+        ((500.0, 400.0), (300, 200, 700, 600)),
+        ((0.5, 400.5), (0, 200, 400, 600)),  # left border
+        ((999.5, 400.5), (600, 200, 1000, 600)),  # right
+        ((500.5, 0.5), (300, 0, 700, 400)),  # top
+        ((500.5, 799.5), (300, 400, 700, 800)),  # bottom
+        ((0.5, 0.5), (0, 0, 400, 400)),  # corners
+        ((999.5, 0.5), (600, 0, 1000, 400)),
+        ((0.5, 799.5), (0, 400, 400, 800)),
+        ((1000.0, 800.0), (600, 400, 1000, 800)),
+        ((200.5, 200.5), (0, 0, 400, 400)),  # just touching
+        ((201.5, 199.5), (1, 0, 401, 400)),
+    ],
+)
+def test_box_of_400_in_a_1000x800_picture(center, box):
+    assert crop_box(center, 400, (1000, 800)) == box
+
+
+@pytest.mark.parametrize(
+    ("center", "size", "picture", "box"),
+    [
+        ((5.5, 5.5), 3, (10, 10), (4, 4, 7, 7)),  # odd: the pixel of the keypoint is the middle one
+        ((5.5, 5.5), 1, (10, 10), (5, 5, 6, 6)),
+        ((150.5, 90.5), 400, (300, 200), (0, 0, 300, 200)),  # smaller than the crop
+        ((150.5, 700.5), 400, (300, 1000), (0, 500, 300, 900)),  # narrower only
+        ((0.5, 50.5), 400, (1, 100), (0, 0, 1, 100)),  # one pixel wide
+        ((0.5, 500.5), 40, (1, 1000), (0, 480, 1, 520)),
+        ((0.5, 0.5), 400, (1, 1), (0, 0, 1, 1)),
+    ],
+)
+def test_box_of_other_sizes(center, size, picture, box):
+    assert crop_box(center, size, picture) == box
+
+
+@pytest.mark.parametrize(
+    ("keypoint", "coordinates", "point"),
+    [
+        ([0, 0], "shown", (5.0, 5.0)),  # the centre of a shown pixel, which is 10 original ones wide
+        ([50, 20], "shown", (505.0, 205.0)),
+        ([99, 79], "shown", (995.0, 795.0)),
+        ([0, 0], "original", (0.5, 0.5)),
+        ([999, 799], "original", (999.5, 799.5)),
+        ([0, 0], "relative_1000", (0.0, 0.0)),
+        ([500, 250], "relative_1000", (500.0, 200.0)),
+        ([1000, 1000], "relative_1000", (1000.0, 800.0)),
+    ],
+)
+def test_keypoint_to_original_pixels(keypoint, coordinates, point):
+    assert locate(keypoint, (100, 80), (1000, 800), coordinates) == point
+
+
+@pytest.mark.parametrize(
+    ("keypoint", "coordinates", "extent"),
+    [
+        ([100, 0], "shown", "the 100x80 picture"),
+        ([0, 80], "shown", "the 100x80 picture"),
+        ([-1, 0], "shown", "the 100x80 picture"),
+        ([1000, 0], "original", "the 1000x800 picture"),
+        ([0, 800], "original", "the 1000x800 picture"),
+        ([1001, 0], "relative_1000", "the range 0 to 1000"),
+        ([0, -1], "relative_1000", "the range 0 to 1000"),
+    ],
+)
+def test_keypoint_outside(keypoint, coordinates, extent):
+    message = f"Error: the keypoint {keypoint} lies outside {extent}."
+    assert locate(keypoint, (100, 80), (1000, 800), coordinates) == Failure(
+        CallError.OUT_OF_BOUNDS, message, {"keypoint": keypoint}
+    )
+
+
+def test_shown_frame_with_another_aspect_ratio():
+    assert locate([30, 10], (112, 84), (1600, 1000), "shown") == pytest.approx((435.714286, 125.0))
+
+
+def test_crop_comes_from_the_original():
+    """One white pixel in 2000x1500 is invisible at 112x84, and white in the crop."""
+    picture = Image.new("RGB", (2000, 1500))
+    picture.putpixel((1231, 742), (255, 255, 255))
+    result = ZoomTool(crop=200).run("name: zoom\nkeypoint: [68, 41]", picture, (112, 84))
+    # (68.5 * 2000 / 112, 41.5 * 1500 / 84) = (1223.21, 741.07)
+    assert result.box == (1123, 641, 1323, 841)
+    assert result.keypoint == pytest.approx((1223.214286, 741.071429))
+    assert result.arguments == {"keypoint": [68, 41]}
+    assert result.image.size == (200, 200)
+    assert result.image.getpixel((1231 - 1123, 742 - 641)) == (255, 255, 255)
+    assert sum(result.image.convert("L").histogram()[1:]) == 1
+
+
+def test_crop_is_shown_as_large_as_the_whole_picture_or_as_asked():
+    picture = Image.new("RGB", (2000, 1500))
+    text = "name: zoom\nkeypoint: [20, 20]"
+    default = ZoomTool(crop=40).run(text, picture, (112, 84))
+    chosen = ZoomTool(crop=40, output_size=56).run(text, picture, (112, 84))
+    assert (default.long_side, chosen.long_side) == (112, 56)
+    assert resize_to_grid(default.image, default.long_side, 28, enlarge=True).size == (112, 112)
+
+
+def test_run_hands_on_failures():
+    tool = ZoomTool(crop=40)
+    picture = Image.new("RGB", (2000, 1500))
+    assert tool.run("name: zoom", picture, (112, 84)).kind == "missing_argument"
+    outside = tool.run("name: zoom\nkeypoint: [300, 20]", picture, (112, 84))
+    assert outside.message == "Error: the keypoint [300, 20] lies outside the 112x84 picture."
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop": "big"}, "crop=big: must be a whole number, 1 or more"),
+        ({"crop": -1}, "crop=-1: must be a whole number, 1 or more"),
+        ({"crop": 0}, "crop=0: must be a whole number, 1 or more"),
+        ({"crop": 4, "output_size": 0}, "tool.output_size=0: must be a whole number, 1 or more"),
+        ({"crop": 4, "max_calls": -1}, "tool.max_calls=-1: must be a whole number, 0 or more"),
+        (
+            {"crop": 4, "coordinates": "pixel"},
+            "tool.coordinates=pixel: must be one of shown, original, relative_1000",
+        ),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(UserError) as error:
+        ZoomTool(**settings)
+    assert str(error.value) == message
+
+
+def test_no_tool_fails_every_call():
+    tool = NoTool()
+    failure = tool.run("name: zoom\nkeypoint: [1, 2]", Image.new("RGB", (8, 8)), (8, 8))
+    assert (tool.max_calls, failure.kind) == (0, CallError.UNKNOWN_TOOL)
