@@ -27,7 +27,8 @@ def compose_config(*overrides: str):
 
 
 def prompt_texts() -> dict:
-    return OmegaConf.to_container(compose_config().prompt)
+    prompt = OmegaConf.to_container(compose_config().prompt)
+    return {key: prompt[key] for key in ("system", "user", "observation")}
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +43,8 @@ def policy() -> Policy:
 
 
 def make_rollout(policy: Policy, cls=GroupRollout, max_calls: int = 1, tool=None, **options) -> GroupRollout:
-    tool = tool or ZoomTool(crop=400, max_calls=max_calls)
+    instruction = compose_config().tool.instruction
+    tool = tool or ZoomTool(crop=400, max_calls=max_calls, instruction=instruction)
     dialogue = Dialogue(policy, OVERVIEW, tool.instruction, **prompt_texts())
     return cls(policy, dialogue, tool, **options)
 
@@ -95,7 +97,8 @@ MIXED = [
     [call("nonsense"), "<think>hm<|im_end|>"],
     [f"{THINK}<tool>\nname: zo<|im_end|>", ANSWER],
     [call("[5, 5]"), call("[6, 6]")],
-    [call("[50, 50]") + "\n", "<tool>name: zo" + "om " * 80],
+    [call("[50, 50]") + "\n", ANSWER],
+    [f"{THINK}<tool>\nname: z" + "oom " * 80],
 ]
-"""One trajectory of each kind: no call, two successes, two failures, an unclosed call, a call too many, and one that
-is cut short inside a tag. Turns of up to 60 tokens."""
+"""One trajectory of each kind: no call, two successes, two failures, an unclosed call, a call too many, a closing tag
+merged with a line break, and a call that is cut short inside its tag. Turns of up to 60 tokens."""

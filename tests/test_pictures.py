@@ -131,6 +131,7 @@ def test_unreadable_bytes(data):
     )
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_flipped_bytes_raise_nothing_else():
     rng = np.random.default_rng(0)
     small = NOISE.resize((12, 9))
@@ -173,7 +174,7 @@ def test_drawn_picture_of_no_pixels():
         (1200, 1600, 112, False, (84, 112)),
         (1600, 1000, 112, False, (112, 84)),  # 70 = 2.5 factors: halves go up
         (1600, 800, 112, False, (112, 56)),
-        (1600, 1200, 130, False, (140, 112)),  # 130 x 97.5, over long_side
+        (1600, 1200, 130, False, (140, 84)),  # 130 x 97.5 = 4.64 x 3.48 factors: over long_side
         (1600, 1200, 1024, False, (1036, 756)),  # 1024 x 768 = 36.57 x 27.43 factors
         (100, 60, 112, False, (112, 56)),  # keeps its size: 100 x 60 = 3.57 x 2.14 factors
         (56, 28, 112, False, (56, 28)),

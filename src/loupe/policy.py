@@ -46,7 +46,11 @@ class Policy(nn.Module):
     @property
     def backbone(self) -> nn.Module:
         """The transformers model; with peft its layers carry the adapter in place."""
-        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        return self.model.get_base_model() if self.has_adapter else self.model
+
+    @property
+    def has_adapter(self) -> bool:
+        return isinstance(self.model, PeftModel)
 
     @property
     def device(self) -> torch.device:
@@ -78,11 +82,12 @@ class Policy(nn.Module):
         return out.last_hidden_state
 
     def log_distribution(self, states: torch.Tensor, temperature: float) -> torch.Tensor:
-        """Log-probabilities [N, V] (float32) over the next token, for hidden states [N, D].
+        """Log-probabilities [N, V] (float32 or better) over the next token, for hidden states [N, D].
 
         Placeholder tokens are banned (-inf) before normalising, in the rollout and in the update alike.
         """
-        logits = self.backbone.lm_head(states).float() / temperature
+        logits = self.backbone.lm_head(states)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
         return torch.log_softmax(logits + self.ban, dim=-1)
 
     def token_logprobs(

@@ -12,7 +12,7 @@ Shape vocabulary, used in names and docstrings everywhere:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -185,11 +185,20 @@ class Trajectory:
     def n_sampled(self) -> int:
         return sum(self.sampled)
 
+    @property
+    def sampled_logprobs(self) -> list[float]:
+        """Log-probabilities of the sampled tokens alone."""
+        return [logprob for logprob, sampled in zip(self.logprobs, self.sampled, strict=True) if sampled]
+
 
 @dataclass
 class Group:
     """One question and its trajectories: the unit of sampling, scoring, normalising and the gradient."""
 
     example: Example
-    prompt: Prompt
+    prompt: Prompt | None
     trajectories: list[Trajectory]
+
+    def light(self) -> Group:
+        """The same without pictures: what statistics need, small enough to keep thousands."""
+        return Group(self.example, None, [replace(trajectory, images=[]) for trajectory in self.trajectories])

@@ -129,18 +129,24 @@ class GroupRollout:
         for branch in live:
             branch.turn_start, branch.tail = len(branch.trajectory.ids), ""
         for count in range(1, self.max_new_tokens + 1):
-            logp = self.policy.log_distribution(states, self.temperature)
-            tokens = logp.argmax(-1) if greedy else self._choose(logp, live)
-            chosen = logp.gather(1, tokens[:, None])[:, 0]
-            columns = zip(live, tokens.tolist(), chosen.tolist(), entropy(logp).tolist(), strict=True)
-            for branch, token, logprob, spread in columns:
-                branch.trajectory.append_sampled(token, logprob, spread)
-                branch.pending.append(token)
-                branch.tail = branch.tail[-32:] + self._piece(token)
+            size = self.policy.logits_chunk
+            for i in range(0, len(live), size):
+                self._sample(live[i : i + size], states[i : i + size], greedy)
             live = [branch for branch in live if not self._turn_is_over(branch)]
             if not live or count == self.max_new_tokens:
                 return
             states = self._compute_pending(live, context)
+
+    def _sample(self, live: list[Branch], states: torch.Tensor, greedy: bool) -> None:
+        """Append one token to each branch."""
+        logp = self.policy.log_distribution(states, self.temperature)
+        tokens = logp.argmax(-1) if greedy else self._choose(logp, live)
+        chosen = logp.gather(1, tokens[:, None])[:, 0]
+        columns = zip(live, tokens.tolist(), chosen.tolist(), entropy(logp).tolist(), strict=True)
+        for branch, token, logprob, spread in columns:
+            branch.trajectory.append_sampled(token, logprob, spread)
+            branch.pending.append(token)
+            branch.tail = branch.tail[-32:] + self._piece(token)
 
     def _choose(self, logp: torch.Tensor, live: list[Branch]) -> torch.Tensor:
         """The next token [R] of each branch, drawn with the branch's own random numbers. logp: [R, V]."""

@@ -1,10 +1,17 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 
 from loupe.errors import UserError
 from loupe.pictures import resize_to_grid
 from loupe.tools.errors import CallError, Failure
 from loupe.tools.zoom import NoTool, ZoomTool, crop_box, locate
+
+CONF = Path(__file__).parents[2] / "conf" / "tool"
 
 
 @pytest.mark.parametrize(
@@ -139,3 +146,11 @@ def test_no_tool_fails_every_call():
     tool = NoTool()
     failure = tool.run("name: zoom\nkeypoint: [1, 2]", Image.new("RGB", (8, 8)), (8, 8))
     assert (tool.max_calls, failure.kind) == (0, CallError.UNKNOWN_TOOL)
+
+
+@pytest.mark.parametrize(("name", "tool"), [("zoom", ZoomTool(crop=400)), ("none", NoTool())])
+def test_config_builds_the_tool(name, tool):
+    config = OmegaConf.create({"crop": 400, "tool": OmegaConf.load(CONF / f"{name}.yaml")})
+    built = instantiate(config.tool, _convert_="all")
+    assert replace(built, instruction="") == tool if name == "zoom" else built == tool
+    assert ("<tool>" in built.instruction) == (name == "zoom")

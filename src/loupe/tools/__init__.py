@@ -29,9 +29,13 @@ class ToolResult:
 
 
 class Tool(Protocol):
-    """max_calls: how many calls a trajectory may make; 0 means that there is no tool."""
+    """max_calls: how many calls a trajectory may make; 0 means that there is no tool.
+
+    instruction: how the system prompt explains the tool; may be empty.
+    """
 
     name: str
     max_calls: int
+    instruction: str
 
     def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> ToolResult | Failure: ...

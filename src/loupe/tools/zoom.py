@@ -29,12 +29,14 @@ class ZoomTool:
     coordinates: the frame of the keypoint. "shown": pixels of the picture as the model was shown it;
         "original": pixels of the original; "relative_1000": thousandths of width and height.
     max_calls: how many calls a trajectory may make.
+    instruction: how the system prompt explains the tool.
     """
 
     crop: int
     output_size: int | None = None
     coordinates: str = "shown"
     max_calls: int = 1
+    instruction: str = ""
     name: ClassVar[str] = "zoom"
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class NoTool:
 
     name: ClassVar[str] = "none"
     max_calls: ClassVar[int] = 0
+    instruction: ClassVar[str] = ""
 
     def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> Failure:
         return Failure(CallError.UNKNOWN_TOOL, "Error: there is no tool.")

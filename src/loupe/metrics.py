@@ -1,0 +1,167 @@
+"""From trajectories to the figures that are logged: pure functions from records to flat dicts with slash keys."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+import numpy as np
+
+from loupe.errors import UserError
+from loupe.records import OK, Box, Example, Group, StopReason, Trajectory, TrajectoryType
+from loupe.rewards import terms
+from loupe.tools.errors import CallError
+
+EDGES = np.linspace(-3, 3, 25)
+"""Bins of the advantage histograms, the same at every step so that they can be stacked."""
+
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+
+Pair = tuple[Trajectory, Example]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """counts[i] values lie between edges[i] and edges[i + 1]; there is one edge more than counts."""
+
+    counts: list[int]
+    edges: list[float]
+
+
+def advantage_metrics(groups: list[Group]) -> dict[str, float | Histogram]:
+    """The distribution of advantages for each trajectory type (the figure of arXiv 2506.14821).
+
+    ``advantage/{type}/..``: hist, mean, std (population), quantiles, count and share of all trajectories. A type
+    without trajectories has only count and share. ``advantage_{subset}/{type}/..``: mean, count and share within
+    each subset. Raises UserError without trajectories.
+    """
+    pairs = _pairs(groups)
+    report: dict[str, float | Histogram] = {}
+    for kind in TrajectoryType:
+        values = _advantages(pairs, kind)
+        report |= _mean_and_share(f"advantage/{kind}", values, len(pairs))
+        if values:
+            quantiles = np.quantile(values, list(QUANTILES.values())).tolist()
+            report[f"advantage/{kind}/hist"] = histogram(values)
+            report[f"advantage/{kind}/std"] = float(np.std(values))
+            report |= {f"advantage/{kind}/{q}": value for q, value in zip(QUANTILES, quantiles, strict=True)}
+    for subset, members in _by_subset(pairs).items():
+        for kind in TrajectoryType:
+            report |= _mean_and_share(f"advantage_{subset}/{kind}", _advantages(members, kind), len(members))
+    return report
+
+
+def rollout_metrics(groups: list[Group]) -> dict[str, float]:
+    """Rewards, scores, tool use, stop reasons and lengths of scored groups; means over trajectories.
+
+    Terms are raw (unweighted). ``entropy`` is a mean over sampled tokens, ``failed_call/{kind}`` a count. Left out
+    where undefined: ``zoom_hit_rate``, and ``zero_variance_share`` (groups whose rewards are all equal) for groups
+    of one. Raises UserError without trajectories.
+    """
+    everyone = [trajectory for trajectory, _ in _pairs(groups)]
+    stops = Counter(trajectory.stop for trajectory in everyone)
+    failures = Counter(event.status for trajectory in everyone for event in trajectory.events)
+    report = {key: value for key, value in summary_metrics(groups).items() if value is not None}
+    report["reward/mean"] = fmean(trajectory.reward for trajectory in everyone)
+    for term in everyone[0].terms:
+        report[f"reward/{term}"] = fmean(trajectory.terms[term] for trajectory in everyone)
+    report |= {f"failed_call/{kind}": failures[kind] for kind in CallError}
+    report |= {f"stop/{reason}": stops[reason] / len(everyone) for reason in StopReason}
+    report["length/sampled"] = fmean(trajectory.n_sampled for trajectory in everyone)
+    report["length/written"] = fmean(len(trajectory.ids) - trajectory.n_sampled for trajectory in everyone)
+    report["length/turns"] = fmean(len(trajectory.turns) for trajectory in everyone)
+    report["entropy"] = fmean(entropy for trajectory in everyone for entropy in trajectory.entropies)
+    if all(len(group.trajectories) > 1 for group in groups):
+        report["zero_variance_share"] = fmean(len({t.reward for t in group.trajectories}) == 1 for group in groups)
+    return report
+
+
+def summary_metrics(groups: list[Group]) -> dict[str, float | None]:
+    """What summary.json states: scores and tool use, over all trajectories and by subset.
+
+    The score is the VQA score, whatever the reward is made of. ``zoom_hit_rate`` (see :func:`is_hit`) counts the
+    executed calls on pictures with a known target, None if there are none. Raises UserError without trajectories.
+    """
+    pairs = _pairs(groups)
+    parts = {"": pairs} | {f"_{subset}": members for subset, members in _by_subset(pairs).items()}
+    report: dict[str, float | None] = {f"score{suffix}": _score(members) for suffix, members in parts.items()}
+    report |= {f"zoom_rate{suffix}": _zoom_rate(members) for suffix, members in parts.items()}
+    hits = [
+        is_hit(event.box, example.target_box)
+        for trajectory, example in pairs
+        for event in trajectory.events
+        if event.status == OK and example.target_box
+    ]
+    calls = [event.status != OK for trajectory, _ in pairs for event in trajectory.events]
+    report["zoom_hit_rate"] = fmean(hits) if hits else None
+    report["failed_call_rate"] = fmean(calls) if calls else 0.0
+    return report | {"n": len(pairs)}
+
+
+def trajectory_row(trajectory: Trajectory, example: Example, step: int, split: str) -> dict:
+    """One line of trajectories.jsonl: everything about a trajectory but its tokens and pictures."""
+    return {
+        "step": step,
+        "split": split,
+        "id": example.id,
+        "question": example.question,
+        "references": list(example.references),
+        "subset": example.subset,
+        "sample": trajectory.sample,
+        "type": trajectory.type,
+        "stop": trajectory.stop,
+        "turns": trajectory.turns,
+        "answer": trajectory.answer,
+        "terms": trajectory.terms,
+        "reward": trajectory.reward,
+        "advantage": trajectory.advantage,
+        "events": [asdict(event) for event in trajectory.events],
+        "n_sampled": trajectory.n_sampled,
+    }
+
+
+def histogram(values: list[float]) -> Histogram:
+    """Counts over ``EDGES``; what lies beyond them is counted in the outermost bins."""
+    counts, _ = np.histogram(np.clip(values, EDGES[0], EDGES[-1]), EDGES)
+    return Histogram(counts.tolist(), EDGES.tolist())
+
+
+def is_hit(box: Box, target: Box) -> bool:
+    """Whether the crop and the target share at least half the area of the smaller of the two."""
+    shared = (max(box[0], target[0]), max(box[1], target[1]), min(box[2], target[2]), min(box[3], target[3]))
+    return _area(shared) >= 0.5 * min(_area(box), _area(target)) > 0
+
+
+def _area(box: Box) -> float:
+    return max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
+
+
+def _pairs(groups: list[Group]) -> list[Pair]:
+    pairs = [(trajectory, group.example) for group in groups for trajectory in group.trajectories]
+    if not pairs:
+        raise UserError("no trajectories to report on: every row was skipped; mend the data (see the skipped rows)")
+    return pairs
+
+
+def _by_subset(pairs: list[Pair]) -> dict[str, list[Pair]]:
+    subsets = sorted({example.subset for _, example in pairs if example.subset})
+    return {subset: [pair for pair in pairs if pair[1].subset == subset] for subset in subsets}
+
+
+def _advantages(pairs: Iterable[Pair], kind: TrajectoryType) -> list[float]:
+    return [trajectory.advantage for trajectory, _ in pairs if trajectory.type is kind]
+
+
+def _mean_and_share(prefix: str, values: list[float], total: int) -> dict[str, float]:
+    report = {f"{prefix}/count": len(values), f"{prefix}/share": len(values) / total}
+    return report | ({f"{prefix}/mean": fmean(values)} if values else {})
+
+
+def _score(pairs: list[Pair]) -> float:
+    return fmean(terms.hard(trajectory, example) for trajectory, example in pairs)
+
+
+def _zoom_rate(pairs: list[Pair]) -> float:
+    return fmean(trajectory.type is TrajectoryType.TOOL_SUCCESS for trajectory, _ in pairs)

@@ -1,0 +1,244 @@
+"""The training loop as a LightningModule: one training step = prompts -> rollout -> rewards -> advantages -> step(s).
+
+GRPO (arXiv 2402.03300, as used in arXiv 2506.14821) with manual optimisation. What stays with Lightning: devices,
+checkpoints, validation schedule, resuming. ``global_step`` counts rollout batches, also with several inner epochs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import get_cosine_schedule_with_warmup
+
+from loupe import metrics, update
+from loupe.advantages import group_advantages
+from loupe.errors import BadExample, NonFiniteError, require_int
+from loupe.losses import GRPO
+from loupe.policy import Policy
+from loupe.records import Example, Group, Trajectory
+from loupe.report import Reporter
+from loupe.rewards.composite import CompositeReward
+from loupe.rollout import GroupRollout
+
+
+class GRPOModule(lightning.LightningModule):
+    """Group rollout and the GRPO update.
+
+    optimizer: makes the optimiser from parameters. total_steps: rollout batches of the whole run, for the cosine
+    learning rate after ``warmup_steps``. group_size: trajectories per question. inner_epochs: optimiser steps on each
+    rollout batch. microbatch_tokens: padded tokens of prefixes and branches computed at a time; bounds memory.
+    advantage_scale: see ``advantages``. folder: where a batch with a non-finite loss is saved.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        rollout: GroupRollout,
+        reward: CompositeReward,
+        reporter: Reporter,
+        loss: GRPO,
+        optimizer: Callable,
+        total_steps: int,
+        folder: str | Path,
+        group_size: int = 8,
+        advantage_scale: str = "std",
+        inner_epochs: int = 1,
+        max_grad_norm: float = 1.0,
+        warmup_steps: int = 10,
+        microbatch_tokens: int = 16384,
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.strict_loading = False  # a checkpoint holds what is trained, not the frozen base
+        self.policy = policy
+        self.rollout = rollout
+        self.reward = reward
+        self.reporter = reporter
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.total_steps = require_int("trainer.max_steps", total_steps, 1)
+        self.folder = Path(folder)
+        self.group_size = require_int("algorithm.group_size", group_size, 2)
+        self.advantage_scale = advantage_scale
+        self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
+        self.max_grad_norm = max_grad_norm
+        self.warmup_steps = require_int("algorithm.warmup_steps", warmup_steps, 0)
+        self.microbatch_tokens = require_int("algorithm.microbatch_tokens", microbatch_tokens, 1)
+        self.skipped: dict[str, str] = {}
+        self.evaluated: list[Group] = []
+        # The reference of the KL term. A list hides the copy from Lightning: it is neither trained nor saved.
+        self._reference = [] if not loss.beta or policy.has_adapter else [policy.frozen_copy()]
+
+    def configure_optimizers(self):
+        optimizer = self.make_optimizer([p for p in self.policy.parameters() if p.requires_grad])
+        schedule = get_cosine_schedule_with_warmup(optimizer, self.warmup_steps, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def training_step(self, batch: list[Example], batch_idx: int) -> None:
+        step, clock = self.global_step, Clock()
+        with clock("rollout"):
+            groups, skipped = self.rollout(batch, self.group_size, step)
+        with clock("reward"):
+            self.score(groups, step)
+        with clock("update"):
+            report = self.optimise(groups)
+        self._count_skipped(skipped)
+        if groups:
+            report |= metrics.rollout_metrics(groups) | metrics.advantage_metrics(groups)
+            self.log("score", report["score"], prog_bar=True, logger=False, batch_size=len(groups))
+        report |= {"data/skipped": len(skipped)} | clock.report()
+        self.reporter.training(self.loggers, self.global_step, report, groups)
+
+    def score(self, groups: list[Group], step: int) -> None:
+        """Fill in rewards and advantages."""
+        for group in groups:
+            self.reward.score_group(group, step)
+            rewards = torch.tensor([[trajectory.reward for trajectory in group.trajectories]])
+            advantages = group_advantages(rewards, self.advantage_scale)[0].tolist()
+            for trajectory, advantage in zip(group.trajectories, advantages, strict=True):
+                trajectory.advantage = advantage
+
+    def optimise(self, groups: list[Group]) -> dict[str, float]:
+        """Take ``inner_epochs`` optimiser steps on these groups; returns what there is to report."""
+        optimizer, everyone = self.optimizers(), [t for group in groups for t in group.trajectories]
+        lengths = torch.tensor([trajectory.n_sampled for trajectory in everyone], dtype=torch.float32)
+        weights = dict(zip(map(id, everyone), self.loss.token_weights(lengths).tolist(), strict=True))
+        if self.loss.beta:
+            self._add_reference(groups)
+        # Without a KL term a trajectory of zero advantage has no gradient; its tokens stay in the weights.
+        active = [
+            Group(g.example, g.prompt, [t for t in g.trajectories if t.advantage or self.loss.beta]) for g in groups
+        ]
+        totals = Counter()
+        for epoch in range(self.inner_epochs):
+            update.backward(
+                self.policy,
+                active,
+                lambda trajectories, logp, mask: self._loss(trajectories, logp, mask, weights, totals),
+                self.rollout.temperature,
+                self.microbatch_tokens,
+            )
+            norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm).item()
+            self._require_finite(totals["loss"], norm, groups)
+            # Only the last step goes through Lightning, which counts it: global_step counts rollout batches.
+            (optimizer if epoch == self.inner_epochs - 1 else optimizer.optimizer).step()
+            optimizer.zero_grad()
+        schedule = self.lr_schedulers()
+        report = _shares(totals) | {"grad_norm": norm, "learning_rate": schedule.get_last_lr()[0]}
+        schedule.step()
+        return report
+
+    def _loss(self, trajectories: list[Trajectory], logp, mask, weights: dict[int, float], totals: Counter):
+        def padded(rows):
+            return pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(logp)
+
+        loss, report = self.loss(
+            logp,
+            padded(t.sampled_logprobs for t in trajectories),
+            padded(t.ref_logprobs for t in trajectories) if self.loss.beta else None,
+            torch.tensor([t.advantage for t in trajectories]).to(logp),
+            torch.tensor([weights[id(t)] for t in trajectories]).to(logp),
+            mask,
+        )
+        totals.update({"loss": loss.item()} | {key: value.item() for key, value in report.items()})
+        return loss
+
+    def _add_reference(self, groups: list[Group]) -> None:
+        with self._reference_policy() as reference:
+            temperature, budget = self.rollout.temperature, self.microbatch_tokens
+            for trajectory, logprobs in update.logprobs(reference, groups, temperature, budget):
+                trajectory.ref_logprobs = logprobs
+
+    @contextmanager
+    def _reference_policy(self):
+        if self._reference:
+            yield self._reference[0].to(self.device)
+        else:
+            with self.policy.adapter_off():
+                yield self.policy
+
+    def _require_finite(self, loss: float, norm: float, groups: list[Group]) -> None:
+        if all(torch.isfinite(torch.tensor(value)) for value in (loss, norm)):
+            return
+        path = self.folder / "nonfinite_batch.pt"
+        torch.save({"step": self.global_step, "loss": loss, "grad_norm": norm, "groups": groups}, path)
+        raise NonFiniteError(
+            f"step {self.global_step}: loss {loss}, gradient norm {norm}; the batch is in {path}; "
+            "lower algorithm.optimizer.lr or resume from an earlier checkpoint"
+        )
+
+    def _count_skipped(self, errors: list[BadExample]) -> None:
+        for error in errors:
+            if str(error) not in self.skipped:
+                self.skipped[str(error)] = str(error)
+                self.print(f"skipped: {error}")
+
+    # Validation and test: greedy, one trajectory a question.
+
+    def _evaluation_step(self, batch: list[Example]) -> None:
+        groups, skipped = self.rollout(batch, 1, self.global_step, greedy=True)
+        for group in groups:
+            self.reward.score_group(group, self.global_step)
+        self._count_skipped(skipped)
+        self.evaluated += [group.light() for group in groups]
+
+    def on_validation_epoch_start(self) -> None:
+        self.evaluated = []
+
+    def validation_step(self, batch: list[Example], batch_idx: int) -> None:
+        self._evaluation_step(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        report = metrics.rollout_metrics(self.evaluated)
+        self.log("val/score", report["score"], prog_bar=True, logger=False)
+        self.reporter.validation(self.loggers, self.global_step, report)
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def test_step(self, batch: list[Example], batch_idx: int) -> None:
+        self._evaluation_step(batch)
+
+    def on_fit_start(self) -> None:
+        self.policy.train()
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        trained = {f"policy.{name}" for name, p in self.policy.named_parameters() if p.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+
+
+class Clock:
+    """Seconds spent in named phases, and in all, since it was made."""
+
+    def __init__(self):
+        self.started = time.perf_counter()
+        self.phases: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str):
+        begun = time.perf_counter()
+        yield
+        self.phases[phase] = time.perf_counter() - begun
+
+    def report(self) -> dict[str, float]:
+        phases = self.phases | {"step": time.perf_counter() - self.started}
+        return {f"time/{name}": seconds for name, seconds in phases.items()}
+
+
+def _shares(totals: Counter) -> dict[str, float]:
+    """Per-token means of what the loss summed up; nothing but the loss if no token had a gradient."""
+    report = {"loss": totals["loss"]}
+    if tokens := totals["tokens"]:
+        report |= {
+            "ratio/mean": totals["ratio"] / tokens,
+            "clip/low_share": totals["clipped_low"] / tokens,
+            "clip/high_share": totals["clipped_high"] / tokens,
+        }
+        report |= {"kl": totals["kl"] / tokens} if "kl" in totals else {}
+    return report

@@ -1,0 +1,80 @@
+"""Figures drawn from a run's metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from loupe.records import TrajectoryType
+
+# Colours that colour-blind readers can tell apart (Okabe and Ito).
+STYLES = {
+    TrajectoryType.TOOL_SUCCESS: ("successful tool call", "#0072B2"),
+    TrajectoryType.NO_TOOL: ("no tool call", "#4D4D4D"),
+    TrajectoryType.TOOL_FAIL: ("failed tool call", "#D55E00"),
+}
+MEMORY = 0.9
+"""Share of its past that a smoothed line keeps at each point."""
+
+
+def advantage_figure(metrics_file: Path, out: Path) -> None:
+    """Draw mean advantage and share by trajectory type over training steps into ``out`` (PNG, 150 dpi).
+
+    This is the figure of arXiv 2506.14821. A step at which a type has no trajectories adds no point to its line.
+    """
+    rows = [json.loads(line) for line in Path(metrics_file).read_text().splitlines()]
+    rows = [row for row in rows if f"advantage/{TrajectoryType.NO_TOOL}/share" in row]
+    counts = {kind: sum(row[f"advantage/{kind}/count"] for row in rows) for kind in STYLES}
+    total = sum(counts.values())
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    upper, lower = figure.subplots(2, sharex=True, height_ratios=[3, 2])
+    for kind, (label, color) in STYLES.items():
+        if counts[kind]:
+            _draw_band(upper, rows, f"advantage/{kind}", color)
+            _draw_line(upper, rows, f"advantage/{kind}/mean", color, f"{label} ({counts[kind] / total:.0%})")
+        _draw_line(lower, rows, f"advantage/{kind}/share", color)
+    upper.axhline(0, color="black", linewidth=0.8, zorder=1)
+    upper.set(title="Advantage by trajectory type: smoothed mean and 25–75% band", ylabel="advantage")
+    lower.set(title=f"Share of {total:,} trajectories", ylabel="share", xlabel="training step", ylim=(-0.03, 1.03))
+    lower.yaxis.set_major_formatter(PercentFormatter(1))
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for axes in (upper, lower):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    if rows:
+        figure.legend(loc="outside upper center", ncols=len(STYLES), frameon=False)
+    figure.savefig(out, dpi=150)
+
+
+def smooth(values: list[float], memory: float = MEMORY) -> np.ndarray:
+    """Exponential moving average without the pull towards a starting value: weights sum to 1 at every point."""
+    weighted, weight, smoothed = 0.0, 0.0, []
+    for value in values:
+        weighted = memory * weighted + value
+        weight = memory * weight + 1
+        smoothed.append(weighted / weight)
+    return np.array(smoothed)
+
+
+def _series(rows: list[dict], key: str) -> tuple[list[int], list[float]]:
+    """Steps and values of the rows that have ``key``."""
+    present = [row for row in rows if key in row]
+    return [row["step"] for row in present], [row[key] for row in present]
+
+
+def _draw_band(axes: Axes, rows: list[dict], prefix: str, color: str) -> None:
+    steps, low = _series(rows, f"{prefix}/q25")
+    _, high = _series(rows, f"{prefix}/q75")
+    axes.fill_between(steps, smooth(low), smooth(high), color=color, alpha=0.12, linewidth=0)
+
+
+def _draw_line(axes: Axes, rows: list[dict], key: str, color: str, label: str | None = None) -> None:
+    steps, values = _series(rows, key)
+    axes.plot(steps, values, ".", color=color, alpha=0.25, markersize=4)
+    # A line of a single point would be invisible.
+    axes.plot(steps, smooth(values), color=color, linewidth=2, label=label, marker="o" if len(steps) == 1 else None)

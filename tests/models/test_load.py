@@ -1,0 +1,111 @@
+import importlib.util
+import json
+
+import huggingface_hub
+import pytest
+import torch
+from conftest import MIXED, scripted
+
+from loupe import update
+from loupe.errors import UserError
+from loupe.models.load import load_policy, save_policy
+from loupe.models.tiny import build
+
+LORA = {"r": 4, "alpha": 8}
+
+
+def logprobs(policy, groups):
+    return [logp for _, logp in update.logprobs(policy, groups, 1.0, 100_000)]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    policy = load_policy(None, build)
+    save_policy(policy, folder)
+    return policy, folder
+
+
+def test_a_saved_model_is_the_same_when_loaded(saved):
+    policy, folder = saved
+    again = load_policy(str(folder))
+    groups = scripted(policy, MIXED[:3], max_new_tokens=60)
+    assert logprobs(again, groups) == logprobs(policy, groups)
+    assert again.banned == policy.banned
+    assert scripted(again, MIXED[:3], max_new_tokens=60)[0].trajectories[1].ids == groups[0].trajectories[1].ids
+
+
+def test_an_adapter_is_the_same_when_loaded(tmp_path):
+    policy = load_policy(None, build, LORA)
+    for name, parameter in policy.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    save_policy(policy, tmp_path)
+    again = load_policy(str(tmp_path), build)
+    groups = scripted(policy, MIXED[:3], max_new_tokens=60)
+    assert logprobs(again, groups) == logprobs(policy, groups)
+    with policy.adapter_off():
+        assert logprobs(policy, groups) != logprobs(again, groups)
+    assert {n for n, p in again.named_parameters() if p.requires_grad} == {
+        n for n, p in policy.named_parameters() if p.requires_grad
+    }
+
+
+def test_a_saved_folder_is_what_auto_processor_reads(saved):
+    """Where torchvision is missing, its absence is all that AutoProcessor complains of."""
+    from transformers import AutoProcessor
+
+    _, folder = saved
+    assert json.loads((folder / "preprocessor_config.json").read_text())["image_processor_type"].startswith("Qwen2VL")
+    if importlib.util.find_spec("torchvision"):
+        assert type(AutoProcessor.from_pretrained(folder)).__name__ == "Qwen2_5_VLProcessor"
+    else:
+        with pytest.raises(ImportError, match="VideoProcessor requires the Torchvision"):
+            AutoProcessor.from_pretrained(folder)
+
+
+def test_a_saved_folder_loads_in_plain_transformers(saved):
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    policy, folder = saved
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    assert type(model).__name__ == "Qwen2_5_VLForConditionalGeneration"
+    expected = policy.backbone.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+    assert AutoTokenizer.from_pretrained(folder)("<tool>").input_ids == policy.tokenizer("<tool>").input_ids
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (["tokenizer.json"], "no tokenizer there .*copy it from the base model"),
+        (["preprocessor_config.json"], "no image processor there"),
+        (["config.json"], r"no config\.json there"),
+    ],
+)
+def test_an_incomplete_folder_is_named(saved, tmp_path, missing, message):
+    _, folder = saved
+    for file in folder.iterdir():
+        if file.name not in missing:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(UserError, match=message):
+        load_policy(str(tmp_path))
+
+
+def test_a_name_that_is_nowhere(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"model\.path=nobody/nothing: neither a folder here nor"):
+        load_policy("nobody/nothing")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dtype": "float12"}, r"model\.dtype=float12"),
+        ({"path": None, "build": None}, r"model\.path is empty"),
+        ({"lora": {"rank": 4}}, r"model\.lora\.rank: unknown"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(UserError, match=message):
+        load_policy(**{"path": None, "build": build} | settings)

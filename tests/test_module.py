@@ -1,0 +1,209 @@
+import dataclasses
+import json
+
+import lightning
+import pytest
+import torch
+from conftest import MIXED, compose_config, examples, make_rollout, scripted
+
+from loupe import runs
+from loupe.data.datamodule import LoupeDataModule
+from loupe.errors import NonFiniteError, UserError
+from loupe.losses import GRPO
+from loupe.module import GRPOModule
+from loupe.report import Reporter
+from loupe.rewards import terms
+from loupe.rewards.composite import CompositeReward
+
+REWARD = CompositeReward({"hard": terms.hard, "tool": terms.tool}, {"hard": 1.0, "tool": 0.5})
+
+
+def make_module(policy, folder, lr=0.1, **options):
+    settings = {
+        "rollout": make_rollout(policy, max_new_tokens=6),
+        "reward": REWARD,
+        "reporter": Reporter(),
+        "loss": GRPO(),
+        "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=lr),
+        "total_steps": 10,
+        "folder": folder,
+        "warmup_steps": 0,
+        "max_grad_norm": 1e9,
+    }
+    return GRPOModule(policy, **settings | options)
+
+
+class Alone:
+    """What a module needs of a trainer to take optimiser steps by itself."""
+
+    def __init__(self, module):
+        made = module.configure_optimizers()
+        self.optimizer, self.schedule = made["optimizer"], made["lr_scheduler"]
+        module.optimizers = lambda: self
+        module.lr_schedulers = lambda: self.schedule
+        self.counted = 0
+
+    def step(self):
+        self.counted += 1
+        self.optimizer.step()
+
+    def zero_grad(self):
+        self.optimizer.zero_grad()
+
+
+def weights(policy):
+    return {name: p.detach().clone() for name, p in policy.named_parameters()}
+
+
+def scored(module, policy, count=2):
+    groups = scripted(policy, MIXED, count=count, max_new_tokens=60)
+    module.score(groups, step=0)
+    return groups
+
+
+def test_scoring_fills_in_rewards_and_advantages(policy, tmp_path):
+    group = scored(make_module(policy, tmp_path), policy, count=1)[0]
+    rewards = torch.tensor([t.reward for t in group.trajectories])
+    assert rewards.tolist() == [0, 0.5, 0.5, 0, 0, 0, 0.5, 0.5, 0]  # 472 is not the number: only the tool term
+    expected = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+    assert [t.advantage for t in group.trajectories] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
+    """At ratio 1 the GRPO gradient is -sum_i A_i / (R |o_i|) sum_t grad logp; SGD subtracts lr times that."""
+    from loupe import plain
+
+    module = make_module(policy, tmp_path)
+    groups = scored(module, policy)
+    everyone = [(g, t) for g in groups for t in g.trajectories]
+    for group, t in everyone:
+        logp = plain.logprobs(policy, group.prompt, t, 1.0)
+        (-logp.mean() * t.advantage / len(everyone)).backward()
+    expected = {name: p.detach() - 0.1 * p.grad for name, p in policy.named_parameters()}
+    policy.zero_grad()
+    Alone(module)
+    report = module.optimise(groups)
+    assert all(torch.allclose(p, expected[name], atol=1e-5) for name, p in policy.named_parameters())
+    assert report["ratio/mean"] == pytest.approx(1.0, abs=1e-4)
+    assert report["clip/low_share"] == report["clip/high_share"] == 0
+
+
+def test_micro_batches_take_the_same_step(tmp_path):
+    from loupe.models.tiny import build
+    from loupe.policy import Policy
+
+    after = []
+    for budget in (1, 1_000_000):
+        policy = Policy(*build())
+        module = make_module(policy, tmp_path, microbatch_tokens=budget)
+        groups = scored(module, policy)
+        Alone(module)
+        module.optimise(groups)
+        after.append(weights(policy))
+    assert all(torch.allclose(after[0][name], after[1][name], atol=1e-5) for name in after[0])
+
+
+def test_inner_epochs_reach_the_clip_and_count_as_one_step(policy, tmp_path):
+    module = make_module(policy, tmp_path, inner_epochs=3, lr=3.0)
+    groups = scored(module, policy)
+    alone = Alone(module)
+    report = module.optimise(groups)
+    assert report["clip/low_share"] + report["clip/high_share"] > 0
+    assert alone.counted == 1
+
+
+def test_groups_without_signal_leave_the_weights_alone(policy, tmp_path):
+    module = make_module(policy, tmp_path, loss=GRPO(beta=0.0))
+    groups = scored(module, policy)
+    for group in groups:
+        for trajectory in group.trajectories:
+            trajectory.advantage = 0.0
+    before = weights(policy)
+    alone = Alone(module)
+    module.optimise(groups)
+    assert all(torch.equal(before[name], p) for name, p in policy.named_parameters())
+    assert alone.counted == 1
+
+
+def test_zero_advantage_stays_in_the_denominator(policy, tmp_path):
+    """Ten trajectories of which one has an advantage: the loss is that one's share of ten, not of one."""
+    module = make_module(policy, tmp_path)
+    groups = scored(module, policy, count=1)
+    for i, trajectory in enumerate(groups[0].trajectories):
+        trajectory.advantage = 1.0 if i == 0 else 0.0
+    Alone(module)
+    assert module.optimise(groups)["loss"] == pytest.approx(-1 / len(MIXED), abs=1e-5)
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}], ids=["frozen copy", "adapter off"])
+def test_the_kl_term_refers_to_the_untrained_policy(tmp_path, lora):
+    from loupe.models.load import load_policy
+    from loupe.models.tiny import build
+
+    policy = load_policy(None, build, lora)
+    module = make_module(policy, tmp_path, loss=GRPO(beta=0.1), lr=3.0)
+    Alone(module)
+    groups = scored(module, policy)
+    assert module.optimise(groups)["kl"] == pytest.approx(0.0, abs=1e-6)
+    start = [t.ref_logprobs for g in groups for t in g.trajectories]
+    assert module.optimise(groups)["kl"] > 1e-5  # the policy has moved,
+    again = [t.ref_logprobs for g in groups for t in g.trajectories]
+    assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(start, again, strict=True))  # the reference has not
+    assert not any(name.startswith("_reference") for name in module.state_dict())
+
+
+def test_a_non_finite_gradient_stops_and_saves_the_batch(policy, tmp_path):
+    module = make_module(policy, tmp_path)
+    groups = scored(module, policy)
+    groups[0].trajectories[0].advantage = float("nan")
+    before = weights(policy)
+    Alone(module)
+    module._trainer = None
+    with pytest.raises(NonFiniteError, match=r"the batch is in .*nonfinite_batch\.pt"):
+        module.optimise(groups)
+    saved = torch.load(tmp_path / "nonfinite_batch.pt", weights_only=False)
+    assert saved["groups"][0].trajectories[0].ids == groups[0].trajectories[0].ids
+    assert all(torch.equal(before[name], p) for name, p in policy.named_parameters())
+
+
+def test_a_checkpoint_holds_only_what_is_trained(tmp_path):
+    from loupe.models.load import load_policy
+    from loupe.models.tiny import build
+
+    module = make_module(load_policy(None, build, {"r": 4, "alpha": 8}), tmp_path)
+    kept = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(kept)
+    assert kept["state_dict"] and all("lora_" in name for name in kept["state_dict"])
+
+
+def test_unreadable_rows_are_skipped_counted_and_named(policy, tmp_path, capsys):
+    good, bad = examples(2)
+    bad = dataclasses.replace(bad, image=tmp_path / "missing.jpg")
+    module = make_module(policy, tmp_path)
+    data = LoupeDataModule([good, bad] * 2, None, None, batch_size=2, eval_batch_size=2, seed=0)
+    trainer = lightning.Trainer(
+        max_steps=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    assert len(module.skipped) == 1
+    assert capsys.readouterr().out.count("missing.jpg") == 1
+
+
+@pytest.mark.parametrize("option", ["group_size", "inner_epochs", "microbatch_tokens"])
+def test_bad_settings(policy, tmp_path, option):
+    with pytest.raises(UserError, match=f"algorithm.{option}=0"):
+        make_module(policy, tmp_path, **{option: 0})
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "gspo"])
+def test_every_algorithm_is_configured(algorithm, tmp_path):
+    cfg = compose_config(f"algorithm={algorithm}", f"paths.output_dir={tmp_path}")
+    module = runs.build_module(cfg)
+    assert type(module.loss).__name__.lower() == algorithm.replace("_", "")
+    assert module.advantage_scale == ("none" if algorithm == "dr_grpo" else "std")
+    assert json.loads(json.dumps(dataclasses.asdict(module.loss)))["beta"] == 0.0

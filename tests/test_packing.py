@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+from conftest import ANSWER, MIXED, call, scripted
+
+from loupe.packing import PAD, PREFIX, Context, Segment, mrope_positions, pack, visibility
+from loupe.records import ImagePatches
+
+
+def segment(owner, ids):
+    return Segment(owner, ids, np.arange(3 * len(ids)).reshape(3, -1), [])
+
+
+def test_pack_lays_segments_behind_one_another_and_pads_rows_on_the_right():
+    packed = pack([[segment(1, [11, 12]), segment(2, [21])], [segment(1, [31])]], pad_id=9, device=torch.device("cpu"))
+    assert packed.ids.tolist() == [[11, 12, 21], [31, 9, 9]]
+    assert packed.owners.tolist() == [[1, 1, 2], [1, PAD, PAD]]
+    assert packed.positions[:, 0].tolist() == [[0, 1, 0], [2, 3, 1], [4, 5, 2]]
+    assert packed.offsets == [[0, 2], [0]]
+
+
+def test_a_token_sees_the_prefix_and_its_own_branch_up_to_itself():
+    past = torch.tensor([[PREFIX, PREFIX, 1, 2]])
+    new = torch.tensor([[2, 1, 1, PAD]])
+    seen = visibility(new, past)[0, 0].int().tolist()
+    assert seen == [
+        [1, 1, 0, 1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0, 1, 0, 0],
+        [1, 1, 1, 0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 0, 0, 0, 1],
+    ]
+
+
+def test_prefix_tokens_do_not_see_branches_or_padding():
+    seen = visibility(torch.tensor([[PREFIX, PREFIX, PAD]]), torch.empty(1, 0, dtype=torch.long))[0, 0].int().tolist()
+    assert seen == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_positions_by_hand():
+    image = ImagePatches(torch.zeros(24, 1), (1, 4, 6))  # 2 x 3 merged cells
+    positions, after = mrope_positions([7, 7, 5, 5, 5, 5, 5, 5, 7], [image], start=10, image_token=5, merge=2)
+    assert positions.tolist() == [
+        [10, 11, 12, 12, 12, 12, 12, 12, 15],
+        [10, 11, 12, 12, 12, 13, 13, 13, 15],
+        [10, 11, 12, 13, 14, 12, 13, 14, 15],
+    ]
+    assert after == 16
+
+
+@pytest.mark.parametrize("sample", range(len(MIXED)))
+def test_positions_equal_transformers_get_rope_index(shared_policy, sample):
+    group = scripted(shared_policy, MIXED, max_new_tokens=60)[0]
+    trajectory, prompt = group.trajectories[sample], group.prompt
+    ids, images = torch.tensor([prompt.ids + trajectory.ids]), prompt.images + trajectory.images
+    expected, _ = shared_policy.backbone.model.get_rope_index(
+        ids,
+        mm_token_type_ids=(ids == shared_policy.image_token).long(),
+        image_grid_thw=torch.tensor([image.grid for image in images]),
+    )
+    where = {"image_token": shared_policy.image_token, "merge": shared_policy.merge}
+    before, start = mrope_positions(prompt.ids, prompt.images, 0, **where)
+    after, _ = mrope_positions(trajectory.ids, trajectory.images, start, **where)
+    assert np.concatenate([before, after], axis=1).tolist() == expected[:, 0].tolist()
+
+
+def test_three_turns_hold_three_pictures_in_order(shared_policy):
+    script = [[call("[20, 40]"), call("[90, 40]"), ANSWER]]
+    trajectory = scripted(shared_policy, script, max_calls=2, max_new_tokens=60)[0].trajectories[0]
+    assert [image.grid for image in trajectory.images] == [(1, 8, 8), (1, 8, 8)]
+    assert not torch.equal(trajectory.images[0].pixels, trajectory.images[1].pixels)
+
+
+def test_selecting_prompts_keeps_their_columns():
+    context = Context.empty(3, torch.device("cpu")).with_tensors([torch.arange(3.0).reshape(3, 1, 1, 1)] * 2)
+    context.owners = torch.tensor([[0], [1], [2]])
+    chosen = context.select([0, 2])
+    assert chosen.owners.tolist() == [[0], [2]]
+    assert [t.flatten().tolist() for t in chosen.tensors()] == [[0, 2], [0, 2]]
