@@ -8,24 +8,26 @@ import time
 from loupe import cli, runs
 
 
-@cli.entry("train")
-def main(cfg):
+def train(cfg) -> dict:
+    """Evaluate, train, evaluate again; returns what summary.json holds."""
     with runs.job(cfg) as folder:
         module = runs.build_module(cfg)
         data = runs.make(cfg.data)
         trainer = runs.build_trainer(cfg, folder)
         try:
-            before = runs.evaluate(trainer, module, data, "before")
+            module.before = runs.resumed(cfg).get("before") or runs.evaluate(trainer, module, data, "before")
             started = time.perf_counter()
             trainer.fit(module, data, ckpt_path=runs.checkpoint(cfg))
             seconds = time.perf_counter() - started
             runs.load_best(trainer, module)
             after = runs.evaluate(trainer, module, data, "after")
-            return runs.finish(cfg, folder, module, seconds, before, after)
+            return runs.finish(cfg, folder, module, seconds, after)
         finally:
             for logger in trainer.loggers:
                 logger.finish()
 
+
+main = cli.entry("train")(train)
 
 if __name__ == "__main__":
     main()

@@ -16,6 +16,9 @@ from loupe.policy import Policy
 from loupe.rollout import GroupRollout
 from loupe.tools.zoom import ZoomTool
 
+# Small tensors gain nothing from a second thread, and threads that fight for cores slow a test down fiftyfold.
+torch.set_num_threads(1)
+
 CONF = Path(__file__).parents[1] / "conf"
 OVERVIEW = 112
 
@@ -102,3 +105,8 @@ MIXED = [
 ]
 """One trajectory of each kind: no call, two successes, two failures, an unclosed call, a call too many, a closing tag
 merged with a line break, and a call that is cut short inside its tag. Turns of up to 60 tokens."""
+
+
+def vowels(trajectory, example) -> float:
+    """A reward term that even random weights earn: the share of vowels in what was written."""
+    return sum(character in "aeiou" for character in trajectory.text) / (len(trajectory.text) + 1)

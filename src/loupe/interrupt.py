@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import lightning
+from lightning.pytorch.callbacks import Checkpoint
 
 from loupe.errors import UserError
 
@@ -14,8 +14,11 @@ class Interrupted(UserError):
     """The user stopped the run; says how to go on."""
 
 
-class GracefulStop(lightning.Callback):
-    """folder: of the checkpoints; the one written here is ``last.ckpt``. command: to which ``resume=`` is added."""
+class GracefulStop(Checkpoint):
+    """folder: of the checkpoints; the one written here is ``last.ckpt``. command: to which ``resume=`` is added.
+
+    A ``Checkpoint``, so that Lightning calls it after the callback that keeps the best one.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -34,6 +37,13 @@ class GracefulStop(lightning.Callback):
         print("\nstopping after this step; press Ctrl-C again to stop at once", flush=True)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step % trainer.val_check_batch:  # else the validation comes first
+            self._stop_if_requested(trainer)
+
+    def on_validation_end(self, trainer, module) -> None:
+        self._stop_if_requested(trainer)
+
+    def _stop_if_requested(self, trainer) -> None:
         if self.requested:
             trainer.save_checkpoint(self.path)
             run = self.path.parents[1]

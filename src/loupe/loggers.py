@@ -51,8 +51,7 @@ class JsonlLogger(Logger):
         for key in sorted(metrics):
             parts[TIMING if key.startswith("time/") else METRICS][key] = _plain(key, metrics[key])
         for name, part in parts.items():
-            if part:
-                self._append(name, [{"step": step} | part])
+            self._append(name, [{"step": step} | part] if part else [])
 
     @rank_zero_only
     def log_trajectories(self, rows: list[dict]) -> None:
@@ -77,6 +76,8 @@ class JsonlLogger(Logger):
         """Nothing: every line is on disk as soon as it is logged."""
 
     def _append(self, name: str, rows: list[dict]) -> None:
+        if not rows:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / name, "a") as file:
             file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
@@ -87,7 +88,7 @@ class RunWandbLogger(WandbLogger):
 
     mode: "online", "offline" (upload later with ``wandb sync``), "disabled", or "auto": what WANDB_MODE says, else
         online if there is an API key (WANDB_API_KEY or netrc) and offline if there is none.
-    config: the resolved configuration, as plain dicts.
+    run_config: the resolved configuration, as plain dicts (not ``config``, a name that Hydra's instantiate takes).
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class RunWandbLogger(WandbLogger):
         project: str,
         group: str | None = None,
         name: str | None = None,
-        config: dict | None = None,
+        run_config: dict | None = None,
     ):
         if mode not in MODES:
             raise UserError(f"logger.mode={mode}: must be one of {', '.join(MODES)}")
@@ -108,7 +109,7 @@ class RunWandbLogger(WandbLogger):
             save_dir=folder,
             project=project,
             group=group,
-            config=config,
+            config=run_config,
             mode=mode,
             resume=None,
             # Only online has something to tell: the address of the run.
@@ -125,8 +126,8 @@ class RunWandbLogger(WandbLogger):
         try:
             return super().experiment
         except wandb.Error as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"logger.mode={self.mode}: {reason}; `wandb login`, or use logger.mode=offline") from error
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UserError(f"logger.mode={self.mode}: {reason}; or choose logger.mode=offline") from error
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, object], step: int) -> None:

@@ -73,6 +73,7 @@ class GRPOModule(lightning.LightningModule):
         self.microbatch_tokens = require_int("algorithm.microbatch_tokens", microbatch_tokens, 1)
         self.skipped: dict[str, str] = {}
         self.evaluated: list[Group] = []
+        self.before: dict = {}  # held-out figures before training; a resumed run reports them too
         # The reference of the KL term. A list hides the copy from Lightning: it is neither trained nor saved.
         self._reference = [] if not loss.beta or policy.has_adapter else [policy.frozen_copy()]
 
@@ -211,6 +212,7 @@ class GRPOModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         trained = {f"policy.{name}" for name, p in self.policy.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        checkpoint["before"] = self.before
 
 
 class Clock:

@@ -35,6 +35,7 @@ from loupe.interrupt import GracefulStop
 from loupe.loggers import JsonlLogger
 from loupe.models.load import save_policy
 from loupe.module import GRPOModule
+from loupe.progress import ProgressBar
 
 LEFT_BY_A_RUN = (
     *("config.yaml", "provenance.json", "diff.patch", "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"),
@@ -59,6 +60,7 @@ def job(cfg: DictConfig) -> Iterator[Path]:
         with warnings.catch_warnings():
             # Examples are light records and pictures are drawn in the step itself: no workers are needed.
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")  # within Lightning
             lightning.seed_everything(cfg.seed, verbose=False)
             _write_provenance(cfg, folder)
             yield folder
@@ -87,7 +89,7 @@ def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     """The Lightning trainer with its loggers, best and last checkpoint, and an orderly stop on Ctrl-C."""
     files = JsonlLogger(folder)
     if cfg.resume:
-        files.resume(torch.load(checkpoint(cfg), map_location="cpu", mmap=True)["global_step"])
+        files.resume(resumed(cfg)["global_step"])
     best = ModelCheckpoint(
         folder / "checkpoints",
         "best",
@@ -100,8 +102,12 @@ def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     return make(
         cfg.trainer,
         val_check_interval=every,
-        logger=[files, make(cfg.logger, config=resolved(cfg))],
-        callbacks=[best, GracefulStop(best.dirpath, command_line())],
+        logger=[files, make(cfg.logger, run_config=resolved(cfg))],
+        callbacks=[
+            best,
+            GracefulStop(best.dirpath, command_line()),
+            *([ProgressBar()] if cfg.trainer.enable_progress_bar else []),
+        ],
         default_root_dir=str(folder),
     )
 
@@ -125,6 +131,11 @@ def checkpoint(cfg: DictConfig) -> str | None:
     return str(path)
 
 
+def resumed(cfg: DictConfig) -> dict:
+    """The checkpoint to go on from; for a new run there is nothing in it."""
+    return torch.load(checkpoint(cfg), map_location="cpu", mmap=True, weights_only=True) if cfg.resume else {}
+
+
 def evaluate(trainer: lightning.Trainer, module: GRPOModule, data: lightning.LightningDataModule, when: str) -> dict:
     """Greedy figures on the held-out test pictures; the trajectories go to the logs under ``when``."""
     trainer.test(module, datamodule=data, verbose=False)
@@ -140,7 +151,7 @@ def load_best(trainer: lightning.Trainer, module: GRPOModule) -> None:
     module.load_state_dict(state["state_dict"], strict=False)
 
 
-def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, before: dict, after: dict) -> dict:
+def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, after: dict) -> dict:
     """Save the model, the advantage figure and summary.json, and print the figures before and after."""
     save_policy(module.policy, folder / "model")
     plots.advantage_figure(folder / "metrics.jsonl", folder / "advantages.png")
@@ -148,12 +159,12 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, be
         "seed": cfg.seed,
         "seconds": round(seconds, 1),
         "skipped_rows": len(module.skipped),
-        "before": before,
+        "before": module.before,
         "after": after,
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(f"\n{'held-out test':<20}{'before':>10}{'after':>10}")
-    for key, value in before.items():
+    for key, value in module.before.items():
         print(f"{key:<20}{_figure(value):>10}{_figure(after[key]):>10}")
     if module.skipped:
         print(f"{len(module.skipped)} rows could not be read and were skipped")

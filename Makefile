@@ -1,0 +1,19 @@
+.PHONY: install train test slow lint bench
+
+install:
+	pip install -r requirements.txt
+
+train:
+	python src/train.py
+
+test:
+	pytest
+
+slow:
+	pytest -m slow
+
+lint:
+	ruff check . && ruff format --check .
+
+bench:
+	python benchmarks/step.py

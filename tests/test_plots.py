@@ -1,0 +1,69 @@
+import json
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from loupe.plots import advantage_figure, smooth
+
+BLUE = (0x00, 0x72, 0xB2)
+ORANGE = (0xD5, 0x5E, 0x00)
+
+
+def row(step, **counts):
+    """A line of metrics.jsonl: successes have advantage 0.5, the rest -0.5."""
+    line = {"step": step}
+    for kind in ("no_tool", "tool_success", "tool_fail"):
+        count, prefix = counts.get(kind, 0), f"advantage/{kind}"
+        line |= {f"{prefix}/count": count, f"{prefix}/share": count / sum(counts.values())}
+        if count:
+            mean = 0.5 if kind == "tool_success" else -0.5
+            line |= {f"{prefix}/mean": mean, f"{prefix}/q25": mean - 0.2, f"{prefix}/q75": mean + 0.2}
+    return line
+
+
+def draw(tmp_path, rows):
+    """The pixels [height, width, 3] of the figure."""
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    advantage_figure(metrics, tmp_path / "advantages.png")
+    with Image.open(tmp_path / "advantages.png") as image:
+        assert image.size == (1200, 1050)  # 8 x 7 inches
+        return np.asarray(image.convert("RGB"))
+
+
+def has(pixels, color):
+    """Whether ``color`` is in the upper panel, above which stands only the legend."""
+    return bool((pixels[100:550] == color).all(-1).any())
+
+
+def test_draws_the_types_that_there_are_and_leaves_out_validation_lines(tmp_path):
+    rows = [row(step, no_tool=4, tool_success=4) for step in (1, 2, 3)]
+    pixels = draw(tmp_path, [*rows, {"step": 3, "val/score": 0.5}])
+    assert has(pixels, BLUE) and not has(pixels, ORANGE)
+
+
+def test_a_type_may_come_and_go(tmp_path):
+    rows = [row(1, tool_fail=4), row(2, no_tool=4), row(3, tool_success=2, tool_fail=2)]
+    pixels = draw(tmp_path, rows)
+    assert has(pixels, BLUE) and has(pixels, ORANGE)
+
+
+def test_a_single_step_is_visible(tmp_path):
+    assert has(draw(tmp_path, [row(1, tool_success=8)]), BLUE)
+
+
+def test_no_steps_at_all(tmp_path):
+    assert not has(draw(tmp_path, [{"step": 0, "val/score": 0.5}]), BLUE)
+
+
+def test_leaves_matplotlib_as_it_was(tmp_path):
+    before = dict(matplotlib.rcParams)
+    draw(tmp_path, [row(1, no_tool=1)])
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_smoothing_weighs_the_past_and_starts_without_a_pull():
+    # weights 1; 1/2, 1; 1/4, 1/2, 1
+    assert smooth([4.0, 1.0, 2.0], memory=0.5) == pytest.approx([4.0, 3.0 / 1.5, 3.5 / 1.75])

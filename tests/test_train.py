@@ -1,0 +1,191 @@
+"""The main job end to end, on rendered pictures, through the real transformers classes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from conftest import compose_config
+from PIL import Image
+
+import train as entry
+from loupe.interrupt import Interrupted
+from loupe.models.load import load_policy
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    *("trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.enable_progress_bar=false"),
+    *("data.batch_size=2", "data.eval_batch_size=4", "data.n_val=4", "data.n_test=6"),
+    *("algorithm.group_size=3", "rollout.max_new_tokens=6", "report.trajectories_every=2", "threads=1"),
+]
+
+
+def command(*overrides):
+    done = subprocess.run(
+        [sys.executable, "src/train.py", *overrides, *SMALL], cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def run(folder, *overrides):
+    return entry.train(compose_config(*SMALL, "logger=none", f"paths.output_dir={folder}", *overrides))
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The command as a user types it, W&B offline."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    done = command("reward=composite", "crop=400", "data=signs", "seed=3", f"paths.output_dir={folder}")
+    return folder, done
+
+
+def test_everything_of_a_run_lies_in_its_folder(first):
+    folder, done = first
+    present = {path.name for path in folder.iterdir()}
+    assert present >= {
+        *("config.yaml", "provenance.json", "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"),
+        *("summary.json", "advantages.png", "model", "checkpoints", "wandb"),
+    }
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert list((folder / "wandb").glob("offline-run-*/*.wandb"))
+    assert Image.open(folder / "advantages.png").width > 500
+    assert "held-out test" in done.stdout and "score_small" in done.stdout
+
+
+def test_the_summary(first):
+    folder, _ = first
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["seed"] == 3
+    assert summary["seconds"] > 0
+    for when in ("before", "after"):
+        assert summary[when].keys() >= {
+            *("score", "score_small", "score_large", "zoom_rate_small", "zoom_rate_large", "zoom_hit_rate"),
+            *("failed_call_rate", "n"),
+        }
+        assert summary[when]["n"] == 6
+
+
+def test_the_metrics(first):
+    folder, _ = first
+    rows = lines(folder / "metrics.jsonl")
+    training = [row for row in rows if "loss" in row]
+    assert [row["step"] for row in training] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows if "val/score" in row] == [2, 4]
+    for row in training:
+        counts = [row[f"advantage/{kind}/count"] for kind in ("no_tool", "tool_success", "tool_fail")]
+        assert sum(counts) == row["n"] == 6
+        for kind in ("no_tool", "tool_success", "tool_fail"):
+            assert (f"advantage/{kind}/mean" in row) == (row[f"advantage/{kind}/count"] > 0)
+        assert {"reward/hard", "reward/soft", "reward/format", "reward/tool", "entropy", "grad_norm"} <= row.keys()
+        assert not any(key.startswith("time/") for key in row)
+    assert [row["step"] for row in lines(folder / "timing.jsonl")] == [1, 2, 3, 4]
+
+
+def test_the_trajectories(first):
+    rows = lines(first[0] / "trajectories.jsonl")
+    assert {row["split"] for row in rows} == {"train", "before", "after"}
+    assert sum(row["split"] == "before" for row in rows) == 6
+    assert all(row["question"].startswith("What number is on the") for row in rows)
+
+
+def test_what_the_run_was_made_from(first):
+    folder, _ = first
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert "crop=400" in provenance["command"]
+    assert provenance["versions"]["torch"].startswith("2.13")
+    assert "${" not in (folder / "config.yaml").read_text()
+
+
+def test_the_saved_model_can_be_trained_further(first, tmp_path):
+    folder, _ = first
+    best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    loaded = load_policy(str(folder / "model")).state_dict()
+    assert all(torch.equal(loaded[name.removeprefix("policy.")], tensor) for name, tensor in best.items())
+    assert run(tmp_path, f"model.path={folder / 'model'}", "trainer.max_steps=1")["after"]["n"] == 6
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    for name, seed in [("a", 5), ("b", 5), ("c", 6)]:
+        run(tmp_path / name, f"seed={seed}")
+    a, b, c = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+class InterruptAfter(lightning.Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        if trainer.global_step == self.step - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("step", [2, 3], ids=["at a validation", "between validations"])
+@pytest.mark.parametrize("lora", ["null", "{r: 4, alpha: 8}"], ids=["full", "lora"])
+def test_ctrl_c_saves_and_the_resumed_run_continues_exactly(tmp_path, monkeypatch, step, lora):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    # A dense reward, so that weights, optimiser and learning rate matter to what follows.
+    dense = ["+reward.terms.dense={_target_: hydra.utils.get_method, path: conftest.vowels}", "+reward.weights.dense=1"]
+    overrides = [*dense, f"model.lora={lora}", "algorithm.optimizer.lr=0.01"]
+    run(whole, *overrides)
+    make = entry.runs.build_trainer
+    with monkeypatch.context() as patch:
+
+        def with_interrupt(cfg, folder):
+            trainer = make(cfg, folder)
+            trainer.callbacks.append(InterruptAfter(step))
+            return trainer
+
+        patch.setattr(entry.runs, "build_trainer", with_interrupt)
+        with pytest.raises(Interrupted, match=rf"stopped after step {step}; to go on: python src/train\.py .*resume="):
+            run(parts, *overrides)
+    run(parts, *overrides, f"resume={parts}")
+    rows = lines(whole / "metrics.jsonl")
+    for resumed, expected in zip(lines(parts / "metrics.jsonl"), rows, strict=True):
+        assert resumed == expected
+    for name in ("before", "after"):
+        figures = [json.loads((folder / "summary.json").read_text())[name] for folder in (whole, parts)]
+        assert figures[0] == figures[1]
+    assert [r["id"] for r in lines(parts / "trajectories.jsonl")] == [
+        r["id"] for r in lines(whole / "trajectories.jsonl")
+    ]
+    assert any(row.get("grad_norm", 0) > 0 for row in rows)
+
+
+def test_a_second_run_in_the_same_folder_sets_the_first_aside(tmp_path):
+    run(tmp_path, "seed=1")
+    kept = (tmp_path / "metrics.jsonl").read_bytes()
+    run(tmp_path, "seed=2")
+    assert (tmp_path / "previous-1" / "metrics.jsonl").read_bytes() == kept
+    assert len(lines(tmp_path / "metrics.jsonl")) == 6
+
+
+def test_jobs_of_a_multirun_do_not_touch_each_other(tmp_path):
+    """Each job gives what it gives alone, in a folder and a W&B run of its own."""
+    sweep = tmp_path / "sweep"
+    command("-m", "crop=200,400", "reward=composite,answer_only", f"paths.output_dir={sweep}")
+    jobs = sorted(path for path in sweep.iterdir() if path.is_dir())
+    assert [path.name for path in jobs] == ["0", "1", "2", "3"]
+    runs = [list((path / "wandb").glob("offline-run-*/*.wandb")) for path in jobs]
+    assert [len(found) for found in runs] == [1, 1, 1, 1]
+    run(tmp_path / "alone", "crop=400", "reward=answer_only")
+    assert (jobs[3] / "metrics.jsonl").read_bytes() == (tmp_path / "alone" / "metrics.jsonl").read_bytes()
+
+
+def test_threads_are_set_for_the_job_and_set_back(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(entry.runs, "evaluate", lambda *_: seen.append(torch.get_num_threads()) or {})
+    run(tmp_path, "threads=2", "trainer.max_steps=1")
+    assert seen == [2, 2]
+    assert torch.get_num_threads() == 1
