@@ -14,6 +14,7 @@ from loupe.dialogue import Dialogue
 from loupe.models import tiny
 from loupe.policy import Policy
 from loupe.rollout import GroupRollout
+from loupe.scripted import ScriptedRollout
 from loupe.tools.zoom import ZoomTool
 
 # Small tensors gain nothing from a second thread, and threads that fight for cores slow a test down fiftyfold.
@@ -57,28 +58,9 @@ def examples(count: int, split: str = "train") -> list:
     return [signs[i] for i in range(count)]
 
 
-class ScriptedRollout(GroupRollout):
-    """Writes the given turns instead of sampling; log-probabilities still come from the model.
-
-    script[g] lists the turns of sample g of every group. A turn is text or a list of token ids.
-    """
-
-    script: list[list[str | list[int]]]
-
-    def _choose(self, logp, live):
-        return torch.tensor([self._next_token(branch) for branch in live])
-
-    def _next_token(self, branch) -> int:
-        trajectory = branch.trajectory
-        turn = self.script[trajectory.sample][len(trajectory.turns)]
-        ids = turn if isinstance(turn, list) else self.policy.tokenizer(turn, add_special_tokens=False)["input_ids"]
-        return ids[len(trajectory.ids) - branch.turn_start]
-
-
 def scripted(policy: Policy, script: list, count: int = 1, **options):
     """Groups of ``count`` questions whose trajectories follow ``script``."""
-    rollout = make_rollout(policy, ScriptedRollout, **options)
-    rollout.script = script
+    rollout = make_rollout(policy, ScriptedRollout, script=script, **options)
     groups, skipped = rollout(examples(count), len(script), step=0)
     assert not skipped
     return groups

@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import ANSWER, MIXED, THINK, ScriptedRollout, call, examples, make_rollout, scripted
+from conftest import ANSWER, MIXED, THINK, call, examples, make_rollout, scripted
 
 from loupe import plain
 from loupe.errors import UserError
@@ -197,7 +197,7 @@ def test_draw_follows_the_distribution():
 @pytest.mark.parametrize("option", ["max_new_tokens", "max_observation_tokens", "prompts_per_batch"])
 def test_bad_budgets(shared_policy, option):
     with pytest.raises(UserError, match=rf"rollout\.{option}=0: must be a whole number, 1 or more"):
-        make_rollout(shared_policy, ScriptedRollout, **{option: 0})
+        make_rollout(shared_policy, **{option: 0})
 
 
 def test_bad_temperature(shared_policy):

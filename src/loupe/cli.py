@@ -11,7 +11,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -63,6 +63,8 @@ def explain(error: BaseException) -> str | None:
         if isinstance(link, UserError):
             return str(link)
         link = link.__cause__
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not a valid override; quote a value that holds spaces, commas or brackets"
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno in UNWRITABLE:

@@ -67,6 +67,7 @@ class GRPOModule(lightning.LightningModule):
         self.folder = Path(folder)
         self.group_size = require_int("algorithm.group_size", group_size, 2)
         self.advantage_scale = advantage_scale
+        group_advantages(torch.zeros(1, group_size), advantage_scale)  # refuses an unknown scale before any work
         self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
         self.max_grad_norm = max_grad_norm
         self.warmup_steps = require_int("algorithm.warmup_steps", warmup_steps, 0)

@@ -1,0 +1,135 @@
+"""Speed of one training step and of its phases: the shared prefix against paths without it, in one run.
+
+    python benchmarks/step.py [questions=16] [group=8] [repeats=5] [threads=2]
+
+Three paths over the same scripted trajectories (three in four zoom, so that turns, crops and observations are those
+of a trained policy) on the miniature with random weights:
+
+    shared     the engine: each group's prefix computed once, in the rollout and in the update
+    unshared   the same engine and batching, but every trajectory carries a prefix of its own
+    plain      update only: every trajectory alone, one full forward and backward pass
+
+Each figure is the median over repeats; the ratios are what to compare, for machines differ and are noisy.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from hydra import compose, initialize_config_dir
+
+from loupe import plain, runs, update
+from loupe.cli import CONF
+from loupe.records import Group
+from loupe.scripted import ScriptedRollout
+
+DIRECT = "<think>I can read it.</think>\n<answer>472</answer>"
+ZOOM = "<think>The text is small, zoom in.</think>\n<tool>\nname: zoom\nkeypoint: [%d, %d]\n</tool>"
+
+
+class Apart(ScriptedRollout):
+    """Gives the n-th prompt the script of sample n modulo group size."""
+
+    def __call__(self, examples, group_size, step, greedy=False):
+        self.seen: dict[int, int] = {}
+        return super().__call__(examples, group_size, step, greedy)
+
+    def turns_of(self, branch):
+        number = self.seen.setdefault(id(branch.prompt), len(self.seen))
+        return self.script[number % len(self.script)]
+
+
+def build(questions: int, group: int, budget: int):
+    """The module of the default configuration, two scripted rollouts for it, and its examples."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=["paths.output_dir=unused", f"algorithm.microbatch_tokens={budget}"])
+    module = runs.build_module(cfg)
+    script = [[DIRECT] if g % 4 == 0 else [ZOOM % (9 * g % 112, 7 * g % 84), DIRECT] for g in range(group)]
+    parts = module.policy, module.rollout.dialogue, module.rollout.tool
+    shared = ScriptedRollout(*parts, script=script, prompts_per_batch=questions)
+    alone = Apart(*parts, script=script, prompts_per_batch=questions * group)
+    data = runs.make(cfg.data).train
+    return module, shared, alone, [data[i] for i in range(questions)]
+
+
+def apart(groups: list[Group]) -> list[Group]:
+    """Every trajectory as a group of its own."""
+    return [Group(g.example, g.prompt, [t]) for g in groups for t in g.trajectories]
+
+
+def shared_rollout(rollout, examples, group):
+    return rollout(examples, group, step=0)[0]
+
+
+def unshared_rollout(rollout, examples, group):
+    """As many prompts as trajectories, all in one batch."""
+    return rollout([example for example in examples for _ in range(group)], 1, step=0)[0]
+
+
+def shared_update(module, groups):
+    update.backward(module.policy, groups, lambda _, logp, mask: (logp * mask).sum(), 1.0, module.microbatch_tokens)
+    module.policy.zero_grad()
+
+
+def unshared_update(module, groups):
+    shared_update(module, apart(groups))
+
+
+def plain_update(module, groups):
+    for group in groups:
+        for trajectory in group.trajectories:
+            plain.logprobs(module.policy, group.prompt, trajectory, 1.0).sum().backward()
+    module.policy.zero_grad()
+
+
+def seconds(function, *arguments) -> float:
+    begun = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    settings = {"questions": 16, "group": 8, "repeats": 5, "threads": torch.get_num_threads(), "budget": 16384}
+    for argument in sys.argv[1:]:
+        name, _, value = argument.partition("=")
+        if name not in settings or not value.isdigit() or int(value) < 1:
+            sys.exit(f"error: {argument}: give {', '.join(settings)} as name=number, 1 or more")
+        settings[name] = int(value)
+    torch.set_num_threads(settings["threads"])
+    module, shared, alone, examples = build(settings["questions"], settings["group"], settings["budget"])
+    groups = shared_rollout(shared, examples, settings["group"])
+    phases = {
+        "rollout": {
+            "shared": (shared_rollout, shared, examples, settings["group"]),
+            "unshared": (unshared_rollout, alone, examples, settings["group"]),
+        },
+        "update": {
+            "shared": (shared_update, module, groups),
+            "unshared": (unshared_update, module, groups),
+            "plain": (plain_update, module, groups),
+        },
+    }
+    took = {(phase, path): [] for phase, paths in phases.items() for path in paths}
+    for _ in range(settings["repeats"]):  # interleaved, so that a slow moment of the machine hits all paths alike
+        for phase, path in took:
+            took[phase, path].append(seconds(*phases[phase][path]))
+    times = {key: median(values) for key, values in took.items()}
+    for path in ("shared", "unshared"):
+        times["step", path] = times["rollout", path] + times["update", path]
+    trajectories = settings["questions"] * settings["group"]
+    print(", ".join(f"{name} {value}" for name, value in settings.items()))
+    print(f"{'phase':<10}{'path':<10}{'seconds':>9}{'trajectories/s':>16}{'shared is faster by':>21}")
+    for (phase, path), spent in sorted(times.items()):
+        ratio = spent / times[phase, "shared"]
+        print(f"{phase:<10}{path:<10}{spent:>9.3f}{trajectories / spent:>16.1f}{ratio:>20.2f}x")
+
+
+if __name__ == "__main__":
+    main()

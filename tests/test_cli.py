@@ -1,0 +1,118 @@
+"""What a user gets wrong is said in one line that names the thing and the fix, without a traceback."""
+
+import errno
+import re
+import sys
+
+import pytest
+from conftest import compose_config
+from test_train import SMALL
+
+import train as entry
+from loupe import cli, runs
+from loupe.errors import UserError
+
+
+def complain(monkeypatch, *overrides):
+    """The line with which the command ends."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, "logger=none", *overrides])
+    with pytest.raises(SystemExit) as stopped:
+        entry.main()
+    return stopped.value.code
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("crop=0", r"crop=0: must be a whole number, 1 or more"),
+        ("crop=-1", r"crop=-1: must be a whole number"),
+        ("crop=big", r"crop=big: must be a whole number"),
+        ("resolution=0", r"resolution=0: must be a whole number of pixels, 28"),
+        ("resolution=wide", r"resolution=wide: must be"),
+        ("seed=-1", r"seed=-1: must be a whole number, 0 or more"),
+        ("threads=0.5", r"threads=0\.5: must be a whole number"),
+        ("reward=unknown", r"Could not find 'reward/unknown' Available options in 'reward': .*composite"),
+        ("data=unknown", r"Could not find 'data/unknown' .*signs"),
+        ("model=unknown", r"Could not find 'model/unknown' .*tiny"),
+        ("reward.weights.humour=1", r"humour"),
+        ("reward.weights.tool=much", r"reward\.weights\.tool=much: must be a finite number"),
+        ("reward.gate=closed", r"reward\.gate=closed: unknown; choose one of none, group_correct"),
+        ("tool.coordinates=polar", r"tool\.coordinates=polar: must be one of shown"),
+        ("tool.max_calls=-1", r"tool\.max_calls=-1"),
+        ("algorithm.group_size=1", r"algorithm\.group_size=1: must be a whole number, 2 or more"),
+        ("algorithm.advantage_scale=max", r"algorithm\.advantage_scale=max: must be std or none"),
+        ("algorithm.loss.clip_low=-0.1", r"algorithm\.loss\.clip_low=-0\.1"),
+        ("rollout.temperature=0", r"rollout\.temperature=0: must be above 0"),
+        ("trainer.max_steps=0", r"trainer\.max_steps=0: must be a whole number, 1 or more"),
+        ("+trainer.gradient_clip_val=1", r"gradient_clip_val"),
+        ("data.batch_size=0", r"batch_size=0: must be a whole number"),
+        ("data.p_small=2", r"p_small=2"),
+        ("logger.mode=loud", r"logger\.mode=loud: must be one of"),
+        ("resume=/nowhere", r"resume=/nowhere: no checkpoint at /nowhere; give a checkpoint file or a run's folder"),
+        ("crop=", r"crop=: must be|crop=None: must be"),
+        ("corp=400", r"Could not override 'corp'"),
+        ("crop=[", r"crop=\[: not a valid override"),
+    ],
+)
+def test_bad_settings(monkeypatch, tmp_path, override, message):
+    line = complain(monkeypatch, f"paths.output_dir={tmp_path / 'run'}", override)
+    assert line.startswith("error: ")
+    assert "\n" not in line
+    assert re.search(message, line), line
+
+
+def test_a_checkpoint_folder_without_a_tokenizer(monkeypatch, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    line = complain(monkeypatch, f"model.path={tmp_path / 'model'}", f"paths.output_dir={tmp_path / 'run'}")
+    assert "no tokenizer there" in line and "\n" not in line
+
+
+@pytest.mark.parametrize("below", ["file/run", "file"])
+def test_an_output_folder_that_cannot_be_written(monkeypatch, tmp_path, below):
+    (tmp_path / "file").write_text("")
+    line = complain(monkeypatch, f"paths.output_dir={tmp_path / below}")
+    assert re.fullmatch(rf"error: cannot write {tmp_path}/file.*: .*; choose another paths\.output_dir", line), line
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    argv = ["train.py", *SMALL, "logger=none", "crop=0", "debug=true", f"paths.output_dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(UserError, match="crop=0"):
+        entry.main()
+
+
+def test_bugs_keep_their_traceback():
+    assert cli.explain(ValueError("a bug")) is None
+    assert cli.explain(OSError(errno.EIO, "Input/output error", "disk")) is None
+    with pytest.raises(ZeroDivisionError), cli.one_line_errors():
+        raise ZeroDivisionError
+
+
+def test_a_user_error_is_found_behind_what_wraps_it():
+    try:
+        try:
+            raise UserError("the cause")
+        except UserError as error:
+            raise RuntimeError("wrapped") from error
+    except RuntimeError as error:
+        assert cli.explain(error) == "the cause"
+
+
+def test_all_parts_hold_the_same_policy(tmp_path):
+    module = runs.build_module(compose_config(*SMALL, f"paths.output_dir={tmp_path}"))
+    assert module.policy is module.rollout.policy is module.rollout.dialogue.policy
+
+
+@pytest.mark.parametrize("reward", ["composite", "answer_only", "tool_if_correct", "outcome_gated"])
+@pytest.mark.parametrize("tool", ["zoom", "none"])
+def test_groups_combine_freely(tmp_path, reward, tool):
+    cfg = compose_config(*SMALL, f"reward={reward}", f"tool={tool}", f"paths.output_dir={tmp_path}", "crop=123")
+    module = runs.build_module(cfg)
+    assert ("<tool>" in module.rollout.dialogue.system) == (tool == "zoom")
+    assert getattr(module.rollout.tool, "crop", 123) == 123
+
+
+def test_a_weight_schedule_from_the_command_line(tmp_path):
+    cfg = compose_config("reward.weights.tool={start: 0.2, end: 0, steps: 10}", f"paths.output_dir={tmp_path}")
+    assert runs.build_module(cfg).reward.weight("tool", 5) == pytest.approx(0.1)
