@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import lightning
@@ -22,6 +23,12 @@ SMALL = [
     *("trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.enable_progress_bar=false"),
     *("data.batch_size=2", "data.eval_batch_size=4", "data.n_val=4", "data.n_test=6"),
     *("algorithm.group_size=3", "rollout.max_new_tokens=6", "report.trajectories_every=2", "threads=1"),
+]
+
+
+VOWELS = [
+    "+reward.terms.dense={_target_: hydra.utils.get_method, path: conftest.vowels}",
+    "+reward.weights.dense=1",
 ]
 
 
@@ -135,9 +142,7 @@ class InterruptAfter(lightning.Callback):
 @pytest.mark.parametrize("lora", ["null", "{r: 4, alpha: 8}"], ids=["full", "lora"])
 def test_ctrl_c_saves_and_the_resumed_run_continues_exactly(tmp_path, monkeypatch, step, lora):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    # A dense reward, so that weights, optimiser and learning rate matter to what follows.
-    dense = ["+reward.terms.dense={_target_: hydra.utils.get_method, path: conftest.vowels}", "+reward.weights.dense=1"]
-    overrides = [*dense, f"model.lora={lora}", "algorithm.optimizer.lr=0.01"]
+    overrides = [*VOWELS, f"model.lora={lora}", "algorithm.optimizer.lr=0.01"]
     run(whole, *overrides)
     make = entry.runs.build_trainer
     with monkeypatch.context() as patch:
@@ -189,3 +194,43 @@ def test_threads_are_set_for_the_job_and_set_back(tmp_path, monkeypatch):
     run(tmp_path, "threads=2", "trainer.max_steps=1")
     assert seen == [2, 2]
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(("rate", "learns"), [(0.003, True), (0.0, False)])
+def test_grpo_raises_a_reward_that_random_weights_can_earn(tmp_path, rate, learns):
+    """The share of vowels, from about 0.2; and no gain without a learning rate."""
+    size = ["trainer.max_steps=25", "data.batch_size=4", "algorithm.group_size=8", "rollout.max_new_tokens=12"]
+    run(tmp_path, *VOWELS, *size, "trainer.val_check_interval=25", f"algorithm.optimizer.lr={rate}")
+    earned = [row["reward/dense"] for row in lines(tmp_path / "metrics.jsonl") if "loss" in row]
+    gain = sum(earned[-5:]) / 5 - sum(earned[:5]) / 5
+    assert gain > 0.25 if learns else abs(gain) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 2.0, 4.0])
+def test_a_killed_run_continues_from_its_last_validation(tmp_path, seconds):
+    """kill -9 some time after the first checkpoint; the resumed run ends in the same bytes as an undisturbed one."""
+    overrides = [*VOWELS, "trainer.max_steps=40", "algorithm.optimizer.lr=0.003", "logger=none"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    start = [sys.executable, "src/train.py", *SMALL, *overrides]
+    subprocess.run([*start, f"paths.output_dir={whole}"], cwd=ROOT, env=environment, check=True, capture_output=True)
+    process = subprocess.Popen([*start, f"paths.output_dir={killed}"], cwd=ROOT, env=environment)
+    deadline = time.monotonic() + 60
+    while not (killed / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(seconds)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    again = [*start, f"paths.output_dir={killed}", f"resume={killed}"]
+    subprocess.run(again, cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_show_draws_examples(tmp_path, monkeypatch):
+    import show
+
+    monkeypatch.setattr(sys, "argv", ["show.py", "show.count=1", f"paths.output_dir={tmp_path}"])
+    show.main()
+    assert Image.open(tmp_path / "examples.png").width > 1000

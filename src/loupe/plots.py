@@ -1,4 +1,4 @@
-"""Figures drawn from a run's metrics.jsonl."""
+"""Figures: advantages over a run, from its metrics.jsonl; and what the policy is shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from loupe.records import TrajectoryType
+from loupe.dialogue import Dialogue
+from loupe.pictures import draw_zoom, open_picture, resize_to_grid
+from loupe.records import Example, TrajectoryType
+from loupe.tools.zoom import ZoomTool, crop_box
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito).
 STYLES = {
@@ -78,3 +81,30 @@ def _draw_line(axes: Axes, rows: list[dict], key: str, color: str, label: str | 
     axes.plot(steps, values, ".", color=color, alpha=0.25, markersize=4)
     # A line of a single point would be invisible.
     axes.plot(steps, smooth(values), color=color, linewidth=2, label=label, marker="o" if len(steps) == 1 else None)
+
+
+def example_figure(examples: list[Example], dialogue: Dialogue, tool: ZoomTool, out: Path) -> None:
+    """One row per example: the original with the box of a well-aimed call, the overview, and the zoom result.
+
+    The last two as the policy is shown them, pixel by pixel. Examples need a target box, the tool a crop size.
+    """
+    figure = Figure(figsize=(12, 3.2 * len(examples)), layout="constrained")
+    for row, example in zip(figure.subplots(len(examples), 3, squeeze=False), examples, strict=True):
+        picture = open_picture(example.image)
+        shown = resize_to_grid(picture, dialogue.resolution, dialogue.policy.factor)
+        x1, y1, x2, y2 = example.target_box
+        center = ((x1 + x2) / 2, (y1 + y2) / 2)
+        box = crop_box(center, tool.crop, picture.size)
+        crop = resize_to_grid(
+            picture.crop(box), tool.output_size or max(shown.size), dialogue.policy.factor, enlarge=True
+        )
+        titles = [
+            f"{example.question}  ({example.subset})",
+            f"what is shown: {shown.width}x{shown.height}",
+            f"the zoom result: {crop.width}x{crop.height}",
+        ]
+        for axes, image, title in zip(row, [draw_zoom(picture, center, box), shown, crop], titles, strict=True):
+            axes.imshow(image, interpolation="nearest")
+            axes.set_title(title, fontsize=9)
+            axes.set_axis_off()
+    figure.savefig(out, dpi=100)
