@@ -3,8 +3,6 @@
 Configuration: conf/train.yaml and the groups beside it. Results: ``paths.output_dir`` (see loupe/runs.py).
 """
 
-import time
-
 from loupe import cli, runs
 
 
@@ -14,11 +12,11 @@ def train(cfg) -> dict:
         module = runs.build_module(cfg)
         data = runs.make(cfg.data)
         trainer = runs.build_trainer(cfg, folder)
+        earlier = runs.begin(cfg, folder)
         try:
-            module.before = runs.resumed(cfg).get("before") or runs.evaluate(trainer, module, data, "before")
-            started = time.perf_counter()
+            module.before = earlier.get("before") or runs.evaluate(trainer, module, data, "before")
             trainer.fit(module, data, ckpt_path=runs.checkpoint(cfg))
-            seconds = time.perf_counter() - started
+            seconds = module.seconds
             runs.load_best(trainer, module)
             after = runs.evaluate(trainer, module, data, "after")
             return runs.finish(cfg, folder, module, seconds, after)

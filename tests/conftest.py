@@ -49,7 +49,7 @@ def policy() -> Policy:
 def make_rollout(policy: Policy, cls=GroupRollout, max_calls: int = 1, tool=None, **options) -> GroupRollout:
     instruction = compose_config().tool.instruction
     tool = tool or ZoomTool(crop=400, max_calls=max_calls, instruction=instruction)
-    dialogue = Dialogue(policy, OVERVIEW, tool.instruction, **prompt_texts())
+    dialogue = Dialogue(policy, OVERVIEW, tool, **prompt_texts())
     return cls(policy, dialogue, tool, **options)
 
 

@@ -5,6 +5,7 @@ from conftest import ANSWER, OVERVIEW, call, examples, make_rollout, prompt_text
 
 from loupe.dialogue import Dialogue, Turn, read_turn
 from loupe.errors import BadExample, UserError
+from loupe.tools.zoom import NoTool, ZoomTool
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_the_prompt_states_the_size_after_rounding_and_expands_the_placeholder(s
 
 
 def test_the_size_is_the_rounded_one_when_resolution_is_off_the_grid(shared_policy):
-    dialogue = Dialogue(shared_policy, 120, "", **prompt_texts())
+    dialogue = Dialogue(shared_policy, 120, NoTool(), **prompt_texts())
     prompt = dialogue.prompt(examples(1)[0])  # 120x90 goes to 112x84
     assert prompt.shown_size == (112, 84)
 
@@ -82,12 +83,30 @@ def test_braces_and_picture_marks_in_a_question_are_text(shared_policy):
     assert "Is {this} <image> fine?" in shared_policy.tokenizer.decode(prompt.ids)
 
 
+@pytest.mark.parametrize(
+    ("coordinates", "said"),
+    [
+        ("shown", "The picture is 112x84 pixels. What"),
+        ("original", "112x84 pixels. Keypoints count in pixels of the original, which is 1600x1200. What"),
+        ("relative_1000", "112x84 pixels. Keypoints count in thousandths of width and height. What"),
+    ],
+)
+def test_the_prompt_says_what_keypoints_count_in(shared_policy, coordinates, said):
+    dialogue = make_rollout(shared_policy, tool=ZoomTool(400, coordinates=coordinates)).dialogue
+    assert said in shared_policy.tokenizer.decode(dialogue.prompt(examples(1)[0]).ids)
+
+
+def test_a_tool_that_may_not_be_called_is_not_explained(shared_policy):
+    assert "<tool>" not in make_rollout(shared_policy, max_calls=0).dialogue.system
+    assert "<tool>" in make_rollout(shared_policy, max_calls=1).dialogue.system
+
+
 @pytest.mark.parametrize("resolution", [0, -1, 27, "big", 112.0, True])
 def test_bad_resolution(shared_policy, resolution):
     with pytest.raises(UserError, match=f"resolution={resolution}: must be a whole number of pixels, 28"):
-        Dialogue(shared_policy, resolution, "", **prompt_texts())
+        Dialogue(shared_policy, resolution, NoTool(), **prompt_texts())
 
 
 def test_templates_must_place_the_picture(shared_policy):
     with pytest.raises(UserError, match=r"prompt\.user"):
-        Dialogue(shared_policy, OVERVIEW, "", **prompt_texts() | {"user": "{question}"})
+        Dialogue(shared_policy, OVERVIEW, NoTool(), **prompt_texts() | {"user": "{question}"})

@@ -10,7 +10,7 @@ from loupe import runs
 from loupe.data.datamodule import LoupeDataModule
 from loupe.errors import NonFiniteError, UserError
 from loupe.losses import GRPO
-from loupe.module import GRPOModule
+from loupe.module import EMPTY_BATCHES, GRPOModule, warmup_cosine
 from loupe.report import Reporter
 from loupe.rewards import terms
 from loupe.rewards.composite import CompositeReward
@@ -103,6 +103,29 @@ def test_micro_batches_take_the_same_step(tmp_path):
     assert all(torch.allclose(after[0][name], after[1][name], atol=1e-5) for name in after[0])
 
 
+def test_old_logprobs_can_be_computed_again(policy, tmp_path):
+    module = make_module(policy, tmp_path, old_logprobs="update")
+    groups = scored(module, policy)
+    for group in groups:
+        for trajectory in group.trajectories:
+            trajectory.logprobs = [
+                logprob - 1.0 * sampled
+                for logprob, sampled in zip(trajectory.logprobs, trajectory.sampled, strict=True)
+            ]
+    Alone(module)
+    report = module.optimise(groups)
+    assert report["ratio/mean"] == pytest.approx(1.0, abs=1e-4)  # not exp(1), as against those recorded
+    assert report["ratio/logprob_gap"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_warmup_then_cosine():
+    shares = [warmup_cosine(step, warmup=4, total=12) for step in range(13)]
+    assert shares[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert shares[8] == pytest.approx(0.5)
+    assert shares[12] == pytest.approx(0.0)
+    assert warmup_cosine(0, warmup=0, total=1) == 1.0
+
+
 def test_inner_epochs_reach_the_clip_and_count_as_one_step(policy, tmp_path):
     module = make_module(policy, tmp_path, inner_epochs=3, lr=3.0)
     groups = scored(module, policy)
@@ -176,7 +199,7 @@ def test_a_checkpoint_holds_only_what_is_trained(tmp_path):
     assert kept["state_dict"] and all("lora_" in name for name in kept["state_dict"])
 
 
-def test_unreadable_rows_are_skipped_counted_and_named(policy, tmp_path, capsys):
+def test_unreadable_rows_are_skipped_counted_and_named(policy, tmp_path, caplog):
     good, bad = examples(2)
     bad = dataclasses.replace(bad, image=tmp_path / "missing.jpg")
     module = make_module(policy, tmp_path)
@@ -191,7 +214,16 @@ def test_unreadable_rows_are_skipped_counted_and_named(policy, tmp_path, capsys)
     )
     trainer.fit(module, data)
     assert len(module.skipped) == 1
-    assert capsys.readouterr().out.count("missing.jpg") == 1
+    assert caplog.text.count("missing.jpg") == 1
+
+
+def test_a_data_set_of_which_nothing_can_be_read_ends_the_run(policy, tmp_path):
+    bad = dataclasses.replace(examples(1)[0], image=tmp_path / "missing.jpg")
+    module = make_module(policy, tmp_path)
+    for _ in range(EMPTY_BATCHES - 1):
+        module._evaluation_step([bad])
+    with pytest.raises(UserError, match=r"no row of 10 batches .*missing\.jpg"):
+        module._evaluation_step([bad])
 
 
 @pytest.mark.parametrize("option", ["group_size", "inner_epochs", "microbatch_tokens"])

@@ -79,8 +79,10 @@ def test_seed_and_step_change_the_samples(shared_policy, other):
 def test_greedy_takes_the_likeliest_token(shared_policy):
     groups, _ = make_rollout(shared_policy, max_new_tokens=6)(examples(2), 2, step=0, greedy=True)
     for group in groups:
-        first, second = group.trajectories
-        assert first.ids == second.ids
+        for trajectory in group.trajectories:
+            with torch.no_grad():
+                likeliest = plain.distribution(shared_policy, group.prompt, trajectory, 1.0).argmax(-1)
+            assert likeliest.tolist() == trajectory.ids  # nothing but sampled tokens in so short a turn
 
 
 def test_placeholders_are_never_sampled(policy):
@@ -136,6 +138,18 @@ def test_an_observation_over_its_budget_is_a_failed_call_without_a_picture(share
     assert [event.status for event in trajectory.events] == ["observation_too_long"]
     assert trajectory.images == []
     assert shared_policy.image_token not in trajectory.ids
+
+
+def test_a_reason_over_the_budget_is_cut_to_one_word(shared_policy):
+    script = [["<think>hm</think><tool>name: zoom<|im_end|>", ANSWER]]
+    trajectory = scripted(shared_policy, script, max_new_tokens=60, max_observation_tokens=16)[0].trajectories[0]
+    text = shared_policy.tokenizer.decode(trajectory.ids)
+    assert "zoom<|im_end|>\n<|im_start|>user\nError.<|im_end|>\n<|im_start|>assistant\n<think>" in text
+
+
+def test_an_observation_budget_too_small_for_any_is_refused(shared_policy):
+    with pytest.raises(UserError, match=r"rollout\.max_observation_tokens=5: must be \d+ or more"):
+        make_rollout(shared_policy, max_observation_tokens=5)
 
 
 def test_budgets_are_separate(shared_policy):

@@ -15,7 +15,9 @@ from conftest import compose_config
 from PIL import Image
 
 import train as entry
-from loupe.interrupt import Interrupted
+from loupe import runs
+from loupe.checkpoints import Interrupted
+from loupe.errors import UserError
 from loupe.models.load import load_policy
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +68,8 @@ def test_everything_of_a_run_lies_in_its_folder(first):
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert list((folder / "wandb").glob("offline-run-*/*.wandb"))
     assert Image.open(folder / "advantages.png").width > 500
-    assert "held-out test" in done.stdout and "score_small" in done.stdout
+    for told in (done.stdout, (folder / "train.log").read_text()):
+        assert "held-out test" in told and "score_small" in told and "nothing was learned" in told
 
 
 def test_the_summary(first):
@@ -168,6 +171,89 @@ def test_ctrl_c_saves_and_the_resumed_run_continues_exactly(tmp_path, monkeypatc
     assert any(row.get("grad_norm", 0) > 0 for row in rows)
 
 
+def test_the_last_step_is_validated_whatever_the_interval(tmp_path):
+    run(tmp_path, "trainer.max_steps=5", "trainer.val_check_interval=3")
+    assert [row["step"] for row in lines(tmp_path / "metrics.jsonl") if "val/score" in row] == [3, 5]
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
+
+
+def test_the_last_checkpoint_is_of_the_last_validation_though_the_score_stays(tmp_path):
+    run(tmp_path, "trainer.max_steps=6")
+    best, last = (torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert (best["global_step"], last["global_step"]) == (2, 6)
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path):
+    """By its folder, its folder of checkpoints, or a file; paths.output_dir follows."""
+    run(tmp_path, "trainer.max_steps=2")
+    for steps, name in [(3, ""), (4, "checkpoints"), (5, "checkpoints/last.ckpt")]:
+        cfg = compose_config(*SMALL, "logger=none", f"trainer.max_steps={steps}", f"resume={tmp_path / name}")
+        assert Path(cfg.paths.output_dir) == tmp_path
+        entry.train(cfg)
+        rows = lines(tmp_path / "metrics.jsonl")
+        assert [row["step"] for row in rows if "loss" in row] == list(range(1, steps + 1))
+    assert [r["split"] for r in lines(tmp_path / "trajectories.jsonl")].count("after") == 6
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["paths.output_dir=elsewhere"], "goes on in its own folder; leave paths.output_dir out"),
+        (["model.lora={r: 4}"], "the model settings differ"),
+    ],
+)
+def test_a_run_is_not_resumed_as_another(first, overrides, message):
+    folder, _ = first
+    with pytest.raises(UserError, match=message):
+        runs.resumed(compose_config(f"resume={folder}", *overrides))
+
+
+def test_changed_settings_are_named_when_resuming(first, caplog):
+    folder, _ = first
+    runs.resumed(compose_config(f"resume={folder}", "crop=200"))
+    assert "crop" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None], ids=["empty", "text", "another pickle"])
+def test_what_is_no_checkpoint_is_refused(first, tmp_path, content):
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    path.write_bytes(content) if content is not None else torch.save({"weights": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=r"resume=.*: not a checkpoint"):
+        runs.resumed(compose_config(f"resume={tmp_path}"))
+
+
+def test_a_failing_job_does_not_end_the_sweep(tmp_path):
+    sweep = ["-m", "crop=200,big,400", *SMALL, "logger=none", f"paths.output_dir={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, "src/train.py", *sweep], cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 1
+    assert "crop=big: must be a whole number" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert [(tmp_path / str(number) / "summary.json").exists() for number in range(3)] == [True, False, True]
+
+
+def test_ctrl_c_during_the_first_evaluation_says_so(tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs.GRPOModule, "test_step", interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        run(tmp_path)
+    signal.signal(signal.SIGINT, before)
+    assert "stopped at once; there is no checkpoint yet" in capsys.readouterr().out
+
+
+def test_a_bad_setting_leaves_an_earlier_run_where_it_is(tmp_path):
+    run(tmp_path, "trainer.max_steps=1")
+    with pytest.raises(UserError, match="crop=0"):
+        run(tmp_path, "crop=0")
+    assert (tmp_path / "summary.json").exists()
+    assert not (tmp_path / "previous-1").exists()
+
+
 def test_a_second_run_in_the_same_folder_sets_the_first_aside(tmp_path):
     run(tmp_path, "seed=1")
     kept = (tmp_path / "metrics.jsonl").read_bytes()
@@ -182,8 +268,8 @@ def test_jobs_of_a_multirun_do_not_touch_each_other(tmp_path):
     command("-m", "crop=200,400", "reward=composite,answer_only", f"paths.output_dir={sweep}")
     jobs = sorted(path for path in sweep.iterdir() if path.is_dir())
     assert [path.name for path in jobs] == ["0", "1", "2", "3"]
-    runs = [list((path / "wandb").glob("offline-run-*/*.wandb")) for path in jobs]
-    assert [len(found) for found in runs] == [1, 1, 1, 1]
+    found = [list((path / "wandb").glob("offline-run-*/*.wandb")) for path in jobs]
+    assert [len(files) for files in found] == [1, 1, 1, 1]
     run(tmp_path / "alone", "crop=400", "reward=answer_only")
     assert (jobs[3] / "metrics.jsonl").read_bytes() == (tmp_path / "alone" / "metrics.jsonl").read_bytes()
 
@@ -223,7 +309,7 @@ def test_a_killed_run_continues_from_its_last_validation(tmp_path, seconds):
     time.sleep(seconds)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
-    again = [*start, f"paths.output_dir={killed}", f"resume={killed}"]
+    again = [*start, f"resume={killed}"]
     subprocess.run(again, cwd=ROOT, env=environment, check=True, capture_output=True)
     assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 

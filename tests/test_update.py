@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import ANSWER, MIXED, call, examples, make_rollout, scripted
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from loupe import plain, update
@@ -113,43 +114,87 @@ def test_micro_batches_deal_out_every_branch_once(shared_policy, budget):
 
 
 class LargestTensors(TorchDispatchMode):
-    """Counts, over every tensor that is computed: how many copies of a prefix's keys or values stand side by side
-    (a key tensor is [copies, heads, tokens, width] with at least ``prefix`` tokens), and the largest logits."""
+    """Watches every tensor that is computed, in forward and backward passes.
+
+    copies: the most prefixes alive at once, in all tensors that are shaped like keys or values ([rows, heads, tokens,
+    head width]) of at least ``prefix`` tokens; a storage counts once, as long as it lives.
+    logits: elements of the largest [.., vocabulary] tensor.
+    """
 
     def __init__(self, prefix, head_width, head_weight):
         super().__init__()
         self.prefix, self.head_width, self.head_weight = prefix, head_width, head_weight
         self.copies = self.logits = 0
+        self.alive = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         for tensor in out if isinstance(out, tuple | list) else [out]:
             if isinstance(tensor, torch.Tensor) and tensor.dim():
-                if tensor.dim() == 4 and tensor.shape[-1] == self.head_width and tensor.shape[-2] >= self.prefix:
-                    self.copies = max(self.copies, tensor.shape[0])
-                vocabulary, hidden = self.head_weight.shape
-                if tensor.shape[-1] == vocabulary and tensor.shape != (hidden, vocabulary):  # the weight itself
-                    self.logits = max(self.logits, tensor.numel())
+                self.watch(tensor)
         return out
 
+    def watch(self, tensor):
+        vocabulary, hidden = self.head_weight.shape
+        if tensor.shape[-1] == vocabulary and tensor.shape != (hidden, vocabulary):  # the weight itself
+            self.logits = max(self.logits, tensor.numel())
+        if tensor.dim() == 4 and tensor.shape[-1] == self.head_width and tensor.shape[-2] >= self.prefix:
+            storage = StorageWeakRef(tensor.untyped_storage())
+            self.alive[storage.cdata] = (storage, tensor.shape[0] * (tensor.shape[-2] // self.prefix))
+            self.alive = {key: entry for key, entry in self.alive.items() if not entry[0].expired()}
+            self.copies = max(self.copies, sum(copies for _, copies in self.alive.values()))
 
-def measure(policy, group_size):
+
+def measure(policy, group_size, budget, share=True):
     """One rollout and one update of a single question with a long prefix and short answers."""
-    policy.logits_chunk = 4
+    policy.logits_chunk = 2
     rollout = make_rollout(policy, max_new_tokens=3)
     rollout.dialogue.system = "Answer. " * 100
     head = policy.backbone.config.text_config
     prefix = len(rollout.dialogue.prompt(examples(1)[0]).ids)
     assert prefix > 16 * 3  # branches alone never look like a prefix
     head_width = head.hidden_size // head.num_attention_heads
+    groups, _ = rollout(examples(1), group_size, step=0)
     with LargestTensors(prefix, head_width, policy.backbone.lm_head.weight) as seen:
-        groups, _ = rollout(examples(1), group_size, step=0)
-        update.backward(policy, groups, lambda t, logp, mask: (logp * mask).sum(), 1.0, 100_000)
+        rollout(examples(1), group_size, step=0)
+        groups = groups if share else [Group(g.example, g.prompt, [t]) for g in groups for t in g.trajectories]
+        update.backward(policy, groups, lambda t, logp, mask: (logp * mask).sum(), 1.0, budget)
     policy.zero_grad()
     return seen
 
 
-def test_prefix_copies_and_logits_do_not_grow_with_the_group(policy):
-    small, large = measure(policy, 2), measure(policy, 16)
-    assert small.copies == large.copies == 1
-    assert small.logits == large.logits == 4 * policy.backbone.config.text_config.vocab_size
+@pytest.mark.parametrize("budget", [1, 100_000], ids=["one branch a micro-batch", "one micro-batch"])
+def test_prefix_copies_and_logits_do_not_grow_with_the_group(policy, budget):
+    small, large = measure(policy, 2, budget), measure(policy, 16, budget)
+    assert small.copies == large.copies > 0
+    assert small.logits == large.logits == 2 * policy.backbone.config.text_config.vocab_size
+
+
+def test_the_count_of_copies_would_notice(policy):
+    """Without sharing, the same count does grow."""
+    small, large = (measure(policy, size, 100_000, share=False) for size in (2, 16))
+    assert large.copies > 4 * small.copies
+
+
+def test_chunks_do_not_outlive_each_other(policy):
+    """Two questions, each a chunk of its own: no more prefixes alive than for one."""
+    one, two = (scripted(policy, MIXED[:2], count=count, max_new_tokens=60) for count in (1, 2))
+    head = policy.backbone.config.text_config
+    seen = []
+    for groups in (one, two):
+        prefix = min(len(group.prompt.ids) for group in groups)
+        with LargestTensors(
+            prefix, head.hidden_size // head.num_attention_heads, policy.backbone.lm_head.weight
+        ) as now:
+            update.backward(policy, groups, lambda t, logp, mask: (logp * mask).sum(), 1.0, 1)
+        seen.append(now.copies)
+    assert seen[0] == seen[1]
+
+
+def test_an_adapter_on_some_layers_only(tmp_path):
+    """The keys of the first layer then depend on nothing that is trained."""
+    policy = load_policy(None, build, LORA | {"target": ["q_proj", "v_proj"]})
+    groups = scripted(policy, MIXED, count=2, max_new_tokens=60)
+    weights = random_weights(groups)
+    expected = plain_gradients(policy, groups, weights)
+    assert worst(shared_gradients(policy, groups, weights, 700), expected) < 1e-4

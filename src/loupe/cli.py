@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,7 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from loupe.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC}
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENOSPC}
+LOG = logging.getLogger("loupe")
 
 
 def entry(config_name: str) -> Callable:
@@ -29,31 +33,32 @@ def entry(config_name: str) -> Callable:
         def job(cfg: DictConfig):
             # Of one run Hydra knows the folder asked for; of a sweep it makes one folder per job below it.
             cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
-            with one_line_errors():
+            try:
                 return task(cfg)
+            except Exception as error:
+                message = explain(error)
+                if message is None or wants_traceback():
+                    raise
+                if HydraConfig.get().mode == RunMode.RUN:
+                    sys.exit(message)
+                LOG.error(message)  # the other jobs of a sweep go on; Hydra raises this error again at its end
+                raise
 
         command = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
 
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and explain() speaks
-            with one_line_errors():
+            try:
                 command()
+            except Exception as error:
+                message = explain(error) or explain_folder(error)
+                if message is None or wants_traceback():
+                    raise
+                sys.exit(message)
 
         return main
 
     return decorate
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End the process with one line for what the user got wrong; bugs keep their traceback."""
-    try:
-        yield
-    except Exception as error:
-        message = explain(error)
-        if message is None or "debug=true" in sys.argv:
-            raise
-        sys.exit(f"error: {message}")
 
 
 def explain(error: BaseException) -> str | None:
@@ -61,17 +66,52 @@ def explain(error: BaseException) -> str | None:
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, UserError):
-            return str(link)
+            return f"{link.prefix}{link}"
         link = link.__cause__
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not a valid override; quote a value that holds spaces, commas or brackets"
+        return f"error: {error.override}: not a valid override; quote a value that holds spaces, commas or brackets"
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
-        return " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        return f"cannot write {error.filename}: {error.strerror}; choose another paths.output_dir"
+        text = str(error).partition("Config search path")[0]
+        return f"error: {_suggestion(text)}{' '.join(text.split())}"
     return None
+
+
+def explain_folder(error: BaseException) -> str | None:
+    """One line for an output folder that Hydra could not make, before any job began."""
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return f"error: cannot write {error.filename}: {error.strerror}; choose another paths.output_dir"
+    return None
+
+
+def wants_traceback() -> bool:
+    """Whether debug was set; looked up in the arguments, since the configuration itself may be what is wrong."""
+    return any(re.fullmatch(r"\+*debug=(true|1|yes|on)", argument, re.IGNORECASE) for argument in sys.argv)
+
+
+def _suggestion(text: str) -> str:
+    """For a key of conf/train.yaml or a group that was mistyped, the one that is nearest."""
+    mistyped = re.search(r"Could not override '(\w+)", text)
+    known = [*OmegaConf.load(CONF / "train.yaml"), *(path.name for path in CONF.iterdir() if path.is_dir())]
+    near = difflib.get_close_matches(mistyped[1], known, n=1) if mistyped else []
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def resolved(cfg: DictConfig) -> dict:
     """The configuration as a plain dict, every interpolation filled in."""
     return OmegaConf.to_container(cfg, resolve=True)
+
+
+def run_folder(resume: str | None, new: str) -> str:
+    """Where a run writes: a resumed run in its own folder, any other in ``new``.
+
+    resume: a run's folder, its folder of checkpoints, or a checkpoint file in that; what is nowhere is refused later.
+    """
+    path = Path(resume or "")
+    if not resume or not path.exists():
+        return new
+    if path.is_file():
+        return str(path.parent.parent)
+    return str(path.parent if path.name == "checkpoints" else path)
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)

@@ -11,7 +11,7 @@ from loupe.errors import BadExample, UserError
 from loupe.pictures import open_picture, resize_to_grid
 from loupe.policy import Policy
 from loupe.records import Example, ImagePatches, Prompt
-from loupe.tools import ToolResult
+from loupe.tools import Tool, ToolResult
 
 STOP_TEXTS = ("</tool>", "</answer>")
 """A turn ends when the decoded text holds one of these, whatever tokens it came in."""
@@ -48,40 +48,56 @@ def read_turn(text: str) -> Turn:
 class Dialogue:
     """Writes prompts and observations for a policy.
 
-    system: the system prompt; ``{tool}`` stands for the tool's own instruction.
-    user, observation: templates; ``<image>`` stands for the picture, ``{question}``, ``{width}`` and ``{height}``
-    (of the picture as shown, after rounding to the patch grid) for what they say.
+    tool: says in ``instruction`` how it is called and in ``frame`` what keypoints count in.
+    system: the system prompt; ``{tool}`` stands for the tool's instruction.
+    user, observation: templates; ``<image>`` stands for the picture, ``{width}`` and ``{height}`` for its size as
+    shown, after rounding to the patch grid; in ``user`` also ``{question}`` and ``{frame}``.
     resolution: long side of the overview in pixels; never enlarges.
     """
 
-    def __init__(
-        self, policy: Policy, resolution: int, tool_instruction: str, system: str, user: str, observation: str
-    ):
+    def __init__(self, policy: Policy, resolution: int, tool: Tool, system: str, user: str, observation: str):
         if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < policy.factor:
             raise UserError(
                 f"resolution={resolution}: must be a whole number of pixels, {policy.factor} (one patch) or more"
             )
-        if user.count(IMAGE) != 1 or observation.count(IMAGE) != 1:
-            raise UserError(f"prompt.user and prompt.observation must hold {IMAGE} exactly once")
+        for name, template, pictures, fields in [
+            ("system", system, 0, {"tool"}),
+            ("user", user, 1, {"question", "frame", "width", "height"}),
+            ("observation", observation, 1, {"width", "height"}),
+        ]:
+            _check_template(f"prompt.{name}", template, pictures, fields)
         self.policy = policy
         self.resolution = resolution
-        self.system = system.format(tool=tool_instruction)
+        self.tool = tool
+        self.system = system.format(tool=tool.instruction)
         self.user = user
         self.observation = observation
 
     def prompt(self, example: Example) -> Prompt:
-        """Open the picture, reduce it and write the prompt. Raises :class:`BadExample`."""
+        """Open the picture, reduce it and write the prompt. Raises :class:`BadExample`, naming the row."""
+        try:
+            return self._prompt(example)
+        except BadExample as error:
+            raise BadExample(f"{example.id}: {error}") from error
+
+    def _prompt(self, example: Example) -> Prompt:
         if not example.question.strip():
-            raise BadExample(f"{example.id}: the question is empty")
+            raise BadExample("the question is empty; give one or drop the row")
         picture = open_picture(example.image)
         shown = resize_to_grid(picture, self.resolution, self.policy.factor)
         patches = self.policy.patches(shown)
-        content = self._content(self.user, question=example.question, width=shown.width, height=shown.height)
+        content = self._content(
+            self.user,
+            question=example.question,
+            frame=self.tool.frame(picture.size),
+            width=shown.width,
+            height=shown.height,
+        )
         messages = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
         text = self._render(messages)
         ids = self._tokens(text, [patches])
         if ids.count(self.policy.image_token) != patches.tokens(self.policy.merge):
-            raise BadExample(f"{example.id}: the question holds a picture placeholder token; remove it")
+            raise BadExample("the question holds a picture placeholder token; remove it")
         return Prompt(ids, [patches], picture, shown.size)
 
     def picture_observation(self, result: ToolResult, last_token: int) -> tuple[list[int], list[ImagePatches]]:
@@ -91,7 +107,8 @@ class Dialogue:
         """
         image = resize_to_grid(result.image, result.long_side, self.policy.factor, enlarge=True)
         patches = self.policy.patches(image)
-        return self._reply(self._content(self.observation), [patches], last_token), [patches]
+        content = self._content(self.observation, width=image.width, height=image.height)
+        return self._reply(content, [patches], last_token), [patches]
 
     def text_observation(self, text: str, last_token: int) -> list[int]:
         """Tokens that tell the policy in words what went wrong."""
@@ -127,3 +144,14 @@ class Dialogue:
             else:
                 ids.append(token)
         return ids
+
+
+def _check_template(name: str, template: object, pictures: int, fields: set[str]) -> None:
+    """Refuse a template that cannot be filled in, before the first question is."""
+    if not isinstance(template, str) or template.count(IMAGE) != pictures:
+        raise UserError(f"{name}={template!r}: must be a text that holds {IMAGE} {pictures} times")
+    try:
+        template.format(**dict.fromkeys(fields, ""))
+    except (KeyError, IndexError, ValueError) as error:
+        known = ", ".join(f"{{{field}}}" for field in sorted(fields))
+        raise UserError(f"{name}: only {known} are filled in, write other braces twice; got {error}") from error

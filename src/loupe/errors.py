@@ -3,9 +3,13 @@
 Everything else that goes wrong is a bug and keeps its traceback.
 """
 
+import math
+
 
 class UserError(Exception):
     """A setting, file or input that the user can mend. Shown as one line, without a traceback."""
+
+    prefix = "error: "
 
 
 class BadExample(UserError):
@@ -23,4 +27,12 @@ def require_int(name: str, value: object, minimum: int) -> int:
     """``value`` if it is an integer (not a bool) of at least ``minimum``, else a :class:`UserError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise UserError(f"{name}={value}: must be a whole number, {minimum} or more")
+    return value
+
+
+def require_number(name: str, value: object, minimum: float, above: bool = False) -> float:
+    """``value`` if it is a finite number of at least ``minimum`` (``above``: more), else a :class:`UserError`."""
+    valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not valid or value < minimum or (above and value == minimum):
+        raise UserError(f"{name}={value}: must be a number {'above' if above else 'from'} {minimum}")
     return value

@@ -27,8 +27,8 @@ MODES = ("auto", "online", "offline", "disabled")
 class JsonlLogger(Logger):
     """Appends one JSON line per call to the files in ``folder``; a file appears with its first line.
 
-    metrics.jsonl depends on nothing but code, configuration and seed, so that two runs can be compared byte by
-    byte; keys that begin with ``time/`` go to timing.jsonl instead.
+    On one machine metrics.jsonl depends on nothing but code, configuration and seed (exactly so on CPUs), so that two
+    runs can be compared byte by byte; keys that begin with ``time/`` go to timing.jsonl instead.
     """
 
     name = None
@@ -60,11 +60,11 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def resume(self, step: int) -> None:
-        """Drop what was logged after ``step``, and a last line that was never completed."""
+        """Drop what was logged after ``step`` or after the training, and a last line that was never completed."""
         for path in (self.folder / name for name in (METRICS, TIMING, TRAJECTORIES)):
             if path.exists():
                 lines = path.read_text().splitlines(keepends=True)
-                kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+                kept = [line for line in lines if line.endswith("\n") and _belongs(json.loads(line), step)]
                 partial = path.with_suffix(".partial")
                 partial.write_text("".join(kept))
                 os.replace(partial, path)
@@ -104,6 +104,8 @@ class RunWandbLogger(WandbLogger):
             raise UserError(f"logger.mode={mode}: must be one of {', '.join(MODES)}")
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if has_api_key() else "offline")
+            if mode not in MODES:
+                raise UserError(f"WANDB_MODE={mode}: must be one of {', '.join(MODES[1:])}")
         super().__init__(
             name=name,
             save_dir=folder,
@@ -150,6 +152,10 @@ class RunWandbLogger(WandbLogger):
         if self._experiment is not None:
             self._experiment.finish(exit_code=int(self._failed))
             self._experiment = None
+
+
+def _belongs(row: dict, step: int) -> bool:
+    return row["step"] <= step and row.get("split") != "after"
 
 
 def has_api_key() -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from loupe.errors import UserError
+from loupe.errors import UserError, require_int, require_number
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class GRPO:
 
     def __post_init__(self):
         for name in ("clip_low", "clip_high", "beta"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"algorithm.loss.{name}={getattr(self, name)}: must be 0 or more")
+            require_number(f"algorithm.loss.{name}", getattr(self, name), 0)
+        if self.clip_low >= 1:
+            raise UserError(f"algorithm.loss.clip_low={self.clip_low}: must be below 1, for ratios are positive")
 
     def token_weights(self, lengths: torch.Tensor) -> torch.Tensor:
         """The weight of one token of each trajectory, for the sampled lengths [R] of the whole batch."""
@@ -80,11 +81,14 @@ class GRPO:
 class DrGRPO(GRPO):
     """Dr. GRPO (arXiv 2503.20783): w = 1 / (R * max_tokens), free of the length bias of dividing by |o_i|.
 
-    Goes with ``advantage_scale=none``. max_tokens: a constant, the largest number of sampled tokens a trajectory can
-    have.
+    Goes with ``advantage_scale=none``. max_tokens: a constant scale, as large as a turn can be.
     """
 
     max_tokens: int = 128
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_int("algorithm.loss.max_tokens", self.max_tokens, 1)
 
     def token_weights(self, lengths: torch.Tensor) -> torch.Tensor:
         return torch.full_like(lengths, 1 / (len(lengths) * self.max_tokens), dtype=torch.float32)

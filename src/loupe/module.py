@@ -6,6 +6,8 @@ checkpoints, validation schedule, resuming. ``global_step`` counts rollout batch
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,17 +17,21 @@ from pathlib import Path
 import lightning
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import get_cosine_schedule_with_warmup
+from torch.optim.lr_scheduler import LambdaLR
 
 from loupe import metrics, update
 from loupe.advantages import group_advantages
-from loupe.errors import BadExample, NonFiniteError, require_int
+from loupe.errors import BadExample, NonFiniteError, UserError, require_int, require_number
 from loupe.losses import GRPO
 from loupe.policy import Policy
 from loupe.records import Example, Group, Trajectory
 from loupe.report import Reporter
 from loupe.rewards.composite import CompositeReward
 from loupe.rollout import GroupRollout
+
+LOG = logging.getLogger(__name__)
+EMPTY_BATCHES = 10
+"""After this many batches in a row without one readable row, the run stops."""
 
 
 class GRPOModule(lightning.LightningModule):
@@ -34,7 +40,9 @@ class GRPOModule(lightning.LightningModule):
     optimizer: makes the optimiser from parameters. total_steps: rollout batches of the whole run, for the cosine
     learning rate after ``warmup_steps``. group_size: trajectories per question. inner_epochs: optimiser steps on each
     rollout batch. microbatch_tokens: padded tokens of prefixes and branches computed at a time; bounds memory.
-    advantage_scale: see ``advantages``. folder: where a batch with a non-finite loss is saved.
+    advantage_scale: see ``advantages``. old_logprobs: the denominators of the importance ratio, as the "rollout"
+    recorded them, or computed once more before the "update" (for low precision, where the two differ in rounding).
+    folder: where a batch with a non-finite loss is saved.
     """
 
     def __init__(
@@ -49,6 +57,7 @@ class GRPOModule(lightning.LightningModule):
         folder: str | Path,
         group_size: int = 8,
         advantage_scale: str = "std",
+        old_logprobs: str = "rollout",
         inner_epochs: int = 1,
         max_grad_norm: float = 1.0,
         warmup_steps: int = 10,
@@ -63,24 +72,36 @@ class GRPOModule(lightning.LightningModule):
         self.reporter = reporter
         self.loss = loss
         self.make_optimizer = optimizer
+        try:
+            optimizer([torch.nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError) as error:  # now, rather than after the first evaluation
+            raise UserError(f"algorithm.optimizer: {error}") from error
         self.total_steps = require_int("trainer.max_steps", total_steps, 1)
         self.folder = Path(folder)
         self.group_size = require_int("algorithm.group_size", group_size, 2)
         self.advantage_scale = advantage_scale
         group_advantages(torch.zeros(1, group_size), advantage_scale)  # refuses an unknown scale before any work
         self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
+        require_number("algorithm.max_grad_norm", max_grad_norm, 0, above=True)
+        if old_logprobs not in ("rollout", "update"):
+            raise UserError(f"algorithm.old_logprobs={old_logprobs}: must be rollout or update")
+        self.old_logprobs = old_logprobs
         self.max_grad_norm = max_grad_norm
         self.warmup_steps = require_int("algorithm.warmup_steps", warmup_steps, 0)
         self.microbatch_tokens = require_int("algorithm.microbatch_tokens", microbatch_tokens, 1)
-        self.skipped: dict[str, str] = {}
+        self.skipped: set[str] = set()  # one line for each row that could not be read
         self.evaluated: list[Group] = []
+        self.empty_batches = 0
+        self.had_signal = False  # whether any group's rewards differed
+        self.earlier_seconds = 0.0  # of training, before the run was resumed
+        self.started = time.perf_counter()
         self.before: dict = {}  # held-out figures before training; a resumed run reports them too
         # The reference of the KL term. A list hides the copy from Lightning: it is neither trained nor saved.
         self._reference = [] if not loss.beta or policy.has_adapter else [policy.frozen_copy()]
 
     def configure_optimizers(self):
         optimizer = self.make_optimizer([p for p in self.policy.parameters() if p.requires_grad])
-        schedule = get_cosine_schedule_with_warmup(optimizer, self.warmup_steps, self.total_steps)
+        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def training_step(self, batch: list[Example], batch_idx: int) -> None:
@@ -91,7 +112,7 @@ class GRPOModule(lightning.LightningModule):
             self.score(groups, step)
         with clock("update"):
             report = self.optimise(groups)
-        self._count_skipped(skipped)
+        self._note_skipped(skipped, nothing_left=not groups)
         if groups:
             report |= metrics.rollout_metrics(groups) | metrics.advantage_metrics(groups)
             self.log("score", report["score"], prog_bar=True, logger=False, batch_size=len(groups))
@@ -112,8 +133,8 @@ class GRPOModule(lightning.LightningModule):
         optimizer, everyone = self.optimizers(), [t for group in groups for t in group.trajectories]
         lengths = torch.tensor([trajectory.n_sampled for trajectory in everyone], dtype=torch.float32)
         weights = dict(zip(map(id, everyone), self.loss.token_weights(lengths).tolist(), strict=True))
-        if self.loss.beta:
-            self._add_reference(groups)
+        self._add_logprobs(groups)
+        self.had_signal = self.had_signal or any(trajectory.advantage for trajectory in everyone)
         # Without a KL term a trajectory of zero advantage has no gradient; its tokens stay in the weights.
         active = [
             Group(g.example, g.prompt, [t for t in g.trajectories if t.advantage or self.loss.beta]) for g in groups
@@ -132,8 +153,9 @@ class GRPOModule(lightning.LightningModule):
             # Only the last step goes through Lightning, which counts it: global_step counts rollout batches.
             (optimizer if epoch == self.inner_epochs - 1 else optimizer.optimizer).step()
             optimizer.zero_grad()
+            torch.clear_autocast_cache()  # it holds low-precision copies of the weights before the step
         schedule = self.lr_schedulers()
-        report = _shares(totals) | {"grad_norm": norm, "learning_rate": schedule.get_last_lr()[0]}
+        report = _means(totals, self.inner_epochs) | {"grad_norm": norm, "learning_rate": schedule.get_last_lr()[0]}
         schedule.step()
         return report
 
@@ -143,20 +165,30 @@ class GRPOModule(lightning.LightningModule):
 
         loss, report = self.loss(
             logp,
-            padded(t.sampled_logprobs for t in trajectories),
+            padded(t.old_logprobs for t in trajectories),
             padded(t.ref_logprobs for t in trajectories) if self.loss.beta else None,
             torch.tensor([t.advantage for t in trajectories]).to(logp),
             torch.tensor([weights[id(t)] for t in trajectories]).to(logp),
             mask,
         )
-        totals.update({"loss": loss.item()} | {key: value.item() for key, value in report.items()})
+        rounding = (logp.detach() - padded(t.sampled_logprobs for t in trajectories)).mul(mask).abs().sum()
+        totals.update(
+            {"loss": loss.item(), "gap": rounding.item()} | {key: value.item() for key, value in report.items()}
+        )
         return loss
 
-    def _add_reference(self, groups: list[Group]) -> None:
-        with self._reference_policy() as reference:
-            temperature, budget = self.rollout.temperature, self.microbatch_tokens
-            for trajectory, logprobs in update.logprobs(reference, groups, temperature, budget):
-                trajectory.ref_logprobs = logprobs
+    def _add_logprobs(self, groups: list[Group]) -> None:
+        """Fill in old_logprobs, and ref_logprobs if there is a KL term."""
+        temperature, budget = self.rollout.temperature, self.microbatch_tokens
+        for trajectory in (t for group in groups for t in group.trajectories):
+            trajectory.old_logprobs = trajectory.sampled_logprobs
+        if self.old_logprobs == "update":
+            for trajectory, logprobs in update.logprobs(self.policy, groups, temperature, budget):
+                trajectory.old_logprobs = logprobs
+        if self.loss.beta:
+            with self._reference_policy() as reference:
+                for trajectory, logprobs in update.logprobs(reference, groups, temperature, budget):
+                    trajectory.ref_logprobs = logprobs
 
     @contextmanager
     def _reference_policy(self):
@@ -176,11 +208,15 @@ class GRPOModule(lightning.LightningModule):
             "lower algorithm.optimizer.lr or resume from an earlier checkpoint"
         )
 
-    def _count_skipped(self, errors: list[BadExample]) -> None:
+    def _note_skipped(self, errors: list[BadExample], nothing_left: bool) -> None:
+        """Name each row once; give up on a data set of which nothing can be read."""
         for error in errors:
             if str(error) not in self.skipped:
-                self.skipped[str(error)] = str(error)
-                self.print(f"skipped: {error}")
+                self.skipped.add(str(error))
+                LOG.warning("skipped: %s", error)
+        self.empty_batches = self.empty_batches + 1 if nothing_left else 0
+        if self.empty_batches == EMPTY_BATCHES:
+            raise UserError(f"no row of {EMPTY_BATCHES} batches in a row could be read; the last: {errors[-1]}")
 
     # Validation and test: greedy, one trajectory a question.
 
@@ -188,7 +224,7 @@ class GRPOModule(lightning.LightningModule):
         groups, skipped = self.rollout(batch, 1, self.global_step, greedy=True)
         for group in groups:
             self.reward.score_group(group, self.global_step)
-        self._count_skipped(skipped)
+        self._note_skipped(skipped, nothing_left=not groups)
         self.evaluated += [group.light() for group in groups]
 
     def on_validation_epoch_start(self) -> None:
@@ -207,13 +243,27 @@ class GRPOModule(lightning.LightningModule):
     def test_step(self, batch: list[Example], batch_idx: int) -> None:
         self._evaluation_step(batch)
 
+    @property
+    def seconds(self) -> float:
+        """Of training so far, the part before a resume included."""
+        return self.earlier_seconds + time.perf_counter() - self.started
+
     def on_fit_start(self) -> None:
         self.policy.train()
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
+        if self.global_step == self.total_steps:  # Lightning then validates the last step too, whatever the interval
+            self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         trained = {f"policy.{name}" for name, p in self.policy.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        checkpoint["before"] = self.before
+        checkpoint |= {"before": self.before, "seconds": self.seconds, "had_signal": self.had_signal}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.earlier_seconds = checkpoint["seconds"]
+        self.had_signal = checkpoint["had_signal"]
 
 
 class Clock:
@@ -234,14 +284,19 @@ class Clock:
         return {f"time/{name}": seconds for name, seconds in phases.items()}
 
 
-def _shares(totals: Counter) -> dict[str, float]:
-    """Per-token means of what the loss summed up; nothing but the loss if no token had a gradient."""
-    report = {"loss": totals["loss"]}
+def warmup_cosine(step: int, warmup: int, total: int) -> float:
+    """Share of the peak learning rate at ``step`` (0 is the first, and already moves): linear up, cosine down to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+
+
+def _means(totals: Counter, epochs: int) -> dict[str, float]:
+    """The loss, a mean over inner epochs; the rest are means over the tokens that had a gradient, if any."""
+    report = {"loss": totals["loss"] / epochs}
     if tokens := totals["tokens"]:
-        report |= {
-            "ratio/mean": totals["ratio"] / tokens,
-            "clip/low_share": totals["clipped_low"] / tokens,
-            "clip/high_share": totals["clipped_high"] / tokens,
-        }
-        report |= {"kl": totals["kl"] / tokens} if "kl" in totals else {}
+        names = {"ratio/mean": "ratio", "clip/low_share": "clipped_low", "clip/high_share": "clipped_high", "kl": "kl"}
+        report |= {name: totals[key] / tokens for name, key in names.items() if key in totals}
+        # How far the update's log-probabilities lie from those recorded while sampling: rounding, at the first step.
+        report |= {"ratio/logprob_gap": totals["gap"] / tokens}
     return report

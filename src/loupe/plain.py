@@ -12,7 +12,14 @@ from loupe.records import Prompt, Trajectory
 
 
 def logprobs(policy: Policy, prompt: Prompt, trajectory: Trajectory, temperature: float) -> torch.Tensor:
-    """Log-probabilities [sampled tokens] of one trajectory, differentiable."""
+    """Log-probability [n] of each of the n sampled tokens of one trajectory, differentiable."""
+    tokens = [token for token, sampled in zip(trajectory.ids, trajectory.sampled, strict=True) if sampled]
+    logp = distribution(policy, prompt, trajectory, temperature)
+    return logp.gather(1, torch.tensor(tokens, device=policy.device)[:, None])[:, 0]
+
+
+def distribution(policy: Policy, prompt: Prompt, trajectory: Trajectory, temperature: float) -> torch.Tensor:
+    """Log-probabilities [n, V] at each of the n places where a token was sampled."""
     images = prompt.images + trajectory.images
     ids = torch.tensor([prompt.ids + trajectory.ids], device=policy.device)
     out = policy.backbone.model(
@@ -23,6 +30,5 @@ def logprobs(policy: Policy, prompt: Prompt, trajectory: Trajectory, temperature
         image_grid_thw=torch.tensor([image.grid for image in images], device=policy.device),
         use_cache=False,
     )
-    logp = policy.log_distribution(out.last_hidden_state[0, :-1], temperature)
     sampled = torch.tensor([0] * len(prompt.ids) + trajectory.sampled, device=policy.device)[1:].bool()
-    return logp.gather(1, ids[0, 1:, None])[:, 0][sampled]
+    return policy.log_distribution(out.last_hidden_state[0, :-1][sampled], temperature)

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from loupe.errors import require_int
 from loupe.packing import Context, Packed, visibility
 from loupe.records import ImagePatches
 
@@ -31,7 +32,7 @@ class Policy(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         self.image_processor = image_processor
-        self.logits_chunk = logits_chunk
+        self.logits_chunk = require_int("model.logits_chunk", logits_chunk, 1)
         self.image_token = self.backbone.config.image_token_id
         self.pad_token = tokenizer.pad_token_id
         self.end_of_turn = tokenizer.convert_tokens_to_ids("<|im_end|>")
@@ -90,10 +91,8 @@ class Policy(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
         return torch.log_softmax(logits + self.ban, dim=-1)
 
-    def token_logprobs(
-        self, states: torch.Tensor, tokens: torch.Tensor, temperature: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probability of each token [N] given the hidden state before it [N, D], and the entropy there.
+    def token_logprobs(self, states: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Log-probability of each token [N] given the hidden state before it [N, D].
 
         Works in chunks that are computed again in the backward pass, so that no [N, V] matrix is ever held.
         """
@@ -102,12 +101,10 @@ class Policy(nn.Module):
             for size in [self.logits_chunk]
             for i in range(0, len(states), size)
         ]
-        logprobs, entropies = zip(*parts, strict=True)
-        return torch.cat(logprobs), torch.cat(entropies)
+        return torch.cat(parts)
 
     def _chunk(self, states, tokens, temperature):
-        logp = self.log_distribution(states, temperature)
-        return logp.gather(1, tokens[:, None])[:, 0], entropy(logp.detach())
+        return self.log_distribution(states, temperature).gather(1, tokens[:, None])[:, 0]
 
     def frozen_copy(self) -> Policy:
         """An independent copy that no optimiser touches: the reference of a KL term."""

@@ -131,7 +131,8 @@ class Trajectory:
     and then the answer turn, sampled again. ``images`` holds the observation's picture once.
 
     sample: index within the group. turns: decoded text the policy wrote, one string a turn, without the
-    end-of-turn token. terms, reward, advantage and ref_logprobs (one per sampled token) are filled in later.
+    end-of-turn token. entropies: of the distributions the sampled tokens were drawn from, in nats. Filled in later:
+    terms, reward, advantage, and old_logprobs and ref_logprobs (one per sampled token).
     """
 
     sample: int
@@ -146,6 +147,7 @@ class Trajectory:
     terms: dict[str, float] = field(default_factory=dict)
     reward: float = 0.0
     advantage: float = 0.0
+    old_logprobs: list[float] | None = None
     ref_logprobs: list[float] | None = None
 
     def append_sampled(self, token: int, logprob: float, entropy: float) -> None:

@@ -17,12 +17,15 @@ import numpy as np
 import torch
 
 from loupe.dialogue import STOP_TEXTS, Dialogue, read_turn
-from loupe.errors import BadExample, UserError, require_int
+from loupe.errors import BadExample, UserError, require_int, require_number
 from loupe.invariants import check_trajectory
 from loupe.packing import PREFIX, Context, Segment, mrope_positions, pack
 from loupe.policy import Policy, entropy
 from loupe.records import OK, Example, Group, ImagePatches, Prompt, StopReason, ToolEvent, Trajectory
 from loupe.tools.errors import CallError, Failure
+
+SHORTEST = "Error."
+"""The observation of a failed call where there is no room for the reason."""
 
 
 @dataclass
@@ -70,8 +73,10 @@ class GroupRollout:
             ("prompts_per_batch", prompts_per_batch),
         ]:
             require_int(f"rollout.{name}", value, 1)
-        if not temperature > 0:
-            raise UserError(f"rollout.temperature={temperature}: must be above 0 (greedy decoding is its own switch)")
+        require_number("rollout.temperature", temperature, 0, above=True)
+        least = len(dialogue.text_observation(SHORTEST, last_token=-1))
+        if max_observation_tokens < least:
+            raise UserError(f"rollout.max_observation_tokens={max_observation_tokens}: must be {least} or more")
         self.policy = policy
         self.dialogue = dialogue
         self.tool = tool
@@ -191,8 +196,10 @@ class GroupRollout:
         outcome = self._execute(branch, call)
         if isinstance(outcome, Failure):
             event = ToolEvent(outcome.kind, outcome.arguments)
-            ids, images = self.dialogue.text_observation(outcome.message, branch.trajectory.ids[-1]), []
-            ids = ids if len(ids) <= self.max_observation_tokens else self.dialogue.text_observation("Error.", ids[-1])
+            last = branch.trajectory.ids[-1]
+            ids, images = self.dialogue.text_observation(outcome.message, last), []
+            if len(ids) > self.max_observation_tokens:
+                ids = self.dialogue.text_observation(SHORTEST, last)
         else:
             event, ids, images = outcome
         branch.trajectory.events.append(event)

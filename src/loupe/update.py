@@ -21,6 +21,9 @@ from loupe.policy import Policy
 from loupe.records import Group, Trajectory
 from loupe.rollout import encode_prompts
 
+ROW_TOKENS = 4096
+"""Branches that share a row cost attention and mask in the square of its length, so longer rows do not pay."""
+
 Branches = list[tuple[int, Trajectory]]
 """Trajectories of a micro-batch, each with the row of its prompt in the context."""
 
@@ -37,14 +40,21 @@ def backward(
     logp and mask are [R, T] over the sampled tokens of the micro-batch. Groups with no trajectories cost nothing.
     """
     for chunk in chunks(groups, token_budget):
-        context, states, positions = encode_prompts(policy, [group.prompt for group in chunk])
-        roots = [*context.tensors(), states]
-        leaves = [root.detach().requires_grad_() for root in roots]
-        for branches in micro_batches(chunk, token_budget):
-            fork = context.with_tensors(leaves[:-1])
-            logp, mask = _branch_logprobs(policy, fork, leaves[-1], positions, branches, temperature)
-            loss_of([trajectory for _, trajectory in branches], logp, mask).backward()
-        used = [(root, leaf.grad) for root, leaf in zip(roots, leaves, strict=True) if leaf.grad is not None]
+        _backward_chunk(policy, chunk, loss_of, temperature, token_budget)
+
+
+def _backward_chunk(policy: Policy, chunk: list[Group], loss_of: Callable, temperature: float, budget: int) -> None:
+    """A function of its own, so that nothing of one chunk is still alive while the next is computed."""
+    context, states, positions = encode_prompts(policy, [group.prompt for group in chunk])
+    roots = [*context.tensors(), states]
+    # With an adapter on some layers only, the first keys and values do not depend on what is trained.
+    leaves = [root.detach().requires_grad_(root.requires_grad) for root in roots]
+    for branches in micro_batches(chunk, budget):
+        fork = context.with_tensors(leaves[:-1])
+        logp, mask = _branch_logprobs(policy, fork, leaves[-1], positions, branches, temperature)
+        loss_of([trajectory for _, trajectory in branches], logp, mask).backward()
+    used = [(root, leaf.grad) for root, leaf in zip(roots, leaves, strict=True) if leaf.grad is not None]
+    if used:
         torch.autograd.backward(*zip(*used, strict=True))
 
 
@@ -80,7 +90,7 @@ def chunks(groups: list[Group], token_budget: int) -> Iterator[list[Group]]:
 def micro_batches(chunk: list[Group], token_budget: int) -> Iterator[Branches]:
     """Deal the branches of a chunk out so that each row stays within its share of the budget (at least one each)."""
     waiting = [list(group.trajectories) for group in chunk]
-    share = token_budget // len(chunk)
+    share = min(token_budget // len(chunk), ROW_TOKENS)
     while any(waiting):
         branches: Branches = []
         for row, (group, queue) in enumerate(zip(chunk, waiting, strict=True)):
@@ -120,7 +130,7 @@ def _branch_logprobs(
         targets += [trajectory.ids[i] for i in at]
         lengths.append(len(at))
     states = torch.cat([prefix_states, hidden.flatten(0, 1)])[sources]
-    logp, _ = policy.token_logprobs(states, torch.tensor(targets, device=policy.device), temperature)
+    logp = policy.token_logprobs(states, torch.tensor(targets, device=policy.device), temperature)
     logp = pad_sequence(list(logp.split(lengths)), batch_first=True)
     mask = torch.arange(logp.shape[1], device=policy.device) < torch.tensor(lengths, device=policy.device)[:, None]
     return logp, mask.to(logp.dtype)

@@ -139,7 +139,7 @@ def test_splits_and_seeds_are_disjoint():
     [
         ({"p_small": 1.5}, "p_small=1.5"),
         ({"p_small": "often"}, "p_small=often"),
-        ({"size": 0}, "number of train scenes=0"),
+        ({"size": 0}, "data.n_train=0"),
         ({"seed": -1}, "seed=-1"),
         ({"n_signs": [3, 2]}, r"n_signs=\[3, 2\]"),
         ({"n_signs": [0, 2]}, "n_signs=0"),

@@ -51,6 +51,16 @@ def test_an_adapter_is_the_same_when_loaded(tmp_path):
     }
 
 
+def test_dtype_is_that_of_the_weights_and_leaves_the_rotary_frequencies_exact():
+    exact, policy = load_policy(None, build), load_policy(None, build, LORA, dtype="bfloat16")
+    assert {p.dtype for p in policy.parameters() if not p.requires_grad} == {torch.bfloat16}
+    assert {p.dtype for p in policy.parameters() if p.requires_grad} == {torch.float32}
+    ours, expected = policy.backbone.model.language_model.rotary_emb, exact.backbone.model.language_model.rotary_emb
+    assert torch.equal(ours.inv_freq, expected.inv_freq)
+    groups = scripted(policy, MIXED[:3], max_new_tokens=60)
+    assert all(value <= 0 for value in logprobs(policy, groups)[0])
+
+
 def test_a_saved_folder_is_what_auto_processor_reads(saved):
     """Where torchvision is missing, its absence is all that AutoProcessor complains of."""
     from transformers import AutoProcessor
@@ -104,6 +114,9 @@ def test_a_name_that_is_nowhere(monkeypatch):
         ({"dtype": "float12"}, r"model\.dtype=float12"),
         ({"path": None, "build": None}, r"model\.path is empty"),
         ({"lora": {"rank": 4}}, r"model\.lora\.rank: unknown"),
+        ({"lora": 8}, r"model\.lora=8: must be null or \{r, alpha, target\}"),
+        ({"lora": {"dropout": 0.1}}, r"model\.lora\.dropout=0\.1: must be 0"),
+        ({"dtype": "bfloat16"}, r"model\.dtype=bfloat16: only frozen weights"),
     ],
 )
 def test_bad_settings(settings, message):

@@ -32,7 +32,7 @@ class StepSampler(Sampler[list[int]]):
         self, length: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
         self.length = length
-        self.batch_size = require_int("batch_size", batch_size, 1)
+        self.batch_size = require_int("data.batch_size", batch_size, 1)
         self.seed = seed
         self.start = start
         self.rank = rank
@@ -84,10 +84,10 @@ class LoupeDataModule(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.train, self.val, self.test = train, val, test
-        self.batch_size = require_int("batch_size", batch_size, 1)
-        self.eval_batch_size = require_int("eval_batch_size", eval_batch_size, 1)
+        self.batch_size = require_int("data.batch_size", batch_size, 1)
+        self.eval_batch_size = require_int("data.eval_batch_size", eval_batch_size, 1)
         self.seed = require_int("seed", seed, 0)
-        self.num_workers = require_int("num_workers", num_workers, 0)
+        self.num_workers = require_int("data.num_workers", num_workers, 0)
 
     def train_dataloader(self) -> DataLoader[list[Example]]:
         """Endless; attached to a trainer it starts at the trainer's global step."""

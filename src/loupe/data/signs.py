@@ -94,12 +94,12 @@ class SceneStyle:
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         if self.n_signs[1] > len(self.colors):
-            raise UserError(f"n_signs={list(self.n_signs)}: more signs than the {len(self.colors)} colors")
-        if require_int("digits", self.digits, 1) > MAX_DIGITS:
-            raise UserError(f"digits={self.digits}: must be {MAX_DIGITS} or less, for the signs to fit")
+            raise UserError(f"data.n_signs={list(self.n_signs)}: more signs than the {len(self.colors)} colors")
+        if require_int("data.digits", self.digits, 1) > MAX_DIGITS:
+            raise UserError(f"data.digits={self.digits}: must be {MAX_DIGITS} or less, for the signs to fit")
         p = self.p_small
         if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
-            raise UserError(f"p_small={p}: must be a number from 0 to 1")
+            raise UserError(f"data.p_small={p}: must be a number from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Signs(Dataset[Example]):
     def __init__(self, split: str, seed: int, size: int, **style: object) -> None:
         self.split = split
         self.seed = require_int("seed", seed, 0)
-        self.size = require_int(f"number of {split} scenes", size, 1)
+        self.size = require_int(f"data.n_{split}", size, 1)
         self.style = SceneStyle(**style)
 
     def __len__(self) -> int:
@@ -232,17 +232,17 @@ def _checked_colors(colors: object) -> tuple[str, ...]:
     if isinstance(colors, (list, tuple)):
         unknown = [name for name in colors if name not in COLORS]
         if unknown or not colors or len(set(colors)) < len(colors):
-            raise UserError(f"colors={list(colors)}: must be different names out of {', '.join(COLORS)}")
+            raise UserError(f"data.colors={list(colors)}: must be different names out of {', '.join(COLORS)}")
         return tuple(colors)
-    if require_int("colors", colors, 1) > len(COLORS):
-        raise UserError(f"colors={colors}: there are only {len(COLORS)}")
+    if require_int("data.colors", colors, 1) > len(COLORS):
+        raise UserError(f"data.colors={colors}: there are only {len(COLORS)}")
     return tuple(COLORS)[:colors]
 
 
 def _checked_n_signs(n_signs: object) -> tuple[int, int]:
     low, high = _checked_pair("n_signs", n_signs, (1, 1))
     if not low <= high <= MAX_SIGNS:
-        raise UserError(f"n_signs={[low, high]}: must be [fewest, most], {MAX_SIGNS} or less")
+        raise UserError(f"data.n_signs={[low, high]}: must be [fewest, most], {MAX_SIGNS} or less")
     return low, high
 
 
@@ -252,8 +252,8 @@ def _checked_canvas(canvas: object) -> tuple[int, int]:
 
 def _checked_pair(name: str, pair: object, minimum: tuple[int, int]) -> tuple[int, int]:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-        raise UserError(f"{name}={pair}: must be two whole numbers, such as [{minimum[0]}, {minimum[1]}]")
-    first, second = (require_int(name, value, least) for value, least in zip(pair, minimum, strict=True))
+        raise UserError(f"data.{name}={pair}: must be two whole numbers, such as [{minimum[0]}, {minimum[1]}]")
+    first, second = (require_int(f"data.{name}", value, least) for value, least in zip(pair, minimum, strict=True))
     return first, second
 
 

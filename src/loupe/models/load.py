@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from loupe.errors import UserError
+from loupe.errors import UserError, require_int
 from loupe.policy import Policy
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
@@ -30,9 +31,10 @@ def load_policy(
 
     path: a folder (of a model, or of an adapter saved by this project) or a hub id; None calls ``build`` instead.
     build: makes (model, tokenizer, image processor). lora: ``{r, alpha, dropout, target}`` trains an adapter.
-    dtype: of the weights.
+    dtype: of the frozen weights. What is trained stays in float32: at learning rates of RL most updates would be
+    rounded away in bfloat16.
     """
-    if not isinstance(getattr(torch, dtype, None), torch.dtype):
+    if dtype not in ("float32", "bfloat16", "float16"):
         raise UserError(f"model.dtype={dtype}: must be float32, bfloat16 or float16")
     if path is None and build is None:
         raise UserError("model.path is empty: give a folder or a hub id")
@@ -44,7 +46,14 @@ def load_policy(
     else:
         model, tokenizer, image_processor = build() if path is None else _load(path, dtype)
         model = _with_adapter(model, lora) if lora else model
-    return Policy(model.to(getattr(torch, dtype)), tokenizer, image_processor, logits_chunk)
+    if dtype != "float32" and not isinstance(model, PeftModel):
+        raise UserError(
+            f"model.dtype={dtype}: only frozen weights may be in low precision; train an adapter (model.lora), or all "
+            "weights with model.dtype=float32 trainer.precision=bf16-mixed"
+        )
+    for parameter in model.parameters():  # not model.to(): it would round the rotary frequencies as well
+        parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else getattr(torch, dtype))
+    return Policy(model, tokenizer, image_processor, logits_chunk)
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
@@ -65,6 +74,8 @@ def _load(path: str, dtype: str):
         )
     except OSError as error:
         raise _unreachable(path) from error
+    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
+        raise _broken(path, error) from error
     return model, tokenizer, image_processor
 
 
@@ -77,21 +88,38 @@ def _load_processors(path: str):
         return AutoTokenizer.from_pretrained(path), Qwen2VLImageProcessorPil.from_pretrained(path)
     except OSError as error:
         raise _unreachable(path) from error
+    except (ValueError, KeyError) as error:
+        raise _broken(path, error) from error
 
 
 def _unreachable(path: str) -> UserError:
     return UserError(f"model.path={path}: neither a folder here nor to be had from the hub; give model.path=<folder>")
 
 
+def _broken(path: str, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0]
+    return UserError(f"model.path={path}: cannot be loaded ({reason}); copy it again, or give another")
+
+
 def _with_adapter(model, lora: dict) -> PeftModel:
     known = {"r", "alpha", "dropout", "target"}
+    if not isinstance(lora, dict):
+        raise UserError(f"model.lora={lora}: must be null or {{r, alpha, target}}, e.g. '{{r: 8, alpha: 16}}'")
     if unknown := set(lora) - known:
         raise UserError(f"model.lora.{sorted(unknown)[0]}: unknown; known are {', '.join(sorted(known))}")
+    if lora.get("dropout", 0.0):
+        raise UserError(
+            f"model.lora.dropout={lora['dropout']}: must be 0; with dropout the update would score tokens "
+            "under another distribution than the one they were sampled from"
+        )
+    require_int("model.lora.r", lora.get("r", 64), 1)
     config = LoraConfig(
         r=lora.get("r", 64),
         lora_alpha=lora.get("alpha", 128),
-        lora_dropout=lora.get("dropout", 0.0),
         target_modules=lora.get("target", "all-linear"),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    try:
+        return get_peft_model(model, config)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model.lora={lora}: {str(error).splitlines()[0]}") from error

@@ -17,7 +17,12 @@ from loupe.tools import ToolResult
 from loupe.tools.errors import CallError, Failure
 from loupe.tools.parse import Call, parse_call, read_keypoint
 
-COORDINATES = ("shown", "original", "relative_1000")
+COORDINATES = {
+    "shown": "",
+    "original": " Keypoints count in pixels of the original, which is {}x{}.",
+    "relative_1000": " Keypoints count in thousandths of width and height.",
+}
+"""What the prompt says of each frame; pixels as shown need no saying, since the prompt states that size."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,14 @@ class ZoomTool:
         require_int("tool.max_calls", self.max_calls, 0)
         if self.output_size is not None:
             require_int("tool.output_size", self.output_size, 1)
+        if self.max_calls == 0:  # a tool that may not be called is not explained
+            object.__setattr__(self, "instruction", "")
         if self.coordinates not in COORDINATES:
             raise UserError(f"tool.coordinates={self.coordinates}: must be one of {', '.join(COORDINATES)}")
+
+    def frame(self, original_size: tuple[int, int]) -> str:
+        """A sentence on what keypoints count in."""
+        return COORDINATES[self.coordinates].format(*original_size)
 
     def parse(self, text: str) -> Call | Failure:
         """``text``: what stands between <tool> and </tool>."""
@@ -79,6 +90,9 @@ class NoTool:
     name: ClassVar[str] = "none"
     max_calls: ClassVar[int] = 0
     instruction: ClassVar[str] = ""
+
+    def frame(self, original_size: tuple[int, int]) -> str:
+        return ""
 
     def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> Failure:
         return Failure(CallError.UNKNOWN_TOOL, "Error: there is no tool.")
