@@ -54,7 +54,7 @@ def complain(monkeypatch, *overrides):
         ("logger.mode=loud", r"logger\.mode=loud: must be one of"),
         (
             "resume=/nowhere",
-            r"resume=/nowhere: no checkpoint at /nowhere/checkpoints/last.ckpt; give a checkpoint file or a run's folder",
+            r"resume=/nowhere: no checkpoint at /nowhere/checkpoints/last.ckpt; give a checkpoint",
         ),
         ("crop=", r"crop=: must be|crop=None: must be"),
         ("corp=400", r"error: did you mean crop\? Could not override 'corp'"),
