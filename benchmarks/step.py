@@ -7,9 +7,10 @@ of a trained policy) on the miniature with random weights:
 
     shared     the engine: each group's prefix computed once, in the rollout and in the update
     unshared   the same engine and batching, but every trajectory carries a prefix of its own
-    plain      update only: every trajectory alone, one full forward and backward pass
+    plain      every trajectory alone: sampled by itself, then one full forward and backward pass without a cache
 
-Each figure is the median over repeats; the ratios are what to compare, for machines differ and are noisy.
+Reward and optimiser are the same for all. Figures are medians over repeats (plain: of the first question only, for it
+is slow); the ratios are what to compare, for machines differ and are noisy.
 """
 
 from __future__ import annotations
@@ -73,6 +74,23 @@ def unshared_rollout(rollout, examples, group):
     return rollout([example for example in examples for _ in range(group)], 1, step=0)[0]
 
 
+def plain_rollout(rollout, examples):
+    """One trajectory at a time."""
+    rollout.prompts_per_batch = 1
+    return rollout(examples, 1, step=0)[0]
+
+
+def reward(module, groups):
+    module.score(groups, step=0)
+
+
+def optimiser(module, optimizer):
+    for parameter in module.policy.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    torch.nn.utils.clip_grad_norm_(module.policy.parameters(), module.max_grad_norm)
+    optimizer.step()
+
+
 def shared_update(module, groups):
     update.backward(module.policy, groups, lambda _, logp, mask: (logp * mask).sum(), 1.0, module.microbatch_tokens)
     module.policy.zero_grad()
@@ -103,32 +121,39 @@ def main() -> None:
             sys.exit(f"error: {argument}: give {', '.join(settings)} as name=number, 1 or more")
         settings[name] = int(value)
     torch.set_num_threads(settings["threads"])
-    module, shared, alone, examples = build(settings["questions"], settings["group"], settings["budget"])
-    groups = shared_rollout(shared, examples, settings["group"])
+    size, group = settings["questions"], settings["group"]
+    module, shared, alone, examples = build(size, group, settings["budget"])
+    single = build(size, group, settings["budget"])[2]
+    groups = shared_rollout(shared, examples, group)
+    optimizer = module.configure_optimizers()["optimizer"]
+    shared_update(module, groups)
     phases = {
-        "rollout": {
-            "shared": (shared_rollout, shared, examples, settings["group"]),
-            "unshared": (unshared_rollout, alone, examples, settings["group"]),
-        },
-        "update": {
-            "shared": (shared_update, module, groups),
-            "unshared": (unshared_update, module, groups),
-            "plain": (plain_update, module, groups),
-        },
+        ("rollout", "shared"): (size * group, shared_rollout, shared, examples, group),
+        ("rollout", "unshared"): (size * group, unshared_rollout, alone, examples, group),
+        ("rollout", "plain"): (group, plain_rollout, single, examples[:1] * group),
+        ("reward", "shared"): (size * group, reward, module, groups),
+        ("update", "shared"): (size * group, shared_update, module, groups),
+        ("update", "unshared"): (size * group, unshared_update, module, groups),
+        ("update", "plain"): (group, plain_update, module, groups[:1]),
+        ("optimiser", "shared"): (size * group, optimiser, module, optimizer),
     }
-    took = {(phase, path): [] for phase, paths in phases.items() for path in paths}
+    took = {key: [] for key in phases}
     for _ in range(settings["repeats"]):  # interleaved, so that a slow moment of the machine hits all paths alike
-        for phase, path in took:
-            took[phase, path].append(seconds(*phases[phase][path]))
-    times = {key: median(values) for key, values in took.items()}
-    for path in ("shared", "unshared"):
-        times["step", path] = times["rollout", path] + times["update", path]
-    trajectories = settings["questions"] * settings["group"]
+        for key, (count, *work) in phases.items():
+            took[key].append(seconds(*work) / count)
+    each = {key: median(values) for key, values in took.items()}  # seconds per trajectory
+    for path in ("shared", "unshared", "plain"):
+        whole = [
+            each.get((phase, path), each[phase, "shared"]) for phase in ("rollout", "reward", "update", "optimiser")
+        ]
+        each["step", path] = sum(whole)
     print(", ".join(f"{name} {value}" for name, value in settings.items()))
-    print(f"{'phase':<10}{'path':<10}{'seconds':>9}{'trajectories/s':>16}{'shared is faster by':>21}")
-    for (phase, path), spent in sorted(times.items()):
-        ratio = spent / times[phase, "shared"]
-        print(f"{phase:<10}{path:<10}{spent:>9.3f}{trajectories / spent:>16.1f}{ratio:>20.2f}x")
+    print(f"{'phase':<11}{'path':<10}{'trajectories/s':>16}{'shared is faster by':>21}")
+    for phase in ("rollout", "reward", "update", "optimiser", "step"):
+        for path in ("shared", "unshared", "plain"):
+            if (phase, path) in each:
+                spent = each[phase, path]
+                print(f"{phase:<11}{path:<10}{1 / spent:>16.1f}{spent / each[phase, 'shared']:>20.2f}x")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+os.environ["WANDB_MODE"] = "offline"  # also where the person who runs the tests has an API key
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch

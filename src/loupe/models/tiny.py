@@ -69,10 +69,30 @@ def build(
     a few cells wide, so the height and width channels must turn quickly to tell cells apart.
     """
     tokenizer = build_tokenizer(vocabulary)
+    config = build_config(
+        tokenizer, text_width, text_depth, vision_width, vision_depth, heads, initializer_range, rope_theta
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    return model, tokenizer, Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 1280})
+
+
+def build_config(
+    tokenizer: Qwen2Tokenizer,
+    text_width: int,
+    text_depth: int,
+    vision_width: int,
+    vision_depth: int,
+    heads: int,
+    initializer_range: float,
+    rope_theta: float,
+) -> Qwen2_5_VLConfig:
+    """Qwen2.5-VL's own proportions where the size allows: gated MLPs of about 3 widths, half as many key heads."""
     token = tokenizer.convert_tokens_to_ids
     rotary = text_width // heads // 2
     per_axis = (rotary - rotary // 4) // 2
-    config = Qwen2_5_VLConfig(
+    return Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
             "hidden_size": text_width,
@@ -107,10 +127,6 @@ def build(
         tie_word_embeddings=True,
         initializer_range=initializer_range,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Qwen2_5_VLForConditionalGeneration(config)
-    return model, tokenizer, Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 1280})
 
 
 def build_tokenizer(vocabulary: int) -> Qwen2Tokenizer:
