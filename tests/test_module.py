@@ -86,6 +86,7 @@ def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
     assert all(torch.allclose(p, expected[name], atol=1e-5) for name, p in policy.named_parameters())
     assert report["ratio/mean"] == pytest.approx(1.0, abs=1e-4)
     assert report["clip/low_share"] == report["clip/high_share"] == 0
+    assert 0 < report["ratio/logprob_gap"] < 1e-4
 
 
 def test_micro_batches_take_the_same_step(tmp_path):

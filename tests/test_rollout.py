@@ -7,7 +7,7 @@ import torch
 from conftest import ANSWER, MIXED, THINK, call, examples, make_rollout, scripted
 
 from loupe import plain
-from loupe.errors import UserError
+from loupe.errors import NonFiniteError, UserError
 from loupe.records import StopReason, TrajectoryType
 from loupe.rollout import draw
 from loupe.tools.zoom import NoTool
@@ -193,6 +193,13 @@ def test_finished_rows_are_not_decoded_further(shared_policy, monkeypatch):
     trajectories = scripted(shared_policy, [[short], [long]], max_new_tokens=40)[0].trajectories
     assert fed[1] == len(trajectories[0].ids) - 1
     assert fed[2] == len(trajectories[1].ids) - 1
+
+
+def test_a_policy_that_has_diverged_stops_the_run(policy):
+    with torch.no_grad():
+        policy.backbone.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match=r"weights have diverged; .* lower algorithm\.optimizer\.lr"):
+        make_rollout(policy, max_new_tokens=4)(examples(1), 2, step=0)
 
 
 def test_draw_inverts_the_cumulative_distribution():

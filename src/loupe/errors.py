@@ -20,7 +20,7 @@ class BadExample(UserError):
 
 
 class NonFiniteError(UserError):
-    """A loss or a gradient is NaN or infinite. The batch that led to it has been saved."""
+    """A loss, a gradient or the policy's output is NaN or infinite; the run stops."""
 
 
 def require_int(name: str, value: object, minimum: int) -> int:

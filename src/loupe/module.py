@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import lightning
@@ -139,27 +140,24 @@ class GRPOModule(lightning.LightningModule):
         active = [
             Group(g.example, g.prompt, [t for t in g.trajectories if t.advantage or self.loss.beta]) for g in groups
         ]
-        totals = Counter()
-        for epoch in range(self.inner_epochs):
-            update.backward(
-                self.policy,
-                active,
-                lambda trajectories, logp, mask: self._loss(trajectories, logp, mask, weights, totals),
-                self.rollout.temperature,
-                self.microbatch_tokens,
-            )
+        epochs = [Counter() for _ in range(self.inner_epochs)]
+        for epoch, sums in enumerate(epochs):
+            loss_of = partial(self._loss, weights=weights, sums=sums)
+            update.backward(self.policy, active, loss_of, self.rollout.temperature, self.microbatch_tokens)
             norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm).item()
-            self._require_finite(totals["loss"], norm, groups)
+            self._require_finite(sums["loss"], norm, groups)
             # Only the last step goes through Lightning, which counts it: global_step counts rollout batches.
             (optimizer if epoch == self.inner_epochs - 1 else optimizer.optimizer).step()
             optimizer.zero_grad()
             torch.clear_autocast_cache()  # it holds low-precision copies of the weights before the step
         schedule = self.lr_schedulers()
-        report = _means(totals, self.inner_epochs) | {"grad_norm": norm, "learning_rate": schedule.get_last_lr()[0]}
+        report = _means(epochs) | {"grad_norm": norm, "learning_rate": schedule.get_last_lr()[0]}
         schedule.step()
         return report
 
-    def _loss(self, trajectories: list[Trajectory], logp, mask, weights: dict[int, float], totals: Counter):
+    def _loss(self, trajectories: list[Trajectory], logp, mask, weights: dict[int, float], sums: Counter):
+        """The loss of a micro-batch; what there is to report is added to ``sums``."""
+
         def padded(rows):
             return pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(logp)
 
@@ -172,7 +170,7 @@ class GRPOModule(lightning.LightningModule):
             mask,
         )
         rounding = (logp.detach() - padded(t.sampled_logprobs for t in trajectories)).mul(mask).abs().sum()
-        totals.update(
+        sums.update(
             {"loss": loss.item(), "gap": rounding.item()} | {key: value.item() for key, value in report.items()}
         )
         return loss
@@ -291,12 +289,15 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
 
 
-def _means(totals: Counter, epochs: int) -> dict[str, float]:
-    """The loss, a mean over inner epochs; the rest are means over the tokens that had a gradient, if any."""
-    report = {"loss": totals["loss"] / epochs}
+def _means(epochs: list[Counter]) -> dict[str, float]:
+    """The loss, a mean over inner epochs; the rest are means over the tokens that had a gradient, if any did."""
+    totals = Counter()
+    for sums in epochs:
+        totals.update(sums)
+    report = {"loss": totals["loss"] / len(epochs)}
     if tokens := totals["tokens"]:
         names = {"ratio/mean": "ratio", "clip/low_share": "clipped_low", "clip/high_share": "clipped_high", "kl": "kl"}
         report |= {name: totals[key] / tokens for name, key in names.items() if key in totals}
-        # How far the update's log-probabilities lie from those recorded while sampling: rounding, at the first step.
-        report |= {"ratio/logprob_gap": totals["gap"] / tokens}
+        # Before the first step the update's log-probabilities differ from the rollout's by rounding alone.
+        report["ratio/logprob_gap"] = epochs[0]["gap"] / epochs[0]["tokens"]
     return report

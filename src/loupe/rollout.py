@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from loupe.dialogue import STOP_TEXTS, Dialogue, read_turn
-from loupe.errors import BadExample, UserError, require_int, require_number
+from loupe.errors import BadExample, NonFiniteError, UserError, require_int, require_number
 from loupe.invariants import check_trajectory
 from loupe.packing import PREFIX, Context, Segment, mrope_positions, pack
 from loupe.policy import Policy, entropy
@@ -147,6 +147,11 @@ class GroupRollout:
         logp = self.policy.log_distribution(states, self.temperature)
         tokens = logp.argmax(-1) if greedy else self._choose(logp, live)
         chosen = logp.gather(1, tokens[:, None])[:, 0]
+        if not torch.isfinite(chosen).all():
+            raise NonFiniteError(
+                "the policy's log-probabilities are not finite: its weights have diverged; start again, or resume from "
+                "an earlier checkpoint, with a lower algorithm.optimizer.lr"
+            )
         columns = zip(live, tokens.tolist(), chosen.tolist(), entropy(logp).tolist(), strict=True)
         for branch, token, logprob, spread in columns:
             branch.trajectory.append_sampled(token, logprob, spread)
