@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from loupe.errors import UserError
+from loupe.errors import require_choice
+
+SCALES = ("std", "none")
 
 
 def group_advantages(rewards: torch.Tensor, scale: str = "std", eps: float = 1e-4) -> torch.Tensor:
@@ -14,8 +16,7 @@ def group_advantages(rewards: torch.Tensor, scale: str = "std", eps: float = 1e-
     arXiv 2506.14821 uses the same). scale="none" leaves the division out (Dr. GRPO, arXiv 2503.20783). A group whose
     rewards are all equal gets exactly 0, also where rounding would leave a trace.
     """
-    if scale not in ("std", "none"):
-        raise UserError(f"algorithm.advantage_scale={scale}: must be std or none")
+    require_choice("algorithm.advantage_scale", scale, SCALES)
     centred = rewards - rewards.mean(dim=1, keepdim=True)
     if scale == "std" and rewards.shape[1] > 1:
         centred = centred / (rewards.std(dim=1, keepdim=True, correction=1) + eps)

@@ -4,6 +4,7 @@ Everything else that goes wrong is a bug and keeps its traceback.
 """
 
 import math
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -35,4 +36,12 @@ def require_number(name: str, value: object, minimum: float, above: bool = False
     valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not valid or value < minimum or (above and value == minimum):
         raise UserError(f"{name}={value}: must be a number {'above' if above else 'from'} {minimum}")
+    return value
+
+
+def require_choice(name: str, value: object, choices: Iterable[str]) -> str:
+    """``value`` if it is one of ``choices``, else a :class:`UserError`."""
+    choices = list(choices)
+    if value not in choices:
+        raise UserError(f"{name}={value}: must be one of {', '.join(choices)}")
     return value

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from loupe.errors import UserError
+from loupe.errors import UserError, require_choice
 from loupe.metrics import Histogram
 
 METRICS, TIMING, TRAJECTORIES = "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"
@@ -100,12 +100,10 @@ class RunWandbLogger(WandbLogger):
         name: str | None = None,
         run_config: dict | None = None,
     ):
-        if mode not in MODES:
-            raise UserError(f"logger.mode={mode}: must be one of {', '.join(MODES)}")
+        require_choice("logger.mode", mode, MODES)
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if has_api_key() else "offline")
-            if mode not in MODES:
-                raise UserError(f"WANDB_MODE={mode}: must be one of {', '.join(MODES[1:])}")
+            require_choice("WANDB_MODE", mode, MODES[1:])
         super().__init__(
             name=name,
             save_dir=folder,

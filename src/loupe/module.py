@@ -21,8 +21,8 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.optim.lr_scheduler import LambdaLR
 
 from loupe import metrics, update
-from loupe.advantages import group_advantages
-from loupe.errors import BadExample, NonFiniteError, UserError, require_int, require_number
+from loupe.advantages import SCALES, group_advantages
+from loupe.errors import BadExample, NonFiniteError, UserError, require_choice, require_int, require_number
 from loupe.losses import GRPO
 from loupe.policy import Policy
 from loupe.records import Example, Group, Trajectory
@@ -72,22 +72,14 @@ class GRPOModule(lightning.LightningModule):
         self.reward = reward
         self.reporter = reporter
         self.loss = loss
-        self.make_optimizer = optimizer
-        try:
-            optimizer([torch.nn.Parameter(torch.zeros(1))])
-        except (TypeError, ValueError) as error:  # now, rather than after the first evaluation
-            raise UserError(f"algorithm.optimizer: {error}") from error
+        self.make_optimizer = _checked(optimizer)
         self.total_steps = require_int("trainer.max_steps", total_steps, 1)
         self.folder = Path(folder)
         self.group_size = require_int("algorithm.group_size", group_size, 2)
-        self.advantage_scale = advantage_scale
-        group_advantages(torch.zeros(1, group_size), advantage_scale)  # refuses an unknown scale before any work
+        self.advantage_scale = require_choice("algorithm.advantage_scale", advantage_scale, SCALES)
         self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
-        require_number("algorithm.max_grad_norm", max_grad_norm, 0, above=True)
-        if old_logprobs not in ("rollout", "update"):
-            raise UserError(f"algorithm.old_logprobs={old_logprobs}: must be rollout or update")
-        self.old_logprobs = old_logprobs
-        self.max_grad_norm = max_grad_norm
+        self.old_logprobs = require_choice("algorithm.old_logprobs", old_logprobs, ("rollout", "update"))
+        self.max_grad_norm = require_number("algorithm.max_grad_norm", max_grad_norm, 0, above=True)
         self.warmup_steps = require_int("algorithm.warmup_steps", warmup_steps, 0)
         self.microbatch_tokens = require_int("algorithm.microbatch_tokens", microbatch_tokens, 1)
         self.skipped: set[str] = set()  # one line for each row that could not be read
@@ -262,6 +254,15 @@ class GRPOModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.earlier_seconds = checkpoint["seconds"]
         self.had_signal = checkpoint["had_signal"]
+
+
+def _checked(optimizer: Callable) -> Callable:
+    """Try the optimiser's settings out now, rather than after the first evaluation."""
+    try:
+        optimizer([torch.nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"algorithm.optimizer: {error}") from error
+    return optimizer
 
 
 class Clock:

@@ -22,6 +22,7 @@ from loupe.invariants import check_trajectory
 from loupe.packing import PREFIX, Context, Segment, mrope_positions, pack
 from loupe.policy import Policy, entropy
 from loupe.records import OK, Example, Group, ImagePatches, Prompt, StopReason, ToolEvent, Trajectory
+from loupe.tools import Tool
 from loupe.tools.errors import CallError, Failure
 
 SHORTEST = "Error."
@@ -60,7 +61,7 @@ class GroupRollout:
         self,
         policy: Policy,
         dialogue: Dialogue,
-        tool,
+        tool: Tool,
         max_new_tokens: int = 64,
         max_observation_tokens: int = 4096,
         temperature: float = 1.0,

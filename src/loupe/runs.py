@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from loupe import metrics, plots
 from loupe.checkpoints import LastCheckpoint
 from loupe.cli import LOG, resolved, run_folder
-from loupe.errors import UserError, require_int
+from loupe.errors import UserError, require_choice, require_int
 from loupe.loggers import JsonlLogger
 from loupe.models.load import save_policy
 from loupe.module import GRPOModule
@@ -81,8 +81,7 @@ def build_module(cfg: DictConfig) -> GRPOModule:
 def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
     """The Lightning trainer with its loggers, best and last checkpoint, and an orderly stop on Ctrl-C."""
     asked = cfg.trainer
-    if asked.precision not in PRECISIONS:
-        raise UserError(f"trainer.precision={asked.precision}: must be one of {', '.join(PRECISIONS)}; see model.dtype")
+    require_choice("trainer.precision", asked.precision, PRECISIONS)
     every = min(require_int("trainer.val_check_interval", asked.val_check_interval, 1), asked.max_steps)
     best = ModelCheckpoint(
         folder / "checkpoints", "best", monitor="val/score", mode="max", enable_version_counter=False

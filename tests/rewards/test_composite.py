@@ -122,7 +122,7 @@ def test_without_gate_shaping_counts_everywhere():
         ({"weights": {"tool": {"start": 1, "end": 0, "steps": 0}}}, r"reward\.weights\.tool\.steps=0"),
         ({"weights": {"tool": {"start": 1, "end": 0, "steps": 1.5}}}, r"reward\.weights\.tool\.steps=1\.5"),
         ({"shaping": ["style"]}, r"reward\.shaping: .*'style'; known terms: hard, soft, format, tool"),
-        ({"gate": "always"}, r"reward\.gate=always: unknown; choose one of none, group_correct"),
+        ({"gate": "always"}, r"reward\.gate=always: must be one of none, group_correct"),
         ({"terms": {"tool": terms.tool}, "gate": "group_correct"}, r"reward\.gate=group_correct: .*'hard'"),
     ],
 )

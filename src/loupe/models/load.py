@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from loupe.errors import UserError, require_int
+from loupe.errors import UserError, require_choice, require_int
 from loupe.policy import Policy
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
@@ -34,8 +34,7 @@ def load_policy(
     dtype: of the frozen weights. What is trained stays in float32: at learning rates of RL most updates would be
     rounded away in bfloat16.
     """
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise UserError(f"model.dtype={dtype}: must be float32, bfloat16 or float16")
+    require_choice("model.dtype", dtype, ("float32", "bfloat16", "float16"))
     if path is None and build is None:
         raise UserError("model.path is empty: give a folder or a hub id")
     if path is not None and (Path(path) / "adapter_config.json").is_file():

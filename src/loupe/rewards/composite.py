@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from loupe.errors import UserError, require_int
+from loupe.errors import UserError, require_choice, require_int
 from loupe.records import Example, Group, Trajectory
 
 Term = Callable[[Trajectory, Example], float]
@@ -49,8 +49,7 @@ class CompositeReward:
             _require_term(f"reward.weights.{name}", name, terms)
         for name in shaping:
             _require_term("reward.shaping", name, terms)
-        if gate not in GATES:
-            raise UserError(f"reward.gate={gate}: unknown; choose one of {', '.join(GATES)}")
+        require_choice("reward.gate", gate, GATES)
         if gate == "group_correct":
             _require_term("reward.gate=group_correct", "hard", terms)
         self.terms = dict(terms)

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from PIL import Image
 
-from loupe.errors import UserError, require_int
+from loupe.errors import require_choice, require_int
 from loupe.tools import ToolResult
 from loupe.tools.errors import CallError, Failure
 from loupe.tools.parse import Call, parse_call, read_keypoint
@@ -51,8 +51,7 @@ class ZoomTool:
             require_int("tool.output_size", self.output_size, 1)
         if self.max_calls == 0:  # a tool that may not be called is not explained
             object.__setattr__(self, "instruction", "")
-        if self.coordinates not in COORDINATES:
-            raise UserError(f"tool.coordinates={self.coordinates}: must be one of {', '.join(COORDINATES)}")
+        require_choice("tool.coordinates", self.coordinates, COORDINATES)
 
     def frame(self, original_size: tuple[int, int]) -> str:
         """A sentence on what keypoints count in."""
