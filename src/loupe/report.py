@@ -12,7 +12,10 @@ COLUMNS = ["step", "id", "question", "type", "answer", "reward", "advantage", "t
 
 
 class Reporter:
-    """trajectories_every: steps between two records of trajectories; groups: how many groups each records."""
+    """trajectories_every: steps between two records of trajectories.
+
+    groups: how many groups each records, those first whose rewards differ most.
+    """
 
     def __init__(self, trajectories_every: int = 25, groups: int = 4):
         self.trajectories_every = require_int("report.trajectories_every", trajectories_every, 1)
@@ -22,7 +25,8 @@ class Reporter:
         """Log one step (``step`` counts finished ones)."""
         self._metrics(loggers, step, report)
         if step % self.trajectories_every == 1 or self.trajectories_every == 1:
-            self.trajectories(loggers, step, "train", groups[: self.groups])
+            telling = sorted(groups, key=_spread, reverse=True)  # best and worst of a question side by side
+            self.trajectories(loggers, step, "train", telling[: self.groups])
 
     def validation(self, loggers: list, step: int, report: dict) -> None:
         """Log one validation under ``val/``."""
@@ -40,6 +44,11 @@ class Reporter:
     def _metrics(self, loggers: list, step: int, report: dict) -> None:
         for logger in loggers:
             logger.log_metrics(report, step)
+
+
+def _spread(group: Group) -> float:
+    rewards = [trajectory.reward for trajectory in group.trajectories]
+    return max(rewards) - min(rewards)
 
 
 def _table_row(trajectory, group: Group, step: int) -> list:

@@ -102,6 +102,16 @@ def test_an_incomplete_folder_is_named(saved, tmp_path, missing, message):
         load_policy(str(tmp_path))
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "preprocessor_config.json"])
+def test_a_broken_file_is_named_in_one_line(saved, tmp_path, file):
+    _, folder = saved
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        (tmp_path / path.name).write_bytes(content[: len(content) // 2] if path.name == file else content)
+    with pytest.raises(UserError, match=r"model\.path=[^\n]*$"):
+        load_policy(str(tmp_path))
+
+
 def test_a_name_that_is_nowhere(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"model\.path=nobody/nothing: neither a folder here nor"):
@@ -111,6 +121,7 @@ def test_a_name_that_is_nowhere(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"path": "/nowhere"}, r"model\.path=/nowhere: no such folder"),
         ({"dtype": "float12"}, r"model\.dtype=float12"),
         ({"path": None, "build": None}, r"model\.path is empty"),
         ({"lora": {"rank": 4}}, r"model\.lora\.rank: unknown"),

@@ -4,6 +4,7 @@ loaded apart, since ``Qwen2_5_VLProcessor`` needs torchvision for its video half
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from loupe.errors import UserError, require_choice, require_int
 from loupe.policy import Policy
 
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
@@ -64,6 +66,8 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 def _load(path: str, dtype: str):
     folder = Path(path)
+    if not folder.exists() and not HUB_ID.fullmatch(path):  # spares the user the wait for the network
+        raise UserError(f"model.path={path}: no such folder, and not a hub id (owner/name)")
     if folder.exists() and not (folder / "config.json").is_file():
         raise UserError(f"model.path={path}: no config.json there; give a folder written by save_pretrained")
     tokenizer, image_processor = _load_processors(path)

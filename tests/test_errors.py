@@ -1,0 +1,39 @@
+import math
+
+import pytest
+
+from loupe.errors import UserError, require_choice, require_int, require_number
+
+
+@pytest.mark.parametrize("value", [1, 7, 10**12])
+def test_whole_numbers_pass(value):
+    assert require_int("crop", value, 1) == value
+
+
+@pytest.mark.parametrize("value", [0, -3, 1.0, "1", None, True, math.nan])
+def test_what_is_no_whole_number(value):
+    with pytest.raises(UserError, match=rf"^crop={value}: must be a whole number, 1 or more$"):
+        require_int("crop", value, 1)
+
+
+@pytest.mark.parametrize("value", [0, 0.5, 3])
+def test_numbers_pass(value):
+    assert require_number("beta", value, 0) == value
+
+
+@pytest.mark.parametrize("value", [-0.1, "1", None, True, math.nan, math.inf])
+def test_what_is_no_number(value):
+    with pytest.raises(UserError, match=rf"^beta={value}: must be a number from 0$"):
+        require_number("beta", value, 0)
+
+
+def test_above_excludes_the_minimum():
+    assert require_number("rate", 1e-9, 0, above=True) == 1e-9
+    with pytest.raises(UserError, match=r"^rate=0: must be a number above 0$"):
+        require_number("rate", 0, 0, above=True)
+
+
+def test_choices():
+    assert require_choice("gate", "open", ("open", "shut")) == "open"
+    with pytest.raises(UserError, match=r"^gate=ajar: must be one of open, shut$"):
+        require_choice("gate", "ajar", ("open", "shut"))

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from loupe.records import OK, ImagePatches, ToolEvent, Trajectory, TrajectoryType
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        ([], TrajectoryType.NO_TOOL),
+        ([OK], TrajectoryType.TOOL_SUCCESS),
+        (["out_of_bounds"], TrajectoryType.TOOL_FAIL),
+        (["out_of_bounds", OK], TrajectoryType.TOOL_SUCCESS),
+        ([OK, "over_budget"], TrajectoryType.TOOL_SUCCESS),
+        (["unclosed", "over_budget"], TrajectoryType.TOOL_FAIL),
+    ],
+)
+def test_trajectory_type(statuses, kind):
+    assert Trajectory(0, events=[ToolEvent(status) for status in statuses]).type == kind
+
+
+@pytest.mark.parametrize(
+    ("turns", "answer"),
+    [
+        ([], None),
+        (["<answer>3</answer>"], "3"),
+        (["<answer> two\nlines </answer>"], "two\nlines"),
+        (["<answer>1</answer><answer>2</answer>"], "2"),
+        (["<answer>1</answer>", "<tool>"], None),
+        (["<answer></answer>"], ""),
+        (["<answer>3"], None),
+    ],
+)
+def test_answer(turns, answer):
+    assert Trajectory(0, turns=turns).answer == answer
+
+
+def test_provenance_is_marked_as_tokens_are_appended():
+    trajectory = Trajectory(0)
+    image = ImagePatches(torch.zeros(16, 1), (1, 4, 4))
+    trajectory.append_sampled(5, -0.5, 1.0)
+    trajectory.append_written([7, 8], [image])
+    trajectory.append_sampled(6, -0.25, 2.0)
+    assert trajectory.ids == [5, 7, 8, 6]
+    assert trajectory.sampled == [1, 0, 0, 1]
+    assert trajectory.logprobs == [-0.5, 0.0, 0.0, -0.25]
+    assert trajectory.sampled_logprobs == [-0.5, -0.25]
+    assert trajectory.entropies == [1.0, 2.0]
+    assert trajectory.n_sampled == 2
+    assert trajectory.images == [image]
+    assert image.tokens(merge=2) == 4
