@@ -7,12 +7,15 @@ as it is shown, and the zoom result as it is shown. Writes examples.png.
 from pathlib import Path
 
 from loupe import cli, plots, runs
+from loupe.errors import UserError, require_int
 
 
 def show(cfg) -> None:
-    folder = Path(cfg.paths.output_dir)
+    folder, count = Path(cfg.paths.output_dir), require_int("show.count", cfg.show.count, 1)
     module, data = runs.build_module(cfg), runs.make(cfg.data)
-    examples = [data.val[i] for i in range(min(cfg.show.count, len(data.val)))]
+    if not module.rollout.tool.max_calls:
+        raise UserError("there is no zoom to show: use tool=zoom with tool.max_calls of 1 or more")
+    examples = [data.val[i] for i in range(min(count, len(data.val)))]
     plots.example_figure(examples, module.rollout.dialogue, module.rollout.tool, folder / "examples.png")
     print(f"drawn in {folder / 'examples.png'}")
 

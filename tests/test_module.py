@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import MIXED, compose_config, examples, make_rollout, scripted
 
-from loupe import runs
+from loupe import runs, update
 from loupe.data.datamodule import LoupeDataModule
 from loupe.errors import NonFiniteError, UserError
-from loupe.losses import GRPO
+from loupe.losses import DAPO, GRPO
 from loupe.module import EMPTY_BATCHES, GRPOModule, warmup_cosine
 from loupe.report import Reporter
 from loupe.rewards import terms
@@ -157,6 +157,48 @@ def test_zero_advantage_stays_in_the_denominator(policy, tmp_path):
         trajectory.advantage = 1.0 if i == 0 else 0.0
     Alone(module)
     assert module.optimise(groups)["loss"] == pytest.approx(-1 / len(MIXED), abs=1e-5)
+
+
+def test_zero_advantage_stays_in_the_token_denominator(policy, tmp_path):
+    """DAPO: the one trajectory that has an advantage weighs its share of all sampled tokens."""
+    module = make_module(policy, tmp_path, loss=DAPO())
+    group = scored(module, policy, count=1)[0]
+    for i, trajectory in enumerate(group.trajectories):
+        trajectory.advantage = 1.0 if i == 1 else 0.0
+    Alone(module)
+    share = group.trajectories[1].n_sampled / sum(t.n_sampled for t in group.trajectories)
+    assert module.optimise([group])["loss"] == pytest.approx(-share, abs=1e-5)
+
+
+def test_with_a_kl_term_trajectories_without_advantage_have_a_gradient_too(policy, tmp_path):
+    module = make_module(policy, tmp_path, loss=GRPO(beta=0.1))
+    Alone(module)
+    groups = scored(module, policy)
+    module.optimise(groups)  # away from the reference
+    for group in groups:
+        for trajectory in group.trajectories:
+            trajectory.advantage = 0.0
+    report = module.optimise(groups)
+    assert report["kl"] > 0 and report["grad_norm"] > 0
+
+
+def test_low_precision_copies_of_the_weights_do_not_outlive_a_step(policy, tmp_path):
+    """Autocast keeps them for the whole training step; the next inner epoch must see the new weights."""
+    module = make_module(policy, tmp_path, lr=1.0)
+    groups = scored(module, policy)
+    Alone(module)
+
+    def logprobs():
+        return [logp for _, logps in update.logprobs(policy, groups, 1.0, 100_000) for logp in logps]
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = logprobs()
+        module.optimise(groups)
+        within = logprobs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        afresh = logprobs()
+    assert within == pytest.approx(afresh, abs=1e-3)
+    assert before != pytest.approx(afresh, abs=1e-2)
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}], ids=["frozen copy", "adapter off"])

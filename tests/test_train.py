@@ -312,11 +312,3 @@ def test_a_killed_run_continues_from_its_last_validation(tmp_path, seconds):
     again = [*start, f"resume={killed}"]
     subprocess.run(again, cwd=ROOT, env=environment, check=True, capture_output=True)
     assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-
-
-def test_show_draws_examples(tmp_path, monkeypatch):
-    import show
-
-    monkeypatch.setattr(sys, "argv", ["show.py", "show.count=1", f"paths.output_dir={tmp_path}"])
-    show.main()
-    assert Image.open(tmp_path / "examples.png").width > 1000
