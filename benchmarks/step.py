@@ -48,16 +48,19 @@ class Apart(ScriptedRollout):
 
 
 def build(questions: int, group: int, budget: int):
-    """The module of the default configuration, two scripted rollouts for it, and its examples."""
+    """The module of the default configuration, its scripted rollouts by path, and its examples."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=["paths.output_dir=unused", f"algorithm.microbatch_tokens={budget}"])
     module = runs.build_module(cfg)
     script = [[DIRECT] if g % 4 == 0 else [ZOOM % (9 * g % 112, 7 * g % 84), DIRECT] for g in range(group)]
     parts = module.policy, module.rollout.dialogue, module.rollout.tool
-    shared = ScriptedRollout(*parts, script=script, prompts_per_batch=questions)
-    alone = Apart(*parts, script=script, prompts_per_batch=questions * group)
+    rollouts = {
+        "shared": ScriptedRollout(*parts, script=script, prompts_per_batch=questions),
+        "unshared": Apart(*parts, script=script, prompts_per_batch=questions * group),
+        "plain": Apart(*parts, script=script, prompts_per_batch=1),
+    }
     data = runs.make(cfg.data).train
-    return module, shared, alone, [data[i] for i in range(questions)]
+    return module, rollouts, [data[i] for i in range(questions)]
 
 
 def apart(groups: list[Group]) -> list[Group]:
@@ -69,15 +72,9 @@ def shared_rollout(rollout, examples, group):
     return rollout(examples, group, step=0)[0]
 
 
-def unshared_rollout(rollout, examples, group):
-    """As many prompts as trajectories, all in one batch."""
+def separate_rollout(rollout, examples, group):
+    """As many prompts as trajectories, in one batch or one by one as the rollout has it."""
     return rollout([example for example in examples for _ in range(group)], 1, step=0)[0]
-
-
-def plain_rollout(rollout, examples):
-    """One trajectory at a time."""
-    rollout.prompts_per_batch = 1
-    return rollout(examples, 1, step=0)[0]
 
 
 def reward(module, groups):
@@ -122,15 +119,14 @@ def main() -> None:
         settings[name] = int(value)
     torch.set_num_threads(settings["threads"])
     size, group = settings["questions"], settings["group"]
-    module, shared, alone, examples = build(size, group, settings["budget"])
-    single = build(size, group, settings["budget"])[2]
-    groups = shared_rollout(shared, examples, group)
+    module, rollouts, examples = build(size, group, settings["budget"])
+    groups = shared_rollout(rollouts["shared"], examples, group)
     optimizer = module.configure_optimizers()["optimizer"]
     shared_update(module, groups)
     phases = {
-        ("rollout", "shared"): (size * group, shared_rollout, shared, examples, group),
-        ("rollout", "unshared"): (size * group, unshared_rollout, alone, examples, group),
-        ("rollout", "plain"): (group, plain_rollout, single, examples[:1] * group),
+        ("rollout", "shared"): (size * group, shared_rollout, rollouts["shared"], examples, group),
+        ("rollout", "unshared"): (size * group, separate_rollout, rollouts["unshared"], examples, group),
+        ("rollout", "plain"): (group, separate_rollout, rollouts["plain"], examples[:1], group),
         ("reward", "shared"): (size * group, reward, module, groups),
         ("update", "shared"): (size * group, shared_update, module, groups),
         ("update", "unshared"): (size * group, unshared_update, module, groups),

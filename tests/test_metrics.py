@@ -97,20 +97,25 @@ def test_histogram_keeps_its_edges_and_clips_into_the_outermost_bins():
     assert made.counts == [2, 1] + [0] * 10 + [1] + [0] * 10 + [3]
 
 
+SUMMARY = {
+    "score": 0.5,
+    "score_small": pytest.approx(1 / 3),
+    "score_large": pytest.approx(2 / 3),
+    "zoom_rate": 0.5,
+    "zoom_rate_small": pytest.approx(2 / 3),
+    "zoom_rate_large": pytest.approx(1 / 3),
+    "zoom_hit_rate": pytest.approx(1 / 3),
+    "failed_call_rate": 0.4,
+    "n": 6,
+}
+"""Of two_groups()."""
+
+
 def test_rollout_metrics():
     report = rollout_metrics(two_groups())
     kinds = {key: report.pop(key) for key in list(report) if key.startswith("failed_call/")}
     assert kinds == {f"failed_call/{kind}": 2 if kind == "not_yaml" else 0 for kind in CallError}
-    assert report == {
-        "score": 0.5,
-        "score_small": pytest.approx(1 / 3),
-        "score_large": pytest.approx(2 / 3),
-        "zoom_rate": 0.5,
-        "zoom_rate_small": pytest.approx(2 / 3),
-        "zoom_rate_large": pytest.approx(1 / 3),
-        "zoom_hit_rate": pytest.approx(1 / 3),
-        "failed_call_rate": 0.4,
-        "n": 6,
+    assert report == SUMMARY | {
         "reward/mean": pytest.approx(2.5 / 6),
         "reward/format": pytest.approx(1.25 / 6),
         "stop/answered": pytest.approx(4 / 6),
@@ -150,17 +155,7 @@ def test_calls_on_pictures_without_a_known_target_do_not_count():
 
 
 def test_summary():
-    assert summary_metrics(two_groups()) == {
-        "score": 0.5,
-        "score_small": pytest.approx(1 / 3),
-        "score_large": pytest.approx(2 / 3),
-        "zoom_rate": 0.5,
-        "zoom_rate_small": pytest.approx(2 / 3),
-        "zoom_rate_large": pytest.approx(1 / 3),
-        "zoom_hit_rate": pytest.approx(1 / 3),
-        "failed_call_rate": 0.4,
-        "n": 6,
-    }
+    assert summary_metrics(two_groups()) == SUMMARY
 
 
 def test_the_score_is_the_vqa_score_whatever_the_reward_is():

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from PIL import Image
+
 from loupe.errors import BadExample, UserError
 from loupe.pictures import open_picture, resize_to_grid
 from loupe.policy import Policy
@@ -84,7 +86,7 @@ class Dialogue:
         if not example.question.strip():
             raise BadExample("the question is empty; give one or drop the row")
         picture = open_picture(example.image)
-        shown = resize_to_grid(picture, self.resolution, self.policy.factor)
+        shown = self.overview(picture)
         patches = self.policy.patches(shown)
         content = self._content(
             self.user,
@@ -100,12 +102,17 @@ class Dialogue:
             raise BadExample("the question holds a picture placeholder token; remove it")
         return Prompt(ids, [patches], picture, shown.size)
 
-    def picture_observation(self, result: ToolResult, last_token: int) -> tuple[list[int], list[ImagePatches]]:
-        """Tokens and picture that hand the crop back, up to where the policy writes again.
+    def overview(self, picture: Image.Image) -> Image.Image:
+        """The whole picture as the policy is shown it."""
+        return resize_to_grid(picture, self.resolution, self.policy.factor)
 
-        The crop is brought to its long side in one resampling of original pixels.
-        """
-        image = resize_to_grid(result.image, result.long_side, self.policy.factor, enlarge=True)
+    def close_up(self, result: ToolResult) -> Image.Image:
+        """The crop as the policy is shown it: brought to its long side in one resampling of original pixels."""
+        return resize_to_grid(result.image, result.long_side, self.policy.factor, enlarge=True)
+
+    def picture_observation(self, result: ToolResult, last_token: int) -> tuple[list[int], list[ImagePatches]]:
+        """Tokens and picture that hand the crop back, up to where the policy writes again."""
+        image = self.close_up(result)
         patches = self.policy.patches(image)
         content = self._content(self.observation, width=image.width, height=image.height)
         return self._reply(content, [patches], last_token), [patches]

@@ -31,10 +31,14 @@ def require_int(name: str, value: object, minimum: int) -> int:
     return value
 
 
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a finite int or float (a bool is neither)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def require_number(name: str, value: object, minimum: float, above: bool = False) -> float:
     """``value`` if it is a finite number of at least ``minimum`` (``above``: more), else a :class:`UserError`."""
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not valid or value < minimum or (above and value == minimum):
+    if not is_number(value) or value < minimum or (above and value == minimum):
         raise UserError(f"{name}={value}: must be a number {'above' if above else 'from'} {minimum}")
     return value
 

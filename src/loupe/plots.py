@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from loupe.dialogue import Dialogue
-from loupe.pictures import draw_zoom, open_picture, resize_to_grid
+from loupe.pictures import draw_zoom, open_picture
 from loupe.records import Example, TrajectoryType
-from loupe.tools.zoom import ZoomTool, crop_box
+from loupe.tools.zoom import ZoomTool
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito).
 STYLES = {
@@ -91,19 +91,17 @@ def example_figure(examples: list[Example], dialogue: Dialogue, tool: ZoomTool, 
     figure = Figure(figsize=(12, 3.2 * len(examples)), layout="constrained")
     for row, example in zip(figure.subplots(len(examples), 3, squeeze=False), examples, strict=True):
         picture = open_picture(example.image)
-        shown = resize_to_grid(picture, dialogue.resolution, dialogue.policy.factor)
+        shown = dialogue.overview(picture)
         x1, y1, x2, y2 = example.target_box
         center = ((x1 + x2) / 2, (y1 + y2) / 2)
-        box = crop_box(center, tool.crop, picture.size)
-        crop = resize_to_grid(
-            picture.crop(box), tool.output_size or max(shown.size), dialogue.policy.factor, enlarge=True
-        )
+        result = tool.cut(center, picture, shown.size, arguments={})
+        crop = dialogue.close_up(result)
         titles = [
             f"{example.question}  ({example.subset})",
             f"what is shown: {shown.width}x{shown.height}",
             f"the zoom result: {crop.width}x{crop.height}",
         ]
-        for axes, image, title in zip(row, [draw_zoom(picture, center, box), shown, crop], titles, strict=True):
+        for axes, image, title in zip(row, [draw_zoom(picture, center, result.box), shown, crop], titles, strict=True):
             axes.imshow(image, interpolation="nearest")
             axes.set_title(title, fontsize=9)
             axes.set_axis_off()

@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.utils.data import Dataset
 
 from loupe.data.datamodule import LoupeDataModule
-from loupe.errors import UserError, require_int
+from loupe.errors import UserError, is_number, require_int
 from loupe.records import Box, Example
 
 RGB = tuple[int, int, int]
@@ -97,9 +97,8 @@ class SceneStyle:
             raise UserError(f"data.n_signs={list(self.n_signs)}: more signs than the {len(self.colors)} colors")
         if require_int("data.digits", self.digits, 1) > MAX_DIGITS:
             raise UserError(f"data.digits={self.digits}: must be {MAX_DIGITS} or less, for the signs to fit")
-        p = self.p_small
-        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
-            raise UserError(f"data.p_small={p}: must be a number from 0 to 1")
+        if not is_number(self.p_small) or not 0 <= self.p_small <= 1:
+            raise UserError(f"data.p_small={self.p_small}: must be a number from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from loupe.errors import UserError, require_choice, require_int
+from loupe.errors import UserError, is_number, require_choice, require_int
 from loupe.records import Example, Group, Trajectory
 
 Term = Callable[[Trajectory, Example], float]
@@ -104,6 +104,6 @@ def _schedule(key: str, weight: float | Mapping[str, float]) -> Schedule:
 
 
 def _require_number(key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value):
         raise UserError(f"{key}={value}: must be a finite number (0 keeps the term as a metric)")
     return float(value)

@@ -72,11 +72,17 @@ class ZoomTool:
         point = locate(call.arguments["keypoint"], shown_size, picture.size, self.coordinates)
         if isinstance(point, Failure):
             return point
+        return self.cut(point, picture, shown_size, call.arguments)
+
+    def cut(
+        self, point: tuple[float, float], picture: Image.Image, shown_size: tuple[int, int], arguments: dict
+    ) -> ToolResult:
+        """What a call with these ``arguments`` that points at ``point`` (original pixels) hands back."""
         box = crop_box(point, self.crop, picture.size)
         return ToolResult(
             image=picture.crop(box),
             long_side=self.output_size or max(shown_size),
-            arguments=call.arguments,
+            arguments=arguments,
             keypoint=point,
             box=box,
         )
