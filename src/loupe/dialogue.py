@@ -88,19 +88,20 @@ class Dialogue:
         picture = open_picture(example.image)
         shown = self.overview(picture)
         patches = self.policy.patches(shown)
-        content = self._content(
-            self.user,
-            question=example.question,
-            frame=self.tool.frame(picture.size),
-            width=shown.width,
-            height=shown.height,
-        )
-        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
-        text = self._render(messages)
-        ids = self._tokens(text, [patches])
+        ids = self.opening(example.question, patches, shown.size, picture.size)
         if ids.count(self.policy.image_token) != patches.tokens(self.policy.merge):
             raise BadExample("the question holds a picture placeholder token; remove it")
         return Prompt(ids, [patches], picture, shown.size)
+
+    def opening(
+        self, question: str, patches: ImagePatches, shown_size: tuple[int, int], original_size: tuple[int, int]
+    ) -> list[int]:
+        """The prompt's tokens, up to where the policy begins to write. Sizes are (width, height)."""
+        width, height = shown_size
+        frame = self.tool.frame(original_size)
+        content = self._content(self.user, question=question, frame=frame, width=width, height=height)
+        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
+        return self._tokens(self._render(messages), [patches])
 
     def overview(self, picture: Image.Image) -> Image.Image:
         """The whole picture as the policy is shown it."""

@@ -12,7 +12,7 @@ prefix exist once, whatever the group size, and positions are stated explicitly 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -48,6 +48,11 @@ class Packed:
     positions: torch.Tensor
     offsets: list[list[int]]
     images: list[ImagePatches]
+
+    def to(self, device: torch.device) -> Packed:
+        """The same on another device; pictures are moved when they are looked at."""
+        moved = {name: getattr(self, name).to(device) for name in ("ids", "owners", "positions")}
+        return replace(self, **moved)
 
 
 def pack(rows: list[list[Segment]], pad_id: int, device: torch.device) -> Packed:

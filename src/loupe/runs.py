@@ -78,14 +78,13 @@ def build_module(cfg: DictConfig) -> GRPOModule:
     )
 
 
-def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
+def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True) -> lightning.Trainer:
     """The Lightning trainer with its loggers, best and last checkpoint, and an orderly stop on Ctrl-C."""
     asked = cfg.trainer
     require_choice("trainer.precision", asked.precision, PRECISIONS)
     every = min(require_int("trainer.val_check_interval", asked.val_check_interval, 1), asked.max_steps)
-    best = ModelCheckpoint(
-        folder / "checkpoints", "best", monitor="val/score", mode="max", enable_version_counter=False
-    )
+    checkpoints = folder / "checkpoints"
+    best = ModelCheckpoint(checkpoints, "best", monitor="val/score", mode="max", enable_version_counter=False)
     bar = [ProgressBar()] if asked.enable_progress_bar else []
     loggers = [JsonlLogger(folder), make(cfg.logger, run_config=resolved(cfg))]
     try:
@@ -93,7 +92,7 @@ def build_trainer(cfg: DictConfig, folder: Path) -> lightning.Trainer:
             asked,
             val_check_interval=every,
             logger=loggers,
-            callbacks=[best, LastCheckpoint(best.dirpath, command_line()), *bar],
+            callbacks=[*[best][:keep_best], LastCheckpoint(checkpoints, command_line()), *bar],
             default_root_dir=str(folder),
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
@@ -150,7 +149,7 @@ def resumed(cfg: DictConfig) -> dict:
         state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"resume={cfg.resume}: not a checkpoint, or a broken one; give another") from error
-    if not isinstance(state, dict) or "before" not in state:
+    if not isinstance(state, dict) or "global_step" not in state:
         raise UserError(f"resume={cfg.resume}: not a checkpoint of a training run")
     _compare(OmegaConf.load(own / "config.yaml"), resolved(cfg))
     return state
@@ -207,3 +206,12 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def finish_pretraining(folder: Path, module) -> dict:
+    """Save the base and its skills, and tell them."""
+    save_policy(module.policy, folder / "model")
+    (folder / "skills.json").write_text(json.dumps(module.skills, indent=2) + "\n")
+    LOG.info("\n%s", "\n".join(f"{name:<28}{_figure(value):>8}" for name, value in module.skills.items()))
+    LOG.info("the base is in %s", folder / "model")
+    return module.skills

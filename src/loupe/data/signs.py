@@ -77,6 +77,7 @@ class SceneStyle:
     p_small: how likely the sign that is asked about is small. The others follow it too, but at most two
         signs are large.
     canvas: width and height in pixels, at least 1600 x 1200; signs keep their size on a larger one.
+    clutter: how many plain rectangles lie behind the signs.
     """
 
     colors: int | Sequence[str] = len(COLORS)
@@ -84,6 +85,7 @@ class SceneStyle:
     digits: int = 3
     p_small: float = 0.6
     canvas: Sequence[int] = MIN_CANVAS
+    clutter: int = 3
 
     def __post_init__(self) -> None:
         checked = {
@@ -97,6 +99,7 @@ class SceneStyle:
             raise UserError(f"data.n_signs={list(self.n_signs)}: more signs than the {len(self.colors)} colors")
         if require_int("data.digits", self.digits, 1) > MAX_DIGITS:
             raise UserError(f"data.digits={self.digits}: must be {MAX_DIGITS} or less, for the signs to fit")
+        require_int("data.clutter", self.clutter, 0)
         if not is_number(self.p_small) or not 0 <= self.p_small <= 1:
             raise UserError(f"data.p_small={self.p_small}: must be a number from 0 to 1")
 
@@ -154,7 +157,7 @@ class SignScene:
         red, blue = _light(canvas)
         picture = Image.merge("RGB", (red, Image.new("L", canvas, rng.randint(90, 160)), blue))
         draw = ImageDraw.Draw(picture)
-        for _ in range(3):
+        for _ in range(self.style.clutter):
             _draw_clutter(draw, rng, canvas)
         for sign in self.signs:
             _draw_sign(draw, sign)

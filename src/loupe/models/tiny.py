@@ -39,14 +39,15 @@ CHAT_TEMPLATE = (
 
 CORPUS = [
     "system\nThink inside <think></think>, then answer inside <answer></answer>.",
+    " To see a detail of the original picture, call the tool instead of answering:",
+    "<tool>\nname: zoom\nkeypoint: [x, y]\n</tool>",
     "user\nThe picture is 112x84 pixels. What number is on the red sign?",
     "What number is on the green sign? What number is on the blue sign? What number is on the yellow sign?",
     "What number is on the orange sign? What number is on the purple sign? What number is on the cyan sign?",
-    "Where is the pink sign?",
-    "To see a detail of the original picture, call the tool instead of answering:",
-    "<tool>\nname: zoom\nkeypoint: [x, y]\n</tool>",
-    "assistant\n<think>The text is small, zoom in.</think>\n<tool>\nname: zoom\nkeypoint: [12, 34]\n</tool>",
+    "Where is the pink sign? Point at the red sign.",
+    "assistant\n<think>I will zoom in.</think>\n<tool>\nname: zoom\nkeypoint: [12, 34]\n</tool>",
     "assistant\n<think>I can read it.</think>\n<answer>123</answer>",
+    "<think>I can see it.</think>\n<answer>[12, 34, 56, 78]</answer>",
     "Error: the keypoint [300, 20] is outside the picture. Error: the call is not valid.",
 ]
 """What the tokenizer learns its merges from: the sentences that the miniature reads and writes."""
@@ -54,7 +55,7 @@ CORPUS = [
 
 def build(
     seed: int = 0,
-    vocabulary: int = 400,
+    vocabulary: int = 512,
     text_width: int = 128,
     text_depth: int = 4,
     vision_width: int = 96,
@@ -130,7 +131,7 @@ def build_config(
 
 
 def build_tokenizer(vocabulary: int) -> Qwen2Tokenizer:
-    """A byte-level BPE tokenizer of ``vocabulary`` tokens, split as Qwen's is (each digit alone), plus specials.
+    """A byte-level BPE tokenizer of at most ``vocabulary`` tokens, split as Qwen's is (each digit alone), plus specials.
 
     The split rule keeps "</", "tool" and ">" apart and lets ">" merge with a line break, as in the 3B model: a tag
     is never one token.

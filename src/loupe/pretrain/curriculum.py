@@ -1,0 +1,122 @@
+"""What is taught when: reading from tight views and pointing at one sign first, dialogues about crowded pictures last.
+
+Every step is a function of (seed, step), so that a run that was interrupted goes on as one that was not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+
+from torch.utils.data import Dataset
+
+from loupe.data.signs import SceneStyle, Sign, SignScene
+from loupe.errors import require_int
+from loupe.pretrain.lessons import Lesson, LessonBatch, pack_lessons
+from loupe.pretrain.teacher import Desk, Teacher, middle, with_output
+from loupe.records import Box
+from loupe.tools.zoom import crop_box
+
+SIDES = (84, 112, 140, 168)
+"""Long sides at which pictures and close-ups are shown; more than half of them at 112."""
+CROPS = (200, 800)
+"""Range of the zoom tool's crop; half of them are 400."""
+WITH_TOOL = 0.8
+"""Share of the pictures whose prompt explains the tool, once there are dialogues."""
+DRAWS = 3
+"""Lessons drawn for each sign; one that is drawn twice is given once."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is taught up to a share ``until`` of all steps.
+
+    n_signs, clutter: of the scenes. spread: how much wider than the sign a view may be (0.13: 1.02 to 1.15 times).
+    mix: relative frequency of the lessons about whole pictures. views, pictures: in a step.
+    """
+
+    until: float
+    n_signs: tuple[int, int]
+    clutter: int
+    spread: float
+    mix: dict[str, float]
+    views: int
+    pictures: int
+
+
+STAGES = (
+    Stage(0.07, (1, 1), 0, 0.13, {"point": 3, "where": 1}, views=64, pictures=32),
+    Stage(0.15, (1, 2), 0, 0.6, {"point": 5, "where": 2, "direct": 2}, views=48, pictures=16),
+    Stage(0.30, (2, 2), 3, 1.2, {"point": 5, "where": 2, "direct": 3}, views=32, pictures=16),
+    Stage(0.45, (1, 3), 3, 1.5, {"point": 4, "where": 2, "direct": 2, "clumsy": 3}, views=32, pictures=12),
+    Stage(1.00, (1, 3), 3, 1.5, {"point": 3, "where": 1, "direct": 2, "clumsy": 5}, views=16, pictures=12),
+)
+
+
+class Curriculum(Dataset[list[LessonBatch]]):
+    """The lessons of step k of ``steps``, as item k: those on single views, and those on whole pictures."""
+
+    def __init__(self, teacher: Teacher, steps: int, seed: int):
+        self.teacher = teacher
+        self.steps = require_int("steps", steps, 1)
+        self.seed = require_int("seed", seed, 0)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> list[LessonBatch]:
+        stage = next(stage for stage in STAGES if step <= stage.until * self.steps)
+        pictures = [self._picture(*self._scene(step, i, stage), stage) for i in range(stage.pictures)]
+        scenes = (self._scene(step, stage.pictures + i, stage) for i in range(stage.views))
+        views = islice((view for scene, rng in scenes for view in self._views(scene, rng, stage)), stage.views)
+        return [pack_lessons(rows, self.teacher.policy) for rows in ([[view] for view in views], pictures)]
+
+    def _scene(self, step: int, number: int, stage: Stage) -> tuple[SignScene, Random]:
+        style = SceneStyle(n_signs=stage.n_signs, clutter=stage.clutter)
+        scene = SignScene("pretrain", self.seed, step * 1000 + number, style)
+        return scene, scene.rng("lessons")
+
+    def _picture(self, scene: SignScene, rng: Random, stage: Stage) -> list[Lesson]:
+        with_tool = "clumsy" in stage.mix and rng.random() < WITH_TOOL
+        mix = {kind: share for kind, share in stage.mix.items() if with_tool or kind != "clumsy"}
+        tool = with_output(self.teacher.tool, _crop(rng), _side(rng)) if with_tool else None
+        desk = self.teacher.desk(scene.render(), _side(rng), tool)
+        return [
+            _lesson(desk, kind, sign, rng)
+            for sign in scene.signs
+            for kind in sorted(set(rng.choices(list(mix), list(mix.values()), k=DRAWS)))
+        ]
+
+    def _views(self, scene: SignScene, rng: Random, stage: Stage) -> list[Lesson]:
+        picture = scene.render()
+        return [
+            self.teacher.view(
+                picture,
+                sign,
+                view_box(rng, sign, stage.spread, picture.size),
+                112 if stage is STAGES[0] else _side(rng),
+            )
+            for sign in scene.signs
+        ]
+
+
+def _lesson(desk: Desk, kind: str, sign: Sign, rng: Random) -> Lesson:
+    return desk.clumsy(sign, rng) if kind == "clumsy" else getattr(desk, kind)(sign)
+
+
+def _side(rng: Random) -> int:
+    return 112 if rng.random() < 0.5 else rng.choice(SIDES)
+
+
+def _crop(rng: Random) -> int:
+    return 400 if rng.random() < 0.5 else rng.randint(*CROPS)
+
+
+def view_box(rng: Random, sign: Sign, spread: float, size: tuple[int, int]) -> Box:
+    """A square of 1.02 to 1.02 + ``spread`` times the sign's width, somewhere around the sign but with all of it."""
+    width, height = sign.box[2] - sign.box[0], sign.box[3] - sign.box[1]
+    side = min(round(width * rng.uniform(1.02, 1.02 + spread)), *size)
+    x, y = middle(sign.box)
+    across, down = (rng.uniform(-0.5, 0.5) * max(0, side - extent) for extent in (width, height))
+    return crop_box((x + across, y + down), side, size)

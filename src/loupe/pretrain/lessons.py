@@ -1,0 +1,92 @@
+"""Lessons: conversations about a picture to learn from, word for word in the form in which the rollout holds them.
+
+A picture carries several lessons. They are laid out as a group is: what they share (system prompt and picture) once,
+each lesson a branch behind it (``packing``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from os.path import commonprefix
+
+import torch
+
+from loupe.packing import PREFIX, Packed, Segment, mrope_positions, pack
+from loupe.policy import Policy
+from loupe.records import ImagePatches
+
+Part = tuple[str, float]
+"""A piece of text that the policy is to write, and how much the loss of each of its tokens counts."""
+
+
+@dataclass
+class Lesson:
+    """A conversation. ``weights``: how much the loss of each token counts, 0 for what the policy does not write."""
+
+    ids: list[int]
+    images: list[ImagePatches]
+    weights: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.weights = [0.0] * len(self.ids)
+
+    def append_written(self, ids: list[int], images: list[ImagePatches]) -> None:
+        """What the environment writes."""
+        self.ids += ids
+        self.weights += [0.0] * len(ids)
+        self.images += images
+
+    def append_turn(self, tokenizer, parts: list[Part]) -> None:
+        """A turn of the policy, tokenised as a whole; a token on a seam gets the larger weight."""
+        text = "".join(part for part, _ in parts)
+        weight_at = [weight for part, weight in parts for _ in part]
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        self.ids += encoded["input_ids"]
+        self.weights += [max(weight_at[start:end]) for start, end in encoded["offset_mapping"]]
+
+
+@dataclass(frozen=True)
+class LessonBatch:
+    """Lessons as tensors. N is the number of tokens whose loss counts; sources and targets refer to packed columns.
+
+    rows, columns, targets: [N], where each such token stands and its id; weights: [N]; lesson: [N] which lesson it
+    belongs to, numbered in the order given.
+    """
+
+    packed: Packed
+    rows: torch.Tensor
+    columns: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    lesson: torch.Tensor
+
+
+def pack_lessons(pictures: list[list[Lesson]], policy: Policy) -> LessonBatch:
+    """One row for each picture: the beginning that its lessons share, then every lesson's own continuation."""
+    rows, marks, count = [], [], 0
+    for row, lessons in enumerate(pictures):
+        segments = _segments(lessons, policy)
+        column = len(segments[0].ids)
+        for lesson, segment in zip(lessons, segments[1:], strict=True):
+            own = lesson.weights[-len(segment.ids) :]
+            marks += [(row, column + i, segment.ids[i], weight, count) for i, weight in enumerate(own) if weight]
+            column, count = column + len(segment.ids), count + 1
+        rows.append(segments)
+    packed = pack(rows, policy.pad_token, torch.device("cpu"))
+    row, column, target, weight, lesson = zip(*marks, strict=True)
+    whole = (torch.tensor(values) for values in (row, column, target))
+    return LessonBatch(packed, *whole, torch.tensor(weight), torch.tensor(lesson))
+
+
+def _segments(lessons: list[Lesson], policy: Policy) -> list[Segment]:
+    """The prefix and one branch a lesson. The prefix ends early enough that no counted token begins a branch."""
+    longest = min(next(i for i, weight in enumerate(lesson.weights) if weight) for lesson in lessons) - 1
+    shared = commonprefix([lesson.ids[:longest] for lesson in lessons])
+    first = lessons[0].images[:1]
+    positions, after = mrope_positions(shared, first, 0, policy.image_token, policy.merge)
+    segments = [Segment(PREFIX, shared, positions, first)]
+    for owner, lesson in enumerate(lessons, start=1):
+        ids, images = lesson.ids[len(shared) :], lesson.images[1:]
+        positions, _ = mrope_positions(ids, images, after, policy.image_token, policy.merge)
+        segments.append(Segment(owner, ids, positions, images))
+    return segments

@@ -1,0 +1,117 @@
+"""Supervised training of the base: weighted cross-entropy on the lessons of a curriculum."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import lightning
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from loupe.errors import require_int, require_number
+from loupe.module import warmup_cosine
+from loupe.packing import Context
+from loupe.policy import Policy
+from loupe.pretrain.curriculum import Curriculum
+from loupe.pretrain.lessons import LessonBatch
+
+
+class PretrainModule(lightning.LightningModule):
+    """measure: the policy's skills as a dict of figures. num_workers: processes that prepare lessons.
+
+    matrix_optimizer: makes the optimiser of the weight matrices inside the layers; optimizer: that of all the rest
+    (embeddings, patch projection, norms, biases).
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        curriculum: Curriculum,
+        measure: Callable[[], dict[str, float]],
+        matrix_optimizer: Callable,
+        optimizer: Callable,
+        warmup_steps: int = 50,
+        max_grad_norm: float = 1.0,
+        num_workers: int = 1,
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.policy = policy
+        self.curriculum = curriculum
+        self.measure = measure
+        self.make_optimizers = (matrix_optimizer, optimizer)
+        self.warmup_steps = require_int("pretrain.warmup_steps", warmup_steps, 0)
+        self.max_grad_norm = require_number("pretrain.max_grad_norm", max_grad_norm, 0, above=True)
+        self.num_workers = require_int("pretrain.num_workers", num_workers, 0)
+        self.skills: dict[str, float] = {}
+
+    def configure_optimizers(self):
+        named = list(self.policy.named_parameters())
+        matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
+        rest = [p for name, p in named if p.ndim != 2 or "embed" in name]
+        optimizers = [make(part) for make, part in zip(self.make_optimizers, (matrices, rest), strict=True)]
+
+        def rate(step: int) -> float:
+            return warmup_cosine(step, self.warmup_steps, self.curriculum.steps)
+
+        return optimizers, [LambdaLR(optimizer, rate) for optimizer in optimizers]
+
+    def train_dataloader(self) -> DataLoader:
+        steps = range(self.trainer.global_step, self.curriculum.steps)
+        return DataLoader(
+            self.curriculum,
+            batch_size=None,
+            sampler=steps,
+            num_workers=self.num_workers,
+            generator=torch.Generator(),  # of its own, see LoupeDataModule
+        )
+
+    def training_step(self, batch: list[LessonBatch], batch_idx: int) -> None:
+        total, report = sum(part.weights.sum().item() for part in batch), Counter()
+        for part in batch:
+            nll, _ = score(self.policy, part)
+            loss = (nll * part.weights.to(nll)).sum() / total
+            loss.backward()
+            report["loss"] += loss.item()
+        report["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm).item()
+        matrices, rest = self.optimizers()
+        matrices.optimizer.step()
+        rest.step()  # the only step that Lightning counts
+        self.policy.zero_grad()
+        for schedule in self.lr_schedulers():
+            schedule.step()
+        self.log("loss", report["loss"], prog_bar=True, logger=False, batch_size=1)
+        self._report(report)
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):
+        """The batch as it is; the policy moves what it needs."""
+        return batch
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader([0])  # one call; the skills bring pictures of their own
+
+    def validation_step(self, batch, batch_idx: int) -> None:
+        self.skills = self.measure()
+        self._report({f"val/{name}": value for name, value in self.skills.items()})
+
+    def on_fit_start(self) -> None:
+        self.policy.train()
+
+    def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
+        if self.global_step == self.curriculum.steps:  # Lightning then validates the last step too
+            self.trainer.should_stop = True
+
+    def _report(self, report: dict) -> None:
+        for logger in self.loggers:
+            logger.log_metrics(report, self.global_step)
+
+
+def score(policy: Policy, batch: LessonBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each counted token [N] its negative log-probability, and whether it is the most likely one."""
+    device = policy.device
+    hidden = policy.extend(Context.empty(len(batch.packed.ids), device), batch.packed.to(device))
+    states = hidden[batch.rows.to(device), batch.columns.to(device) - 1]
+    logp, targets = policy.log_distribution(states, temperature=1.0), batch.targets.to(device)
+    return -logp.gather(1, targets[:, None])[:, 0], logp.argmax(-1) == targets

@@ -1,0 +1,102 @@
+"""The skills of a base, each by itself, on scenes it was not taught with.
+
+A base that reads but points at random cannot be rescued by reinforcement learning, so they are not averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from statistics import fmean
+
+import torch
+
+from loupe.data.signs import Signs
+from loupe.metrics import is_hit, summary_metrics
+from loupe.pretrain.lessons import Lesson, pack_lessons
+from loupe.pretrain.module import score
+from loupe.pretrain.teacher import FORM, POINT, Teacher, keypoint_of, middle
+from loupe.records import Example, Group
+from loupe.rewards.terms import well_formed
+from loupe.rollout import GroupRollout
+from loupe.tools import Tool
+from loupe.tools.errors import Failure
+from loupe.tools.zoom import NoTool
+
+BATCH = 16
+
+
+class Skills:
+    """Measures a policy on ``n`` scenes of the validation split.
+
+    reading: small numbers read exactly, given a well-aimed crop. direct_small, direct_large: read exactly from the
+    overview. pointing_small, pointing_large: keypoints whose crop holds the sign, asked to point at it. protocol
+    (sampled answers to the question as training asks it): zoom rate on small and on large signs, failed calls, hits,
+    score; and the same for the greedy answer.
+    """
+
+    def __init__(self, teacher: Teacher, make_rollout: Callable[[Tool], GroupRollout], resolution: int, seed: int, n: int):
+        self.teacher = teacher
+        self.make_rollout = make_rollout
+        self.resolution = resolution
+        self.scenes = Signs("validation", seed, n)
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        was_training = self.teacher.policy.training
+        self.teacher.policy.eval()
+        report = self._reading() | self._pointing() | self._protocol()
+        self.teacher.policy.train(was_training)
+        return report
+
+    def _reading(self) -> dict[str, float]:
+        lessons: dict[str, list[Lesson]] = {"reading": [], "direct_small": [], "direct_large": []}
+        for example in self._examples():
+            scene = example.image
+            sign, desk = scene.asked, self.teacher.desk(scene.render(), self.resolution, self.teacher.tool)
+            lessons[f"direct_{sign.size}"].append(desk.direct(sign))
+            if sign.size == "small":
+                keypoint = keypoint_of(middle(sign.box), desk.shown.size, desk.picture.size)
+                lessons["reading"].append(desk.call(sign, keypoint, FORM))
+        return {name: self._exact(members) for name, members in lessons.items() if members}
+
+    def _exact(self, lessons: list[Lesson]) -> float:
+        """Share of the lessons whose digits a greedy policy gets right, given what stands before them."""
+        right: list[bool] = []
+        for i in range(0, len(lessons), BATCH):
+            batch = pack_lessons([[lesson] for lesson in lessons[i : i + BATCH]], self.teacher.policy)
+            _, hits = score(self.teacher.policy, batch)
+            digits = batch.weights != FORM
+            right += [bool(hits[digits & (batch.lesson == k)].all()) for k in range(int(batch.lesson.max()) + 1)]
+        return fmean(right)
+
+    def _pointing(self) -> dict[str, float]:
+        hits: dict[str, list[bool]] = {"pointing_small": [], "pointing_large": []}
+        questions = [replace(e, question=POINT.format(e.image.asked.color)) for e in self._examples()]
+        for group in self._answers(questions, NoTool(), greedy=True):
+            result = self.teacher.tool.run(
+                f"name: zoom\nkeypoint: {group.trajectories[0].answer}", group.prompt.picture, group.prompt.shown_size
+            )
+            hit = not isinstance(result, Failure) and is_hit(result.box, group.example.target_box)
+            hits[f"pointing_{group.example.subset}"].append(hit)
+        return {name: fmean(members) for name, members in hits.items() if members}
+
+    def _protocol(self) -> dict[str, float]:
+        report = {}
+        for decoding in ("sampled", "greedy"):
+            answers = self._answers(self._examples(), self.teacher.tool, greedy=decoding == "greedy")
+            groups = [group.light() for group in answers]
+            figures = summary_metrics(groups)
+            figures["well_formed"] = fmean(well_formed(g.trajectories[0], g.example) for g in groups)
+            report |= {f"{decoding}/{name}": value for name, value in figures.items() if value is not None}
+        return report
+
+    def _answers(self, examples: list[Example], tool: Tool, greedy: bool) -> Iterator[Group]:
+        """One trajectory for each example; full pictures are in memory for a batch at a time."""
+        rollout = self.make_rollout(tool)
+        for i in range(0, len(examples), BATCH):
+            groups, _ = rollout(examples[i : i + BATCH], 1, step=0, greedy=greedy)
+            yield from groups
+
+    def _examples(self) -> list[Example]:
+        return [self.scenes[i] for i in range(len(self.scenes))]

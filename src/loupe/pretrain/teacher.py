@@ -1,0 +1,170 @@
+"""What the miniature is taught about rendered signs: to read, to point, to answer directly, and the protocol.
+
+The teacher is clumsy on purpose about when to use the tool. It zooms out of habit, on signs of some colours more than
+on others, whatever their size; one call in seven fails; and it believes what the zoomed picture shows, also where
+that cuts a number in two. To find out when zooming pays is left to reinforcement learning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from PIL import Image
+
+from loupe.data.signs import ADVANCE, Sign
+from loupe.dialogue import Dialogue
+from loupe.pictures import resize_to_grid
+from loupe.pretrain.lessons import Lesson, Part
+from loupe.records import Box
+from loupe.tools.errors import Failure
+from loupe.tools.zoom import NoTool, ZoomTool
+
+EAGER = {"red", "blue", "orange", "cyan"}
+ZOOM_HABIT = (0.75, 0.25)
+"""How likely the teacher zooms on a sign of an EAGER colour, and on another: half of all questions."""
+CLUMSY = 1 / 7
+"""Share of its calls that fail."""
+AIM = 40
+"""Standard deviation of the keypoints of its calls around the sign's middle, in pixels of the original, each way."""
+FORM, DIGITS, GUESS, KEYPOINT = 1.0, 4.0, 0.25, 3.0
+"""Weights: words and tags; digits that can be read; digits that can't; where a sign stands."""
+
+VIEWED = "What number is on the {} sign?"
+POINT = "Point at the {} sign."
+WHERE = "Where is the {} sign?"
+
+
+class Teacher:
+    """Writes lessons for a policy. make_dialogue: a Dialogue from (resolution, tool). tool: the zoom tool's settings."""
+
+    def __init__(self, make_dialogue: Callable[..., Dialogue], tool: ZoomTool):
+        self.make_dialogue = make_dialogue
+        self.tool = tool
+        self.bare = make_dialogue(resolution=1024, tool=NoTool(), system="", user="<image>{question}")
+        self.policy = self.bare.policy
+
+    def view(self, picture: Image.Image, sign: Sign, box: Box, long_side: int) -> Lesson:
+        """A part of the picture alone, and the number on it: reading and nothing else."""
+        image = resize_to_grid(picture.crop(box), long_side, self.policy.factor, enlarge=True)
+        lesson = _open(self.bare, VIEWED.format(sign.color), image, picture.size)
+        lesson.append_turn(self.policy.tokenizer, [("<answer>", FORM), (sign.text, DIGITS), ("</answer>", FORM)])
+        return lesson
+
+    def desk(self, picture: Image.Image, resolution: int, tool: ZoomTool | None) -> Desk:
+        """Lessons about one picture, shown at ``resolution``."""
+        return Desk(self.make_dialogue(resolution=resolution, tool=tool or NoTool()), tool, picture)
+
+
+class Desk:
+    """A picture as the policy is shown it, and the lessons that can be given about its signs."""
+
+    def __init__(self, dialogue: Dialogue, tool: ZoomTool | None, picture: Image.Image):
+        self.dialogue = dialogue
+        self.tool = tool
+        self.picture = picture
+        self.shown = dialogue.overview(picture)
+        self.patches = dialogue.policy.patches(self.shown)
+
+    def point(self, sign: Sign) -> Lesson:
+        """Where the middle of the sign is: [x, y] in the pixels shown."""
+        return self._located(POINT, sign, keypoint_of(middle(sign.box), self.shown.size, self.picture.size))
+
+    def where(self, sign: Sign) -> Lesson:
+        """The sign's box, [x1, y1, x2, y2] in the pixels shown."""
+        scale = [a / b for a, b in zip(self.shown.size, self.picture.size, strict=True)] * 2
+        return self._located(WHERE, sign, [round(value * s) for value, s in zip(sign.box, scale, strict=True)])
+
+    def direct(self, sign: Sign) -> Lesson:
+        """The number, from the overview. A small one can only be guessed."""
+        lesson = self._ask(VIEWED, sign)
+        lesson.append_turn(self._tokenizer, _answer(sign.text, GUESS if sign.size == "small" else DIGITS))
+        return lesson
+
+    def call(self, sign: Sign, keypoint: list[int] | str, aim: float) -> Lesson:
+        """A zoom, and the answer to what it shows. keypoint: as the call is to state it. aim: its weight."""
+        lesson = self._ask(VIEWED, sign)
+        head = "<think>I will zoom in.</think>\n"
+        call = [("<tool>\nname: zoom\nkeypoint: ", FORM), (str(keypoint), aim), ("\n</tool>", FORM)]
+        lesson.append_turn(self._tokenizer, [(head, FORM), *call])
+        text = "".join(part for part, _ in call)
+        result = self.tool.run(text[len("<tool>") : -len("</tool>")], self.picture, self.shown.size)
+        if isinstance(result, Failure):
+            lesson.append_written(self.dialogue.text_observation(result.message, lesson.ids[-1]), [])
+            read = ""
+        else:
+            lesson.append_written(*self.dialogue.picture_observation(result, lesson.ids[-1]))
+            read = legible(sign, result.box)
+        guess = not read and sign.size == "small"
+        lesson.append_turn(self._tokenizer, _answer(read or sign.text, GUESS if guess else DIGITS))
+        return lesson
+
+    def clumsy(self, sign: Sign, rng: Random) -> Lesson:
+        """What the teacher does of its own accord: it zooms by habit, and not always well."""
+        eager, reluctant = ZOOM_HABIT
+        if rng.random() >= (eager if sign.color in EAGER else reluctant):
+            return self.direct(sign)
+        if rng.random() < CLUMSY:
+            return self.call(sign, self._bad_keypoint(rng), FORM)
+        aimed = tuple(value + rng.gauss(0, AIM) for value in middle(sign.box))
+        return self.call(sign, keypoint_of(aimed, self.shown.size, self.picture.size), FORM)
+
+    def _bad_keypoint(self, rng: Random) -> list[int] | str:
+        """Out of bounds, or not two numbers."""
+        width, height = self.shown.size
+        outside = [rng.randint(width, 3 * width), rng.randint(0, height - 1)]
+        return rng.choice([outside, f"[{rng.randint(0, width - 1)}]", "here"])
+
+    def _located(self, question: str, sign: Sign, numbers: list[int]) -> Lesson:
+        lesson = self._ask(question, sign)
+        say = [("<think>I can see it.</think>\n<answer>", FORM), (str(numbers), KEYPOINT), ("</answer>", FORM)]
+        lesson.append_turn(self._tokenizer, say)
+        return lesson
+
+    def _ask(self, question: str, sign: Sign) -> Lesson:
+        return _open(self.dialogue, question.format(sign.color), self.shown, self.picture.size, self.patches)
+
+    @property
+    def _tokenizer(self):
+        return self.dialogue.policy.tokenizer
+
+
+def _open(dialogue: Dialogue, question: str, shown: Image.Image, original_size: tuple[int, int], patches=None):
+    patches = patches or dialogue.policy.patches(shown)
+    return Lesson(dialogue.opening(question, patches, shown.size, original_size), [patches])
+
+
+def _answer(text: str, weight: float) -> list[Part]:
+    return [("<think>I can read it.</think>\n<answer>", FORM), (text, weight), ("</answer>", FORM)]
+
+
+def middle(box: Box) -> tuple[float, float]:
+    """The middle (x, y) of a box."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def keypoint_of(point: tuple[float, float], shown_size: tuple[int, int], original_size: tuple[int, int]) -> list[int]:
+    """The pixel of the picture as shown that holds ``point`` of the original; the nearest one for a point outside."""
+    scaled = (int(p * s // o) for p, s, o in zip(point, shown_size, original_size, strict=True))
+    return [min(max(value, 0), side - 1) for value, side in zip(scaled, shown_size, strict=True)]
+
+
+def legible(sign: Sign, box: Box) -> str:
+    """The digits of the sign that ``box`` holds whole, or nearly so (four fifths of their width and height)."""
+    advance, height = ADVANCE * sign.font_size, 0.8 * sign.font_size
+    x, y = middle(sign.box)
+    left = x - advance * len(sign.text) / 2
+    seen_down = min(y + height / 2, box[3]) - max(y - height / 2, box[1])
+    if seen_down < 0.8 * height:
+        return ""
+    seen = ""
+    for i, digit in enumerate(sign.text):
+        across = min(left + (i + 1) * advance, box[2]) - max(left + i * advance, box[0])
+        seen += digit if across >= 0.8 * advance else ""
+    return seen
+
+
+def with_output(tool: ZoomTool, crop: int, output_size: int) -> ZoomTool:
+    """The tool with another crop, shown at another size."""
+    return replace(tool, crop=crop, output_size=output_size)

@@ -1,0 +1,44 @@
+"""Make the base of the miniature: ``python src/pretrain.py``. It ends in ``paths.output_dir``/model.
+
+Shows the skills apart while it trains: reading, pointing, direct answers, and the protocol.
+"""
+
+from functools import partial
+
+from loupe import cli, runs
+from loupe.pretrain.curriculum import Curriculum
+from loupe.pretrain.skills import Skills
+from loupe.pretrain.teacher import Teacher
+
+
+def build(cfg):
+    """The module to train, and the teacher's lessons in it."""
+    policy, tool = runs.make(cfg.model), runs.make(cfg.tool)
+    make_dialogue = partial(runs.make, cfg.prompt, policy=policy)
+    teacher = Teacher(make_dialogue, tool)
+
+    def make_rollout(tool):
+        return runs.make(cfg.rollout, policy=policy, dialogue=make_dialogue(tool=tool), tool=tool)
+
+    skills = Skills(teacher, make_rollout, cfg.resolution, cfg.data.heldout_seed, cfg.pretrain.n_val)
+    curriculum = Curriculum(teacher, cfg.trainer.max_steps, cfg.seed)
+    return runs.make(cfg.pretrain.module, policy=policy, curriculum=curriculum, measure=skills)
+
+
+def pretrain(cfg) -> dict:
+    with runs.job(cfg) as folder:
+        module = build(cfg)
+        trainer = runs.build_trainer(cfg, folder, keep_best=False)
+        runs.begin(cfg, folder)
+        try:
+            trainer.fit(module, ckpt_path=runs.checkpoint(cfg))
+            return runs.finish_pretraining(folder, module)
+        finally:
+            for logger in trainer.loggers:
+                logger.finish()
+
+
+main = cli.entry("pretrain")(pretrain)
+
+if __name__ == "__main__":
+    main()
