@@ -55,7 +55,7 @@ STAGES = (
 
 
 class Curriculum(Dataset[list[LessonBatch]]):
-    """The lessons of step k of ``steps``, as item k: those on single views, and those on whole pictures."""
+    """The lessons of step k of ``steps``, as item k: those on single views, then those on whole pictures."""
 
     def __init__(self, teacher: Teacher, steps: int, seed: int):
         self.teacher = teacher
@@ -67,13 +67,17 @@ class Curriculum(Dataset[list[LessonBatch]]):
 
     def __getitem__(self, step: int) -> list[LessonBatch]:
         stage = next(stage for stage in STAGES if step <= stage.until * self.steps)
-        pictures = [self._picture(*self._scene(step, i, stage), stage) for i in range(stage.pictures)]
-        scenes = (self._scene(step, stage.pictures + i, stage) for i in range(stage.views))
+        pictures = [self._picture(*self._scene(step, i, stage, stage.n_signs), stage) for i in range(stage.pictures)]
+        # A close view shows one sign, however many there are; three in a picture save drawing two others.
+        scenes = (self._scene(step, stage.pictures + i, stage, (3, 3)) for i in range(stage.views))
         views = islice((view for scene, rng in scenes for view in self._views(scene, rng, stage)), stage.views)
-        return [pack_lessons(rows, self.teacher.policy) for rows in ([[view] for view in views], pictures)]
+        pictures.sort(key=lambda lessons: sum(len(lesson.ids) for lesson in lessons))
+        half = len(pictures) // 2  # rows of like length are padded less
+        rows = [[[view] for view in views], pictures[:half], pictures[half:]]
+        return [pack_lessons(part, self.teacher.policy) for part in rows]
 
-    def _scene(self, step: int, number: int, stage: Stage) -> tuple[SignScene, Random]:
-        style = SceneStyle(n_signs=stage.n_signs, clutter=stage.clutter)
+    def _scene(self, step: int, number: int, stage: Stage, n_signs: tuple[int, int]) -> tuple[SignScene, Random]:
+        style = SceneStyle(n_signs=n_signs, clutter=stage.clutter)
         scene = SignScene("pretrain", self.seed, step * 1000 + number, style)
         return scene, scene.rng("lessons")
 

@@ -34,7 +34,7 @@ class PretrainModule(lightning.LightningModule):
         optimizer: Callable,
         warmup_steps: int = 50,
         max_grad_norm: float = 1.0,
-        num_workers: int = 1,
+        num_workers: int = 0,
     ):
         super().__init__()
         self.automatic_optimization = False
