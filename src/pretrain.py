@@ -13,13 +13,9 @@ from loupe.pretrain.teacher import Teacher
 
 def build(cfg):
     """The module to train, and the teacher's lessons in it."""
-    policy, tool = runs.make(cfg.model), runs.make(cfg.tool)
-    make_dialogue = partial(runs.make, cfg.prompt, policy=policy)
-    teacher = Teacher(make_dialogue, tool)
-
-    def make_rollout(tool):
-        return runs.make(cfg.rollout, policy=policy, dialogue=make_dialogue(tool=tool), tool=tool)
-
+    policy = runs.make(cfg.model)
+    teacher = Teacher(partial(runs.make, cfg.prompt, policy=policy), runs.make(cfg.tool))
+    make_rollout = partial(runs.build_rollout, cfg, policy)
     skills = Skills(teacher, make_rollout, cfg.resolution, cfg.data.heldout_seed, cfg.pretrain.n_val)
     curriculum = Curriculum(teacher, cfg.trainer.max_steps, cfg.seed)
     return runs.make(cfg.pretrain.module, policy=policy, curriculum=curriculum, measure=skills)

@@ -26,8 +26,11 @@ UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIS
 LOG = logging.getLogger("loupe")
 
 
-def entry(config_name: str) -> Callable:
-    """Turn ``task(cfg)`` into a command with Hydra's overrides and multirun. ``debug=true`` shows tracebacks."""
+def entry(config_name: str, literal: tuple[str, ...] = ()) -> Callable:
+    """Turn ``task(cfg)`` into a command with Hydra's overrides and multirun. ``debug=true`` shows tracebacks.
+
+    literal: keys whose values are taken as typed, whatever signs they hold; Hydra's grammar would refuse many.
+    """
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
         def job(cfg: DictConfig):
@@ -48,6 +51,7 @@ def entry(config_name: str) -> Callable:
 
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and explain() speaks
+            sys.argv[1:] = [quoted(argument, literal) for argument in sys.argv[1:]]
             try:
                 command()
             except Exception as error:
@@ -59,6 +63,19 @@ def entry(config_name: str) -> Callable:
         return main
 
     return decorate
+
+
+def quoted(argument: str, literal: tuple[str, ...]) -> str:
+    """``key=value`` with the value as a quoted string of Hydra's grammar, if the key is one of ``literal``.
+
+    Within quotes only a quote, the backslashes before one or at the end, and ``${`` mean something.
+    """
+    key, given, value = argument.partition("=")
+    if not given or key not in literal:
+        return argument
+    value = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return f"{key}='" + re.sub(r"(\\+)$", r"\1\1", value) + "'"
 
 
 def explain(error: BaseException) -> str | None:

@@ -91,7 +91,8 @@ class Dialogue:
         ids = self.opening(example.question, patches, shown.size, picture.size)
         if ids.count(self.policy.image_token) != patches.tokens(self.policy.merge):
             raise BadExample("the question holds a picture placeholder token; remove it")
-        return Prompt(ids, [patches], picture, shown.size)
+        cut_from = picture if example.zoom_image is None else open_picture(example.zoom_image)
+        return Prompt(ids, [patches], cut_from, shown.size)
 
     def opening(
         self, question: str, patches: ImagePatches, shown_size: tuple[int, int], original_size: tuple[int, int]

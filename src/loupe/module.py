@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import lightning
 import torch
@@ -41,7 +42,8 @@ class GRPOModule(lightning.LightningModule):
     optimizer: makes the optimiser from parameters. total_steps: rollout batches of the whole run, for the cosine
     learning rate after ``warmup_steps``. group_size: trajectories per question. inner_epochs: optimiser steps on each
     rollout batch. microbatch_tokens: padded tokens of prefixes and branches computed at a time; bounds memory.
-    advantage_scale: see ``advantages``. old_logprobs: the denominators of the importance ratio, as the "rollout"
+    advantage_scale: see ``advantages``. shuffle_advantages: deal the advantages out anew within each group, a control
+    in which nothing can be learned. old_logprobs: the denominators of the importance ratio, as the "rollout"
     recorded them, or computed once more before the "update" (for low precision, where the two differ in rounding).
     folder: where a batch with a non-finite loss is saved.
     """
@@ -58,6 +60,7 @@ class GRPOModule(lightning.LightningModule):
         folder: str | Path,
         group_size: int = 8,
         advantage_scale: str = "std",
+        shuffle_advantages: bool = False,
         old_logprobs: str = "rollout",
         inner_epochs: int = 1,
         max_grad_norm: float = 1.0,
@@ -77,6 +80,7 @@ class GRPOModule(lightning.LightningModule):
         self.folder = Path(folder)
         self.group_size = require_int("algorithm.group_size", group_size, 2)
         self.advantage_scale = require_choice("algorithm.advantage_scale", advantage_scale, SCALES)
+        self.shuffle_advantages = shuffle_advantages
         self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
         self.old_logprobs = require_choice("algorithm.old_logprobs", old_logprobs, ("rollout", "update"))
         self.max_grad_norm = require_number("algorithm.max_grad_norm", max_grad_norm, 0, above=True)
@@ -118,6 +122,8 @@ class GRPOModule(lightning.LightningModule):
             self.reward.score_group(group, step)
             rewards = torch.tensor([[trajectory.reward for trajectory in group.trajectories]])
             advantages = group_advantages(rewards, self.advantage_scale)[0].tolist()
+            if self.shuffle_advantages:
+                Random(f"{self.rollout.seed}/{step}/{group.example.id}").shuffle(advantages)
             for trajectory, advantage in zip(group.trajectories, advantages, strict=True):
                 trajectory.advantage = advantage
 

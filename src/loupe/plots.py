@@ -9,10 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image
 
 from loupe.dialogue import Dialogue
 from loupe.pictures import draw_zoom, open_picture
-from loupe.records import Example, TrajectoryType
+from loupe.records import OK, Example, Group, TrajectoryType
+from loupe.tools import Tool
 from loupe.tools.zoom import ZoomTool
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito).
@@ -21,6 +23,7 @@ STYLES = {
     TrajectoryType.NO_TOOL: ("no tool call", "#4D4D4D"),
     TrajectoryType.TOOL_FAIL: ("failed tool call", "#D55E00"),
 }
+SUBSET_COLORS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7")
 MEMORY = 0.9
 """Share of its past that a smoothed line keeps at each point."""
 
@@ -54,6 +57,26 @@ def advantage_figure(metrics_file: Path, out: Path) -> None:
     figure.savefig(out, dpi=150)
 
 
+def learning_figure(metrics_file: Path, out: Path) -> None:
+    """Draw what validation saw: score and zoom rate over training steps, for all questions and for each subset."""
+    rows = [json.loads(line) for line in Path(metrics_file).read_text().splitlines()]
+    rows = [row for row in rows if "val/score" in row]
+    subsets = sorted({key.removeprefix("val/score_") for row in rows for key in row if key.startswith("val/score_")})
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = [("score", "Score on validation pictures, greedy"), ("zoom_rate", "Share of answers with a zoom")]
+    for axes, (key, title) in zip(figure.subplots(1, 2), panels, strict=True):
+        for subset, color in zip(["", *subsets], ["#4D4D4D", *SUBSET_COLORS], strict=False):
+            steps, values = _series(rows, f"val/{key}_{subset}" if subset else f"val/{key}")
+            axes.plot(steps, values, color=color, linewidth=2, marker="o", markersize=4, label=subset or "all")
+        axes.set(title=title, xlabel="training step", ylim=(-0.03, 1.03))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(frameon=False)
+    figure.savefig(out, dpi=150)
+
+
 def smooth(values: list[float], memory: float = MEMORY) -> np.ndarray:
     """Exponential moving average without the pull towards a starting value: weights sum to 1 at every point."""
     weighted, weight, smoothed = 0.0, 0.0, []
@@ -81,6 +104,27 @@ def _draw_line(axes: Axes, rows: list[dict], key: str, color: str, label: str | 
     axes.plot(steps, values, ".", color=color, alpha=0.25, markersize=4)
     # A line of a single point would be invisible.
     axes.plot(steps, smooth(values), color=color, linewidth=2, label=label, marker="o" if len(steps) == 1 else None)
+
+
+def exchange_picture(group: Group, dialogue: Dialogue, tool: Tool, height: int = 480) -> Image.Image:
+    """The picture with the keypoint and crop box of each executed call, and beside it the crops as they were shown.
+
+    group: with its prompt; the first trajectory is drawn.
+    """
+    picture = open_picture(group.example.image)
+    events = [event for event in group.trajectories[0].events if event.status == OK]
+    drawn, crops = picture, []
+    for event in events:
+        result = tool.cut(event.keypoint, group.prompt.picture, group.prompt.shown_size, event.arguments)
+        crops.append(dialogue.close_up(result))
+        drawn = draw_zoom(drawn, event.keypoint, event.box, width=drawn.width)
+    panels = [panel.resize((round(panel.width * height / panel.height), height)) for panel in (drawn, *crops)]
+    sheet = Image.new("RGB", (sum(panel.width + 8 for panel in panels) - 8, height), "white")
+    left = 0
+    for panel in panels:
+        sheet.paste(panel, (left, 0))
+        left += panel.width + 8
+    return sheet
 
 
 def example_figure(examples: list[Example], dialogue: Dialogue, tool: ZoomTool, out: Path) -> None:

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 LEFT_BY_A_RUN = (
     *("config.yaml", "provenance.json", "diff.patch", "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"),
-    *("wandb", "checkpoints", "model", "advantages.png", "summary.json", "nonfinite_batch.pt"),
+    *("wandb", "checkpoints", "model", "advantages.png", "learning.png", "example.png", "summary.json", "skills.json"),
+    "nonfinite_batch.pt",
 )
 PACKAGES = ("torch", "transformers", "lightning", "hydra-core", "peft", "wandb", "pillow", "Levenshtein")
 
@@ -54,9 +55,11 @@ def write_provenance(cfg: DictConfig, folder: Path) -> None:
 
 def command_line() -> str:
     """The command of this job, quoted for the shell, without where it writes and what it resumes."""
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    job, overrides = "train", []
+    if HydraConfig.initialized():
+        job, overrides = HydraConfig.get().job.config_name, HydraConfig.get().overrides.task
     kept = [override for override in overrides if not override.startswith(("paths.output_dir=", "resume="))]
-    return shlex.join(["python", "src/train.py", *kept])
+    return shlex.join(["python", f"src/{job}.py", *kept])
 
 
 def _git(*arguments: str) -> str | None:

@@ -41,6 +41,7 @@ class Example:
     target_box: where the answer is to be seen, original pixels, if known.
     options: the lettered options of a multiple-choice question, in order.
     subset: a name to report scores by, e.g. "small" and "large".
+    zoom_image: what the tool cuts from, if that is not ``image``. For controls, such as another picture's crops.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Example:
     target_box: Box | None = None
     options: tuple[str, ...] | None = None
     subset: str | None = None
+    zoom_image: Path | bytes | Renderable | None = None
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,12 @@ from loupe.errors import UserError, require_choice, require_int
 from loupe.loggers import JsonlLogger
 from loupe.models.load import save_policy
 from loupe.module import GRPOModule
+from loupe.policy import Policy
 from loupe.progress import ProgressBar
 from loupe.provenance import command_line, set_aside, write_provenance
+from loupe.records import TrajectoryType
+from loupe.rollout import GroupRollout
+from loupe.tools import Tool
 
 # Others would round the rotary frequencies (bf16-true) or need scaled losses (16-mixed).
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -61,16 +65,19 @@ def job(cfg: DictConfig) -> Iterator[Path]:
         torch.set_num_threads(threads)
 
 
+def build_rollout(cfg: DictConfig, policy: Policy, tool: Tool) -> GroupRollout:
+    """The rollout of a policy that is told of this tool."""
+    dialogue = make(cfg.prompt, policy=policy, tool=tool)
+    return make(cfg.rollout, policy=policy, dialogue=dialogue, tool=tool)
+
+
 def build_module(cfg: DictConfig) -> GRPOModule:
     """Policy, tool, dialogue, rollout and reward, put together."""
     policy = make(cfg.model)
-    tool = make(cfg.tool)
-    dialogue = make(cfg.prompt, policy=policy, tool=tool)
-    rollout = make(cfg.rollout, policy=policy, dialogue=dialogue, tool=tool)
     return make(
         cfg.algorithm,
         policy=policy,
-        rollout=rollout,
+        rollout=build_rollout(cfg, policy, make(cfg.tool)),
         reward=make(cfg.reward),
         reporter=make(cfg.report),
         total_steps=cfg.trainer.max_steps,
@@ -101,6 +108,16 @@ def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True) -> ligh
     if trainer.world_size > 1:
         raise UserError(f"{trainer.world_size} devices: only one is supported yet; use trainer.devices=1")
     return trainer
+
+
+@contextmanager
+def device(cfg: DictConfig, policy: Policy) -> Iterator[None]:
+    """Move the policy to where ``trainer.accelerator`` says, and compute in ``trainer.precision``."""
+    require_choice("trainer.precision", cfg.trainer.precision, PRECISIONS)
+    fabric = lightning.Fabric(accelerator=cfg.trainer.accelerator, devices=1, precision=cfg.trainer.precision)
+    policy.to(fabric.device)
+    with fabric.autocast():
+        yield
 
 
 def begin(cfg: DictConfig, folder: Path) -> dict:
@@ -185,6 +202,8 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
     """Save the model, the advantage figure and summary.json, and tell the figures before and after."""
     save_policy(module.policy, folder / "model")
     plots.advantage_figure(folder / "metrics.jsonl", folder / "advantages.png")
+    plots.learning_figure(folder / "metrics.jsonl", folder / "learning.png")
+    _draw_example(module, folder / "example.png")
     summary = {
         "seed": cfg.seed,
         "seconds": round(seconds, 1),
@@ -206,6 +225,16 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _draw_example(module: GRPOModule, out: Path) -> None:
+    """Draw the held-out answer that earned most with a zoom, if any zoomed."""
+    zoomed = [group for group in module.evaluated if group.trajectories[0].type is TrajectoryType.TOOL_SUCCESS]
+    if zoomed:
+        best = max(zoomed, key=lambda group: group.trajectories[0].reward)
+        dialogue = module.rollout.dialogue
+        best.prompt = dialogue.prompt(best.example)
+        plots.exchange_picture(best, dialogue, module.rollout.tool).save(out)
 
 
 def finish_pretraining(folder: Path, module) -> dict:

@@ -131,7 +131,7 @@ def build_config(
 
 
 def build_tokenizer(vocabulary: int) -> Qwen2Tokenizer:
-    """A byte-level BPE tokenizer of at most ``vocabulary`` tokens, split as Qwen's is (each digit alone), plus specials.
+    """A byte-level BPE tokenizer of at most ``vocabulary`` tokens, split as Qwen's is (digits apart), plus specials.
 
     The split rule keeps "</", "tool" and ">" apart and lets ">" merge with a line break, as in the 3B model: a tag
     is never one token.

@@ -7,7 +7,7 @@ each lesson a branch behind it (``packing``).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from os.path import commonprefix
+from itertools import takewhile
 
 import torch
 
@@ -81,7 +81,8 @@ def pack_lessons(pictures: list[list[Lesson]], policy: Policy) -> LessonBatch:
 def _segments(lessons: list[Lesson], policy: Policy) -> list[Segment]:
     """The prefix and one branch a lesson. The prefix ends early enough that no counted token begins a branch."""
     longest = min(next(i for i, weight in enumerate(lesson.weights) if weight) for lesson in lessons) - 1
-    shared = commonprefix([lesson.ids[:longest] for lesson in lessons])
+    columns = zip(*(lesson.ids[:longest] for lesson in lessons), strict=True)
+    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
     first = lessons[0].images[:1]
     positions, after = mrope_positions(shared, first, 0, policy.image_token, policy.merge)
     segments = [Segment(PREFIX, shared, positions, first)]

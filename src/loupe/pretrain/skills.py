@@ -35,7 +35,9 @@ class Skills:
     score; and the same for the greedy answer.
     """
 
-    def __init__(self, teacher: Teacher, make_rollout: Callable[[Tool], GroupRollout], resolution: int, seed: int, n: int):
+    def __init__(
+        self, teacher: Teacher, make_rollout: Callable[[Tool], GroupRollout], resolution: int, seed: int, n: int
+    ):
         self.teacher = teacher
         self.make_rollout = make_rollout
         self.resolution = resolution

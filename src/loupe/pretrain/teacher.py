@@ -37,7 +37,7 @@ WHERE = "Where is the {} sign?"
 
 
 class Teacher:
-    """Writes lessons for a policy. make_dialogue: a Dialogue from (resolution, tool). tool: the zoom tool's settings."""
+    """Writes lessons for a policy. make_dialogue: from (resolution, tool). tool: the zoom tool with its settings."""
 
     def __init__(self, make_dialogue: Callable[..., Dialogue], tool: ZoomTool):
         self.make_dialogue = make_dialogue

@@ -13,6 +13,7 @@ from typing import ClassVar
 from PIL import Image
 
 from loupe.errors import require_choice, require_int
+from loupe.pictures import FILTER
 from loupe.tools import ToolResult
 from loupe.tools.errors import CallError, Failure
 from loupe.tools.parse import Call, parse_call, read_keypoint
@@ -33,6 +34,8 @@ class ZoomTool:
     output_size: long side at which the cut-out is shown; None shows it as large as the whole picture was.
     coordinates: the frame of the keypoint. "shown": pixels of the picture as the model was shown it;
         "original": pixels of the original; "relative_1000": thousandths of width and height.
+    pixels: whose pixels are handed back. "original"; or "shown", those of the picture as the model was shown it,
+        enlarged: a control in which a zoom tells nothing new.
     max_calls: how many calls a trajectory may make.
     instruction: how the system prompt explains the tool.
     """
@@ -40,6 +43,7 @@ class ZoomTool:
     crop: int
     output_size: int | None = None
     coordinates: str = "shown"
+    pixels: str = "original"
     max_calls: int = 1
     instruction: str = ""
     name: ClassVar[str] = "zoom"
@@ -52,6 +56,7 @@ class ZoomTool:
         if self.max_calls == 0:  # a tool that may not be called is not explained
             object.__setattr__(self, "instruction", "")
         require_choice("tool.coordinates", self.coordinates, COORDINATES)
+        require_choice("tool.pixels", self.pixels, ("original", "shown"))
 
     def frame(self, original_size: tuple[int, int]) -> str:
         """A sentence on what keypoints count in."""
@@ -79,8 +84,9 @@ class ZoomTool:
     ) -> ToolResult:
         """What a call with these ``arguments`` that points at ``point`` (original pixels) hands back."""
         box = crop_box(point, self.crop, picture.size)
+        source = picture if self.pixels == "original" else picture.resize(shown_size, FILTER).resize(picture.size)
         return ToolResult(
-            image=picture.crop(box),
+            image=source.crop(box),
             long_side=self.output_size or max(shown_size),
             arguments=arguments,
             keypoint=point,

@@ -1,0 +1,44 @@
+"""Ask a policy one question: ``python src/ask.py image=photo.jpg question="What does the sign say?"``.
+
+Prints the exchange and saves exchange.png: the picture with keypoint and crop box, and the crop beside it.
+"""
+
+from pathlib import Path
+
+from loupe import cli, plots, runs
+from loupe.records import Example, Group
+
+
+def ask(cfg) -> Group:
+    """One answer to one question, by the model of ``model.path``."""
+    with runs.job(cfg) as folder:
+        policy, tool = runs.make(cfg.model), runs.make(cfg.tool)
+        rollout = runs.build_rollout(cfg, policy, tool)
+        example = Example(cfg.image, Path(cfg.image), str(cfg.question), references=())
+        with runs.device(cfg, policy):
+            groups, skipped = rollout([example], 1, step=0, greedy=cfg.ask.greedy)
+        if skipped:
+            raise skipped[0]
+        tell(groups[0])
+        folder.mkdir(parents=True, exist_ok=True)
+        plots.exchange_picture(groups[0], rollout.dialogue, tool).save(folder / "exchange.png")
+        print(f"drawn in {folder / 'exchange.png'}")
+        return groups[0]
+
+
+def tell(group: Group) -> None:
+    """Print the question, every turn and what each call came to."""
+    trajectory, (width, height) = group.trajectories[0], group.prompt.shown_size
+    print(f"[{group.example.id}, shown at {width}x{height}] {group.example.question}")
+    for i, turn in enumerate(trajectory.turns):
+        print(turn)
+        if i < len(trajectory.events):
+            event = trajectory.events[i]
+            print(f"[{event.status}: {f'pixels {list(event.box)} of the picture' if event.box else 'no crop'}]")
+    print(f"answer: {trajectory.answer}" if trajectory.answer else f"no answer ({trajectory.stop})")
+
+
+main = cli.entry("ask", literal=("image", "question", "model.path", "paths.output_dir"))(ask)
+
+if __name__ == "__main__":
+    main()
