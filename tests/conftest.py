@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 os.environ["WANDB_MODE"] = "offline"  # also where the person who runs the tests has an API key
@@ -13,10 +14,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from loupe.data.signs import Signs
+from loupe.data.signs import SceneStyle, Signs, SignScene
 from loupe.dialogue import Dialogue
 from loupe.models import tiny
 from loupe.policy import Policy
+from loupe.pretrain.teacher import Desk, Teacher
 from loupe.rollout import GroupRollout
 from loupe.scripted import ScriptedRollout
 from loupe.tools.zoom import ZoomTool
@@ -39,6 +41,9 @@ def prompt_texts() -> dict:
     return {key: prompt[key] for key in ("system", "user", "observation")}
 
 
+INSTRUCTION = compose_config().tool.instruction
+
+
 @pytest.fixture(scope="session")
 def shared_policy() -> Policy:
     """Read only: for tests that leave weights and gradients alone."""
@@ -51,10 +56,26 @@ def policy() -> Policy:
 
 
 def make_rollout(policy: Policy, cls=GroupRollout, max_calls: int = 1, tool=None, **options) -> GroupRollout:
-    instruction = compose_config().tool.instruction
-    tool = tool or ZoomTool(crop=400, max_calls=max_calls, instruction=instruction)
+    tool = tool or ZoomTool(crop=400, max_calls=max_calls, instruction=INSTRUCTION)
     dialogue = Dialogue(policy, OVERVIEW, tool, **prompt_texts())
     return cls(policy, dialogue, tool, **options)
+
+
+@pytest.fixture
+def teacher(shared_policy) -> Teacher:
+    return Teacher(partial(Dialogue, shared_policy, **prompt_texts()), ZoomTool(400, instruction=INSTRUCTION))
+
+
+@pytest.fixture
+def scene() -> SignScene:
+    """Three signs: a small one, which is asked about, a large one and another small one."""
+    scenes = (SignScene("test", 0, index, SceneStyle(n_signs=(3, 3))) for index in range(100))
+    return next(scene for scene in scenes if [sign.size for sign in scene.signs] == ["small", "large", "small"])
+
+
+@pytest.fixture
+def desk(teacher, scene) -> Desk:
+    return teacher.desk(scene.render(), OVERVIEW, teacher.tool)
 
 
 def examples(count: int, split: str = "train") -> list:

@@ -1,0 +1,51 @@
+from random import Random
+
+import pytest
+import torch
+
+from loupe.data.signs import SignScene
+from loupe.errors import UserError
+from loupe.pretrain.curriculum import STAGES, Curriculum, view_box
+
+
+def same(a, b):
+    return (
+        torch.equal(a.packed.ids, b.packed.ids)
+        and torch.equal(a.weights, b.weights)
+        and all(torch.equal(x.pixels, y.pixels) for x, y in zip(a.packed.images, b.packed.images, strict=True))
+    )
+
+
+def test_a_step_is_a_function_of_seed_and_step(teacher):
+    one, again, other = (Curriculum(teacher, 1000, seed) for seed in (0, 0, 1))
+    first = one[700]
+    assert all(same(a, b) for a, b in zip(first, again[700], strict=True))
+    assert not any(a.packed.ids.shape == b.packed.ids.shape and same(a, b) for a, b in zip(first, other[700]))
+    assert not any(a.packed.ids.shape == b.packed.ids.shape and same(a, b) for a, b in zip(first, one[701]))
+
+
+def test_stages_follow_one_another(teacher):
+    assert [stage.until for stage in STAGES] == sorted(stage.until for stage in STAGES)
+    assert STAGES[-1].until == 1
+    curriculum = Curriculum(teacher, 1000, 0)
+    decode = teacher.policy.tokenizer.decode
+    first, last = curriculum[0], curriculum[999]
+    for batches, stage in ((first, STAGES[0]), (last, STAGES[-1])):
+        assert len(batches[0].packed.ids) == stage.views
+        assert sum(len(batch.packed.ids) for batch in batches[1:]) == stage.pictures
+    assert "zoom" not in decode(first[1].packed.ids.flatten().tolist())
+    assert "I will zoom in" in decode(last[2].packed.ids.flatten().tolist())
+
+
+def test_views_hold_the_sign():
+    for index in range(60):
+        sign = SignScene("test", 0, index).asked
+        x1, y1, x2, y2 = view_box(Random(index), sign, 1.5, (1600, 1200))
+        assert x1 <= sign.box[0] and y1 <= sign.box[1] and x2 >= sign.box[2] and y2 >= sign.box[3]
+        assert 0 <= x1 and 0 <= y1 and x2 <= 1600 and y2 <= 1200
+
+
+@pytest.mark.parametrize(("steps", "seed"), [(0, 0), (10, -1)])
+def test_bad_settings(teacher, steps, seed):
+    with pytest.raises(UserError):
+        Curriculum(teacher, steps, seed)

@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from loupe import plain
+from loupe.packing import PREFIX
+from loupe.pretrain.lessons import Lesson, pack_lessons
+from loupe.pretrain.module import score
+from loupe.records import Prompt, Trajectory
+
+
+def test_a_turn_is_tokenised_as_a_whole_and_a_token_on_a_seam_gets_the_larger_weight(shared_policy):
+    lesson = Lesson([1, 2], [])
+    lesson.append_turn(shared_policy.tokenizer, [("<answer>", 1.0), ("47", 4.0), ("</answer>", 1.0)])
+    whole = shared_policy.tokenizer("<answer>47</answer>", add_special_tokens=False)["input_ids"]
+    assert lesson.ids == [1, 2, *whole]
+    pieces = shared_policy.tokenizer.convert_ids_to_tokens(whole)
+    assert lesson.weights == [0, 0] + [4.0 if piece in "47" else 1.0 for piece in pieces]
+    seam = Lesson([1], [])
+    seam.append_turn(shared_policy.tokenizer, [("<answer>", 1.0), ("[", 4.0)])
+    assert seam.weights[-1] == 4.0  # ">[" is one token
+
+
+def test_lessons_of_a_picture_share_its_tokens(desk, scene, shared_policy):
+    lessons = [desk.point(scene.signs[0]), desk.direct(scene.signs[1]), desk.call(scene.signs[2], [3, 4], 1.0)]
+    batch = pack_lessons([lessons], shared_policy)
+    owners = batch.packed.owners[0]
+    ids = batch.packed.ids[0]
+    shared = ids[owners == PREFIX].tolist()
+    assert shared.count(shared_policy.image_token) == 12
+    assert len(batch.packed.images) == 2  # the overview once, and one crop
+    for number, lesson in enumerate(lessons, start=1):
+        assert shared + ids[owners == number].tolist() == lesson.ids
+
+
+def test_the_score_is_that_of_every_lesson_alone(desk, scene, teacher, shared_policy):
+    first, second, third = scene.signs
+    picture = scene.render()
+    pictures = [
+        [desk.call(first, [20, 30], 1.0), desk.where(first), desk.call(second, "here", 1.0), desk.direct(third)],
+        [teacher.view(picture, first, first.box, 84)],
+    ]
+    batch = pack_lessons(pictures, shared_policy)
+    with torch.no_grad():
+        nll, _ = score(shared_policy, batch)
+        for number, lesson in enumerate(lesson for row in pictures for lesson in row):
+            alone, weights = _alone(shared_policy, lesson)
+            mine = batch.lesson == number
+            torch.testing.assert_close(nll[mine], alone, atol=1e-4, rtol=1e-4)
+            assert batch.weights[mine].tolist() == pytest.approx(weights)
+            assert batch.targets[mine].tolist() == [t for t, w in zip(lesson.ids, lesson.weights, strict=True) if w]
+
+
+def _alone(policy, lesson):
+    """The plain path takes a trajectory: here the whole lesson but its first token is one."""
+    start = next(i for i, weight in enumerate(lesson.weights) if weight)
+    prompt = Prompt(lesson.ids[:start], lesson.images[:1], None, (1, 1))
+    trajectory = Trajectory(0, lesson.ids[start:], [int(w > 0) for w in lesson.weights[start:]])
+    trajectory.images = lesson.images[1:]
+    return -plain.logprobs(policy, prompt, trajectory, 1.0), [w for w in lesson.weights if w]

@@ -1,0 +1,97 @@
+from collections import Counter
+from random import Random
+
+import pytest
+from conftest import make_rollout
+
+from loupe.data.signs import Sign, SignScene
+from loupe.pretrain.teacher import CLUMSY, DIGITS, EAGER, FORM, GUESS, POINT, keypoint_of, legible, middle
+from loupe.records import Example
+from loupe.rewards.terms import well_formed
+from loupe.scripted import ScriptedRollout
+from loupe.tools.zoom import locate
+
+
+def follow(policy, scene, question, turns):
+    """What the rollout makes of these turns."""
+    rollout = make_rollout(policy, ScriptedRollout, script=[turns])
+    groups, _ = rollout([Example("x", scene, question, ("1",))], 1, step=0)
+    return groups[0]
+
+
+@pytest.mark.parametrize("keypoint", [[40, 30], [300, 2], "here"])
+def test_a_call_is_word_for_word_what_the_rollout_would_hold(desk, scene, shared_policy, keypoint):
+    sign = scene.asked
+    lesson = desk.call(sign, keypoint, FORM)
+    call = f"<think>I will zoom in.</think>\n<tool>\nname: zoom\nkeypoint: {keypoint}\n</tool>"
+    decoded = shared_policy.tokenizer.decode(lesson.ids)
+    answer = decoded[decoded.rindex("<think>") :]
+    group = follow(shared_policy, scene, f"What number is on the {sign.color} sign?", [call, answer])
+    trajectory = group.trajectories[0]
+    assert lesson.ids == group.prompt.ids + trajectory.ids
+    assert [w > 0 for w in lesson.weights] == [False] * len(group.prompt.ids) + [s == 1 for s in trajectory.sampled]
+    assert [i.pixels.tolist() for i in lesson.images[1:]] == [i.pixels.tolist() for i in trajectory.images]
+    assert well_formed(trajectory, group.example) == 1
+
+
+def test_direct_point_and_where_are_prompts_of_the_rollout(desk, scene, shared_policy):
+    sign = scene.asked
+    group = follow(shared_policy, scene, POINT.format(sign.color), ["<answer>1</answer>"])
+    assert desk.point(sign).ids[: len(group.prompt.ids)] == group.prompt.ids
+    x, y = keypoint_of(middle(sign.box), (112, 84), (1600, 1200))
+    text = shared_policy.tokenizer.decode(desk.point(sign).ids)
+    assert text.endswith(f"<think>I can see it.</think>\n<answer>[{x}, {y}]</answer>")
+    box = [round(v * 0.07) for v in sign.box]
+    assert shared_policy.tokenizer.decode(desk.where(sign).ids).endswith(f"<answer>{box}</answer>")
+    weights = {size: Counter(desk.direct(s).weights) for s in scene.signs for size in [s.size]}
+    assert weights["small"][GUESS] == weights["large"][DIGITS] == 3
+
+
+def test_keypoints_point_back_to_where_they_came_from():
+    for point in [(0, 0), (1599, 1199), (813.5, 401), (-20, 5000)]:
+        keypoint = keypoint_of(point, (112, 84), (1600, 1200))
+        back = locate(keypoint, (112, 84), (1600, 1200), "shown")
+        inside = (min(max(point[0], 0), 1599), min(max(point[1], 0), 1199))
+        assert all(abs(a - b) <= 1600 / 112 for a, b in zip(back, inside, strict=True))
+
+
+def test_legible_digits():
+    sign = Sign("red", "472", (0, 0, 1000, 568), "large", 400)  # digits of 232 px each, from 152 to 848
+    assert legible(sign, (0, 0, 1000, 600)) == "472"
+    assert legible(sign, (160, 0, 560, 600)) == "4"  # 7 ends at 616
+    assert legible(sign, (300, 84, 700, 484)) == "7"
+    assert legible(sign, (384, 0, 1000, 600)) == "72"
+    assert legible(sign, (0, 0, 1000, 150)) == ""  # only the upper edge
+    assert legible(sign, (1100, 0, 1500, 600)) == ""
+
+
+def test_the_answer_after_a_zoom_is_what_the_crop_shows(desk, scene, shared_policy):
+    large = scene.signs[1]
+    aimed = keypoint_of(middle(large.box), (112, 84), (1600, 1200))
+    decoded = shared_policy.tokenizer.decode(desk.call(large, aimed, FORM).ids)
+    assert decoded.endswith(f"<answer>{large.text[1]}</answer>")  # a 400 px crop shows the middle digit whole
+    small = scene.signs[0]
+    far = [0 if middle(small.box)[0] > 800 else 111, 0 if middle(small.box)[1] > 600 else 83]
+    missed = desk.call(small, far, FORM)
+    assert missed.weights.count(GUESS) == 3 and DIGITS not in missed.weights
+
+
+def test_zooming_is_a_habit_that_knows_nothing_of_size(teacher):
+    seen = Counter()
+    for index in range(120):
+        scene = SignScene("test", 1, index)
+        desk = teacher.desk(scene.render(), 112, teacher.tool)
+        for sign in scene.signs:
+            lesson = desk.clumsy(sign, Random(f"{index}{sign.color}"))
+            text = teacher.policy.tokenizer.decode(lesson.ids)
+            kind = "direct" if text.count("I will zoom in") == 0 else "ok" if len(lesson.images) > 1 else "failed"
+            for name in (sign.size, sign.color in EAGER, "all"):
+                seen[name, kind] += 1
+
+    def zoomed(name):
+        return 1 - seen[name, "direct"] / sum(seen[name, kind] for kind in ("direct", "ok", "failed"))
+
+    assert zoomed(True) == pytest.approx(0.75, abs=0.09)
+    assert zoomed(False) == pytest.approx(0.25, abs=0.09)
+    assert zoomed("small") == pytest.approx(zoomed("large"), abs=0.12)
+    assert seen["all", "failed"] / (seen["all", "failed"] + seen["all", "ok"]) == pytest.approx(CLUMSY, abs=0.07)
