@@ -46,10 +46,10 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.07, (1, 1), 0, 0.13, {"point": 3, "where": 1}, views=64, pictures=32),
-    Stage(0.15, (1, 2), 0, 0.6, {"point": 5, "where": 2, "direct": 2}, views=48, pictures=16),
-    Stage(0.30, (2, 2), 3, 1.2, {"point": 5, "where": 2, "direct": 3}, views=32, pictures=16),
-    Stage(0.45, (1, 3), 3, 1.5, {"point": 4, "where": 2, "direct": 2, "clumsy": 3}, views=32, pictures=12),
+    Stage(0.12, (1, 1), 0, 0.13, {"point": 3, "where": 1}, views=64, pictures=16),
+    Stage(0.18, (1, 2), 0, 0.4, {"point": 5, "where": 2, "direct": 2}, views=48, pictures=16),
+    Stage(0.30, (2, 2), 3, 1.0, {"point": 5, "where": 2, "direct": 3}, views=32, pictures=16),
+    Stage(0.45, (1, 3), 3, 1.5, {"point": 4, "where": 2, "direct": 2, "clumsy": 3}, views=24, pictures=12),
     Stage(1.00, (1, 3), 3, 1.5, {"point": 3, "where": 1, "direct": 2, "clumsy": 5}, views=16, pictures=12),
 )
 
