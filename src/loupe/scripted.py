@@ -15,6 +15,10 @@ class ScriptedRollout(GroupRollout):
         super().__init__(*args, **kwargs)
         self.script = [[self._ids(turn) for turn in turns] for turns in script]
 
+    def __call__(self, examples, group_size, step, greedy=False):
+        """As for any rollout; a script is followed in greedy decoding too."""
+        return super().__call__(examples, group_size, step, greedy=False)
+
     def turns_of(self, branch: Branch) -> list[list[int]]:
         return self.script[branch.trajectory.sample]
 

@@ -1,0 +1,80 @@
+"""python src/ask.py, as a user runs it."""
+
+import sys
+
+import pytest
+from conftest import ANSWER, call
+from PIL import Image
+
+import ask as entry
+from loupe import runs
+from loupe.data.signs import SignScene
+from loupe.scripted import ScriptedRollout
+
+QUESTION = "What's on the sign (left), \"A; B!\" – or {x}, ${y}, [z], 50% = ½? 日本\\"
+
+
+@pytest.fixture
+def ask(tmp_path, monkeypatch):
+    def run(image, question, *overrides):
+        arguments = [f"image={image}", f"question={question}", f"paths.output_dir={tmp_path / 'out'}", *overrides]
+        monkeypatch.setattr(sys, "argv", ["ask.py", "model=tiny_random", "rollout.max_new_tokens=60", *arguments])
+        entry.main()
+
+    return run
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "it's a (photo), no. 1; ä = ö!.png"
+    SignScene("test", 0, 0).render().save(path)
+    return path
+
+
+def scripted(monkeypatch, *turns):
+    build = runs.build_rollout
+
+    def build_scripted(cfg, policy, tool):
+        rollout = build(cfg, policy, tool)
+        options = {"max_new_tokens": rollout.max_new_tokens}
+        return ScriptedRollout(policy, rollout.dialogue, tool, script=[list(turns)], **options)
+
+    monkeypatch.setattr(runs, "build_rollout", build_scripted)
+
+
+def test_the_exchange_is_printed_and_drawn(ask, photo, monkeypatch, capsys, tmp_path):
+    scripted(monkeypatch, call("[30, 40]"), ANSWER)
+    ask(photo, QUESTION)
+    told = capsys.readouterr().out
+    assert QUESTION in told and "keypoint: [30, 40]" in told and "answer: 472" in told
+    assert "[ok: pixels [235, 378, 635, 778] of the picture]" in told
+    drawn = Image.open(tmp_path / "out" / "exchange.png")
+    assert drawn.size == (640 + 8 + 480, 480)  # the picture, and the square crop beside it
+
+
+def test_a_failed_call_and_no_answer(ask, photo, monkeypatch, capsys, tmp_path):
+    scripted(monkeypatch, call("[300, 40]"), "<think>hm<|im_end|>")
+    ask(photo, "What?")
+    told = capsys.readouterr().out
+    assert "[out_of_bounds: no crop]" in told and "no answer (no_answer)" in told
+    assert Image.open(tmp_path / "out" / "exchange.png").size == (640, 480)
+
+
+def test_the_model_itself_answers(ask, photo, capsys):
+    ask(photo, "What?", "ask.greedy=false", "seed=2")
+    assert "drawn in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("image", "question", "message"),
+    [("missing, one.png", "What?", "missing, one.png: No such file"), ("", "", "question is empty|No such file|dir")],
+)
+def test_what_cannot_be_asked(ask, image, question, message):
+    with pytest.raises(SystemExit, match=message):
+        ask(image, question)
+
+
+def test_both_must_be_given(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["ask.py", "model=tiny_random", f"paths.output_dir={tmp_path}"])
+    with pytest.raises(SystemExit, match="image"):
+        entry.main()

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from loupe.errors import UserError
+from loupe.intervals import bootstrap
+
+
+def test_the_interval_of_a_proportion_agrees_with_theory():
+    values = [1.0] * 300 + [0.0] * 700
+    estimate = bootstrap(values)
+    half = 1.96 * np.sqrt(0.3 * 0.7 / 1000)
+    assert estimate.mean == pytest.approx(0.3)
+    assert estimate.n == 1000
+    assert estimate.low == pytest.approx(0.3 - half, abs=0.004)
+    assert estimate.high == pytest.approx(0.3 + half, abs=0.004)
+
+
+def test_it_covers_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(1)
+    intervals = [bootstrap(generator.random(80) < 0.4, resamples=300) for _ in range(300)]
+    covered = np.mean([estimate.low <= 0.4 <= estimate.high for estimate in intervals])
+    assert 0.89 <= covered <= 0.99
+
+
+def test_equal_values_have_no_width_and_the_seed_decides():
+    assert str(bootstrap([0.5] * 9)) == "0.500 [0.500, 0.500]"
+    values = list(np.random.default_rng(0).random(50))
+    assert bootstrap(values, seed=1) == bootstrap(values, seed=1) != bootstrap(values, seed=2)
+
+
+def test_no_values():
+    with pytest.raises(UserError, match="no values"):
+        bootstrap([])
