@@ -11,7 +11,7 @@ from loupe import runs
 from loupe.data.signs import SignScene
 from loupe.scripted import ScriptedRollout
 
-QUESTION = "What's on the sign (left), \"A; B!\" – or {x}, ${y}, [z], 50% = ½? 日本\\"
+QUESTION = 'What\'s on the sign (left), "A; B!" – or {x}, ${y}, [z], 50% = ½? 日本\\'
 
 
 @pytest.fixture

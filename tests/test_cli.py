@@ -6,6 +6,8 @@ import sys
 
 import pytest
 from conftest import compose_config
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from test_train import SMALL
 
 import train as entry
@@ -100,6 +102,21 @@ def test_an_output_folder_that_cannot_be_written(monkeypatch, tmp_path, below):
     (tmp_path / "file").write_text("")
     line = complain(monkeypatch, f"paths.output_dir={tmp_path / below}")
     assert re.fullmatch(rf"error: cannot write {tmp_path}/file.*: .*; choose another paths\.output_dir", line), line
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("a b, c", "it's", "x\\", "\\'", "a\\\\'b", "${oops}", "\\${x}", '(a) [b] {c}; d! é 日本 "q"', "'", ""),
+        *("C:\\dir\\", "null", "1,2", "a=b", "$x {y}", "\\\\", "'''", "${a}'\\", "~!@#%^&*?<>|`"),
+    ],
+)
+def test_literal_values_reach_the_program_as_typed(value):
+    override = OverridesParser.create().parse_override(cli.quoted(f"question={value}", ("question",)))
+    cfg = OmegaConf.create({"question": None})
+    OmegaConf.update(cfg, "question", override.value())
+    assert cfg.question == value
+    assert cli.quoted(f"crop={value}", ("question",)) == f"crop={value}"
 
 
 @pytest.mark.parametrize("debug", ["debug=true", "debug=True"])

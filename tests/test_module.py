@@ -69,6 +69,20 @@ def test_scoring_fills_in_rewards_and_advantages(policy, tmp_path):
     assert [t.advantage for t in group.trajectories] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_shuffled_advantages_are_the_same_numbers_on_other_trajectories(policy, tmp_path):
+    groups = scored(make_module(policy, tmp_path), policy, count=6)
+    earned = [[t.advantage for t in group.trajectories] for group in groups]
+    module = make_module(policy, tmp_path, shuffle_advantages=True)
+    module.score(groups, step=0)
+    dealt = [[t.advantage for t in group.trajectories] for group in groups]
+    assert [sorted(values) for values in dealt] == [sorted(values) for values in earned]
+    assert sum(a != b for a, b in zip(dealt, earned, strict=True)) >= 5
+    module.score(groups, step=0)
+    assert dealt == [[t.advantage for t in group.trajectories] for group in groups]
+    module.score(groups, step=1)
+    assert dealt != [[t.advantage for t in group.trajectories] for group in groups]
+
+
 def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
     """At ratio 1 the GRPO gradient is -sum_i A_i / (R |o_i|) sum_t grad logp; SGD subtracts lr times that."""
     from loupe import plain

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loupe.plots import advantage_figure, smooth
+from loupe.plots import advantage_figure, learning_figure, smooth
 
 BLUE = (0x00, 0x72, 0xB2)
 ORANGE = (0xD5, 0x5E, 0x00)
@@ -67,3 +67,18 @@ def test_leaves_matplotlib_as_it_was(tmp_path):
 def test_smoothing_weighs_the_past_and_starts_without_a_pull():
     # weights 1; 1/2, 1; 1/4, 1/2, 1
     assert smooth([4.0, 1.0, 2.0], memory=0.5) == pytest.approx([4.0, 3.0 / 1.5, 3.5 / 1.75])
+
+
+def test_the_learning_curve_has_a_line_for_each_subset(tmp_path):
+    rows = [{"step": 1, "loss": 0.0}]
+    rows += [{"step": s, "val/score": 0.5, "val/zoom_rate": 0.5} for s in (0, 25)]
+    rows[-1] |= {"val/score_small": 0.2, "val/zoom_rate_small": 0.9}
+    rows[-1] |= {"val/score_large": 0.7, "val/zoom_rate_large": 0.1}
+    for name, lines in (("both", rows), ("all", rows[:2]), ("none", rows[:1])):
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        learning_figure(tmp_path / name, tmp_path / f"{name}.png")
+    orange, blue = (0xE6, 0x9F, 0x00), BLUE
+    for name, there in (("both", True), ("all", False), ("none", False)):
+        pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
+        for color in (orange, blue):
+            assert bool((pixels == color).all(-1).any()) == there

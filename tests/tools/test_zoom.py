@@ -105,6 +105,19 @@ def test_crop_comes_from_the_original():
     assert sum(result.image.convert("L").histogram()[1:]) == 1
 
 
+def test_a_crop_of_the_pixels_shown_tells_nothing_new():
+    """The same detail, lost when the picture was shown at 112x84, is not in the crop either; the box is the same."""
+    picture = Image.new("RGB", (2000, 1500))
+    picture.putpixel((1231, 742), (255, 255, 255))
+    picture.paste((255, 255, 255), (1123, 641, 1323, 741))
+    call = "name: zoom\nkeypoint: [68, 41]"
+    shown, original = (ZoomTool(crop=200, pixels=p).run(call, picture, (112, 84)) for p in ("shown", "original"))
+    assert shown.box == original.box and shown.image.size == original.image.size
+    assert original.image.getpixel((108, 101)) == (255, 255, 255)
+    assert shown.image.getpixel((108, 115))[0] < 128
+    assert shown.image.getpixel((100, 50))[0] > 200  # what is large enough is still there
+
+
 def test_crop_is_shown_as_large_as_the_whole_picture_or_as_asked():
     picture = Image.new("RGB", (2000, 1500))
     text = "name: zoom\nkeypoint: [20, 20]"
@@ -130,6 +143,10 @@ def test_run_hands_on_failures():
         ({"crop": 0}, "crop=0: must be a whole number, 1 or more"),
         ({"crop": 4, "output_size": 0}, "tool.output_size=0: must be a whole number, 1 or more"),
         ({"crop": 4, "max_calls": -1}, "tool.max_calls=-1: must be a whole number, 0 or more"),
+        (
+            {"crop": 4, "pixels": "sharp"},
+            "tool.pixels=sharp: must be one of original, shown",
+        ),
         (
             {"crop": 4, "coordinates": "pixel"},
             "tool.coordinates=pixel: must be one of shown, original, relative_1000",

@@ -1,0 +1,71 @@
+from functools import partial
+
+import pytest
+import torch
+from conftest import ANSWER, call, make_rollout
+
+from loupe.pretrain import skills
+from loupe.pretrain.skills import Skills
+from loupe.pretrain.teacher import keypoint_of, middle
+from loupe.scripted import ScriptedRollout
+
+
+class Oracle(ScriptedRollout):
+    """Answers every question with what ``say`` makes of the sign that is asked about."""
+
+    def __init__(self, *args, say, **options):
+        super().__init__(*args, script=[], **options)
+        self.say = say
+
+    def __call__(self, examples, group_size, step, greedy=False):
+        groups, skipped = [], []
+        for example in examples:  # one at a time: the script is that of one sign
+            self.script = [[self._ids(turn) for turn in self.say(example.image.asked)]]
+            answered, errors = super().__call__([example], group_size, step, greedy)
+            groups, skipped = groups + answered, skipped + errors
+        return groups, skipped
+
+
+def measure(teacher, say, n=6):
+    return Skills(teacher, partial(make_rollout, teacher.policy, Oracle, 1, say=say), 112, 0, n)()
+
+
+def where(sign):
+    return keypoint_of(middle(sign.box), (112, 84), (1600, 1200))
+
+
+def test_pointing_well_and_badly(teacher):
+    good = measure(teacher, lambda sign: [f"<think>It is there.</think>\n<answer>{where(sign)}</answer>"])
+    assert good["pointing_small"] == good["pointing_large"] == 1
+    away = measure(teacher, lambda sign: [f"<answer>[{0 if where(sign)[0] > 56 else 111}, 0]</answer>"])
+    assert away["pointing_small"] == 0
+    silent = measure(teacher, lambda sign: [ANSWER])
+    assert silent["pointing_small"] == silent["pointing_large"] == 0
+
+
+def test_the_protocol_is_measured_sampled_and_greedy(teacher):
+    def say(sign):
+        answer = f"<think>I can read it.</think>\n<answer>{sign.text}</answer>"
+        return [call(str(where(sign))), answer] if sign.size == "small" else [answer]
+
+    report = measure(teacher, say)
+    for decoding in ("sampled", "greedy"):
+        assert report[f"{decoding}/zoom_rate_small"] == 1
+        assert report[f"{decoding}/zoom_rate_large"] == 0
+        assert report[f"{decoding}/score"] == report[f"{decoding}/well_formed"] == 1
+        assert report[f"{decoding}/failed_call_rate"] == 0
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_reading_counts_a_number_only_if_every_digit_is_right(teacher, monkeypatch, right):
+    def score(policy, batch):
+        hits = torch.ones(len(batch.targets), dtype=torch.bool)
+        if not right:
+            for number in range(int(batch.lesson.max()) + 1):  # the last digit of each number is wrong
+                digits = (batch.weights != skills.FORM) & (batch.lesson == number)
+                hits[digits.nonzero()[-1]] = False
+        return -torch.ones(len(batch.targets)), hits
+
+    monkeypatch.setattr(skills, "score", score)
+    report = measure(teacher, lambda sign: [ANSWER])
+    assert {report["reading"], report["direct_small"], report["direct_large"]} == {float(right)}
