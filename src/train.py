@@ -14,7 +14,7 @@ def train(cfg) -> dict:
         trainer = runs.build_trainer(cfg, folder)
         earlier = runs.begin(cfg, folder)
         try:
-            module.before = earlier.get("before") or runs.evaluate(trainer, module, data, "before")
+            module.before = earlier.get("before") or runs.measure_before(trainer, module, data)
             trainer.fit(module, data, ckpt_path=runs.checkpoint(cfg))
             seconds = module.seconds
             runs.load_best(trainer, module)

@@ -22,7 +22,7 @@ from loupe.models.load import load_policy
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
-    *("trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.enable_progress_bar=false"),
+    *("model=tiny_random", "trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.enable_progress_bar=false"),
     *("data.batch_size=2", "data.eval_batch_size=4", "data.n_val=4", "data.n_test=6"),
     *("algorithm.group_size=3", "rollout.max_new_tokens=6", "report.trajectories_every=2", "threads=1"),
 ]
@@ -90,7 +90,7 @@ def test_the_metrics(first):
     rows = lines(folder / "metrics.jsonl")
     training = [row for row in rows if "loss" in row]
     assert [row["step"] for row in training] == [1, 2, 3, 4]
-    assert [row["step"] for row in rows if "val/score" in row] == [2, 4]
+    assert [row["step"] for row in rows if "val/score" in row] == [0, 2, 4]
     for row in training:
         counts = [row[f"advantage/{kind}/count"] for kind in ("no_tool", "tool_success", "tool_fail")]
         assert sum(counts) == row["n"] == 6
@@ -173,7 +173,7 @@ def test_ctrl_c_saves_and_the_resumed_run_continues_exactly(tmp_path, monkeypatc
 
 def test_the_last_step_is_validated_whatever_the_interval(tmp_path):
     run(tmp_path, "trainer.max_steps=5", "trainer.val_check_interval=3")
-    assert [row["step"] for row in lines(tmp_path / "metrics.jsonl") if "val/score" in row] == [3, 5]
+    assert [row["step"] for row in lines(tmp_path / "metrics.jsonl") if "val/score" in row] == [0, 3, 5]
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
 
 
@@ -259,7 +259,7 @@ def test_a_second_run_in_the_same_folder_sets_the_first_aside(tmp_path):
     kept = (tmp_path / "metrics.jsonl").read_bytes()
     run(tmp_path, "seed=2")
     assert (tmp_path / "previous-1" / "metrics.jsonl").read_bytes() == kept
-    assert len(lines(tmp_path / "metrics.jsonl")) == 6
+    assert len(lines(tmp_path / "metrics.jsonl")) == 7  # 4 steps, 3 validations
 
 
 def test_jobs_of_a_multirun_do_not_touch_each_other(tmp_path):

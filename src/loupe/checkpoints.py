@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
 
 from loupe.errors import UserError
 
@@ -40,7 +41,8 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_validation_end(self, trainer, module) -> None:
-        self._save(trainer)
+        if trainer.state.fn == TrainerFn.FITTING:  # not for the validation before the first step
+            self._save(trainer)
 
     def on_exception(self, trainer, module, exception) -> None:
         if isinstance(exception, KeyboardInterrupt):

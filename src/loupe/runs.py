@@ -40,6 +40,7 @@ from loupe.tools import Tool
 PRECISIONS = ("32-true", "bf16-mixed")
 NOISE = (
     ".*does not have many workers.*",  # examples are light records, pictures are drawn in the step itself
+    ".*smaller than the logging interval.*",  # ours are logged at every step
     ".*isinstance.treespec, LeafSpec.*",  # within Lightning
     ".*is_gradient_checkpointing.*",  # within peft
     "Checkpoint directory .* exists and is not empty.*",  # a resumed run
@@ -181,6 +182,12 @@ def _compare(earlier: DictConfig, now: dict) -> None:
         raise UserError("resume: the model settings differ from those in the run's config.yaml; repeat the same ones")
     if changed:
         LOG.warning("resuming with other settings than the run began with: %s", ", ".join(changed))
+
+
+def measure_before(trainer: lightning.Trainer, module: GRPOModule, data: lightning.LightningDataModule) -> dict:
+    """The held-out figures of the untrained policy; the learning curve's first point is logged on the way."""
+    trainer.validate(module, datamodule=data, verbose=False)
+    return evaluate(trainer, module, data, "before")
 
 
 def evaluate(trainer: lightning.Trainer, module: GRPOModule, data: lightning.LightningDataModule, when: str) -> dict:

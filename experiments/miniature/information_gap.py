@@ -1,0 +1,96 @@
+"""Is the number on a small sign in the overview at all?
+
+    python experiments/miniature/information_gap.py
+
+Two readers start from the base, which can read, and get the same further lessons, steps and learning rate: one sees
+pictures with one small sign as overviews, the other as crops of 400 px around the sign, both shown at 112 px. What the
+first cannot learn is not in the overview. Writes information_gap.csv beside this file.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from functools import partial
+from pathlib import Path
+
+import lightning
+import torch
+from torch.utils.data import Dataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from hydra import compose, initialize_config_dir
+
+from loupe import runs
+from loupe.cli import CONF
+from loupe.data.signs import SceneStyle, SignScene
+from loupe.pretrain.lessons import LessonBatch, pack_lessons
+from loupe.pretrain.module import PretrainModule, score
+from loupe.pretrain.teacher import DIGITS, Teacher, middle
+from loupe.tools.zoom import crop_box
+
+HERE = Path(__file__).resolve().parent
+STEPS, BATCH, HELDOUT, SIDE, CROP = 400, 64, 1000, 112, 400
+STYLE = SceneStyle(n_signs=(1, 1), p_small=1.0)
+
+
+class SmallSigns(Dataset[list[LessonBatch]]):
+    """Step k shows ``BATCH`` pictures with one small sign each, whole ("overview") or around the sign ("crop")."""
+
+    def __init__(self, teacher: Teacher, shown: str, split: str, steps: int):
+        self.teacher, self.shown, self.split, self.steps = teacher, shown, split, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> list[LessonBatch]:
+        scenes = (SignScene(self.split, 0, step * BATCH + i, STYLE) for i in range(BATCH))
+        return [pack_lessons([[self._view(scene)] for scene in scenes], self.teacher.policy)]
+
+    def _view(self, scene: SignScene):
+        picture = scene.render()
+        box = (0, 0, *picture.size)
+        if self.shown == "crop":
+            box = crop_box(middle(scene.asked.box), CROP, picture.size)
+        return self.teacher.view(picture, scene.asked, box, SIDE)
+
+
+@torch.no_grad()
+def exact(policy, batches: Dataset) -> float:
+    """Share of the numbers that are read exactly, greedily."""
+    right, count = 0, 0
+    for step in range(len(batches)):
+        batch = batches[step][0]
+        _, hits = score(policy, batch)
+        digits = batch.weights == DIGITS
+        right += sum(bool(hits[digits & (batch.lesson == lesson)].all()) for lesson in range(BATCH))
+        count += BATCH
+    return right / count
+
+
+def read(shown: str) -> list[dict]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("pretrain", overrides=["model=tiny"])
+    lightning.seed_everything(0, verbose=False)
+    policy = runs.make(cfg.model)
+    teacher = Teacher(partial(runs.make, cfg.prompt, policy=policy), runs.make(cfg.tool))
+    heldout = SmallSigns(teacher, shown, "test", -(-HELDOUT // BATCH))
+    rows = [{"shown": shown, "steps": 0, "exact": exact(policy.eval(), heldout), "n": len(heldout) * BATCH}]
+    lessons = SmallSigns(teacher, shown, "pretrain", STEPS)
+    module: PretrainModule = runs.make(cfg.pretrain.module, policy=policy, curriculum=lessons, measure=dict)
+    lightning.Trainer(
+        max_steps=STEPS, limit_val_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu", devices=1
+    ).fit(module)
+    rows.append({"shown": shown, "steps": STEPS, "exact": exact(policy.eval(), heldout), "n": rows[0]["n"]})
+    return rows
+
+
+if __name__ == "__main__":
+    rows = [row for shown in ("overview", "crop") for row in read(shown)]
+    with (HERE / "information_gap.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        print(row)
