@@ -1,0 +1,94 @@
+"""From the runs of run.sh to results.csv: a row a run, against the base on the same held-out pictures.
+
+python experiments/miniature/collect.py outputs/miniature
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from statistics import fmean
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "src"))
+
+from loupe.intervals import bootstrap
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def greedy_scores(folder: Path) -> dict[str, tuple[str, float]]:
+    """Subset and VQA score of each question's greedy answer."""
+    rows = lines(folder / "answers.jsonl")
+    return {row["id"]: (row["subset"], row["terms"]["hard"]) for row in rows if row["split"] == "greedy"}
+
+
+def gains(base: Path, judged: Path) -> dict[str, float]:
+    """What the score rose by, question by question, with its 95% interval."""
+    before, after = greedy_scores(base), greedy_scores(judged)
+    report = {}
+    for part in ("small", "large", "all"):
+        differences = [after[q][1] - before[q][1] for q, (subset, _) in after.items() if part in ("all", subset)]
+        estimate = bootstrap(differences)
+        report |= {f"gain_{part}": estimate.mean, f"gain_{part}_low": estimate.low, f"gain_{part}_high": estimate.high}
+    return report
+
+
+def advantages(run: Path) -> dict[str, float]:
+    """Differences between the mean advantages of trajectory types, over the steps at which both occurred."""
+    rows = lines(run / "metrics.jsonl")
+
+    def gap(prefix: str, one: str, other: str) -> tuple[float, float]:
+        pairs = [(row.get(f"{prefix}/{one}/mean"), row.get(f"{prefix}/{other}/mean")) for row in rows]
+        gaps = [a - b for a, b in pairs if a is not None and b is not None]
+        return (fmean(gaps), fmean(g > 0 for g in gaps)) if gaps else (float("nan"), float("nan"))
+
+    report = {}
+    for name, prefix, other in [
+        ("success_over_fail", "advantage", "tool_fail"),
+        ("success_over_no_tool_small", "advantage_small", "no_tool"),
+        ("success_over_no_tool_large", "advantage_large", "no_tool"),
+    ]:
+        report[f"adv_{name}"], report[f"adv_{name}_steps"] = gap(prefix, "tool_success", other)
+    return report
+
+
+def row(run: Path, base: Path) -> dict:
+    """One run: its gains, its figures under every condition, its time."""
+    judged = base if run == base else run / "judged"
+    parts = json.loads((judged / "evaluation.json").read_text())["parts"]
+    report = {"run": run.name, "n": parts["all"]["score/greedy"]["n"], "n_small": parts["small"]["score/greedy"]["n"]}
+    if run != base:
+        report["seconds"] = json.loads((run / "summary.json").read_text())["seconds"]
+        report |= gains(base, judged)
+    for condition in ("greedy", "sampled", "no_tool", "shuffled"):
+        for part in ("small", "large", "all"):
+            report[f"{condition}_{part}"] = parts[part][f"score/{condition}"]["mean"]
+    for part in ("small", "large"):
+        for decoding in ("greedy", "sampled"):
+            report[f"zoom_rate_{decoding}_{part}"] = parts[part][f"zoom_rate/{decoding}"]
+    report["zoom_hit_rate_small"] = parts["small"]["zoom_hit_rate/greedy"]
+    for decoding in ("greedy", "sampled"):
+        report[f"failed_call_rate_{decoding}"] = parts["all"][f"failed_call_rate/{decoding}"]
+    report |= {f"{name}_small": parts["small"][name]["mean"] for name in ("tool_gain", "tool_harm")}
+    return report | (advantages(run) if run != base else {})
+
+
+def main(out: Path) -> None:
+    base = out / "base"
+    runs = [base, *sorted(path.parent for path in out.glob("*/summary.json") if (path.parent / "judged").exists())]
+    rows = [row(run, base) for run in runs]
+    with (HERE / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for r in rows for key in r)))
+        writer.writeheader()
+        writer.writerows({k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in rows)
+    for r in rows:
+        print({k: round(v, 3) if isinstance(v, float) else v for k, v in r.items()})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
