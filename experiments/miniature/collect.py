@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from loupe.intervals import bootstrap
+
+HERE = Path(__file__).resolve().parent
 
 
 def lines(path: Path) -> list[dict]:

@@ -133,4 +133,10 @@ def run_folder(resume: str | None, new: str) -> str:
     return str(path.parent if path.name == "checkpoints" else path)
 
 
+def package_path(relative: str) -> str:
+    """A file or folder that comes with this package."""
+    return str(Path(__file__).resolve().parent / relative)
+
+
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+OmegaConf.register_new_resolver("package_path", package_path, replace=True)

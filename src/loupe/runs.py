@@ -30,6 +30,7 @@ from loupe.loggers import JsonlLogger
 from loupe.models.load import save_policy
 from loupe.module import GRPOModule
 from loupe.policy import Policy
+from loupe.pretrain.module import PretrainModule
 from loupe.progress import ProgressBar
 from loupe.provenance import command_line, set_aside, write_provenance
 from loupe.records import TrajectoryType
@@ -244,9 +245,11 @@ def _draw_example(module: GRPOModule, out: Path) -> None:
         plots.exchange_picture(best, dialogue, module.rollout.tool).save(out)
 
 
-def finish_pretraining(folder: Path, module) -> dict:
-    """Save the base and its skills, and tell them."""
-    save_policy(module.policy, folder / "model")
+def finish_pretraining(folder: Path, module: PretrainModule) -> dict:
+    """Save the base, in half the bytes, and its skills; and tell them."""
+    halved = module.policy.frozen_copy()
+    halved.model.half()
+    save_policy(halved, folder / "model")
     (folder / "skills.json").write_text(json.dumps(module.skills, indent=2) + "\n")
     LOG.info("\n%s", "\n".join(f"{name:<28}{_figure(value):>8}" for name, value in module.skills.items()))
     LOG.info("the base is in %s", folder / "model")
