@@ -5,22 +5,36 @@ Prints the exchange and saves exchange.png: the picture with keypoint and crop b
 
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from loupe import cli, plots, runs
+from loupe.errors import UserError
 from loupe.records import Example, Group
+
+
+def question(cfg) -> Example:
+    """What is asked about which picture; checked before a model is loaded."""
+    for key in ("image", "question"):
+        if OmegaConf.is_missing(cfg, key) or not str(cfg[key]).strip():
+            raise UserError(f'{key} is empty; give image=photo.jpg question="What does the sign say?"')
+    path = Path(cfg.image).expanduser()
+    if not path.is_file():
+        raise UserError(f"image={cfg.image}: no such file")
+    return Example(path.name, path, str(cfg.question), references=())
 
 
 def ask(cfg) -> Group:
     """One answer to one question, by the model of ``model.path``."""
     with runs.job(cfg) as folder:
-        policy, tool = runs.make(cfg.model), runs.make(cfg.tool)
+        example = question(cfg)
+        runs.claim(cfg, folder)
+        policy, tool = runs.make(cfg.model, trainable=False), runs.make(cfg.tool)
         rollout = runs.build_rollout(cfg, policy, tool)
-        example = Example(cfg.image, Path(cfg.image), str(cfg.question), references=())
         with runs.device(cfg, policy):
             groups, skipped = rollout([example], 1, step=0, greedy=cfg.ask.greedy)
         if skipped:
             raise skipped[0]
         tell(groups[0])
-        folder.mkdir(parents=True, exist_ok=True)
         plots.exchange_picture(groups[0], rollout.dialogue, tool).save(folder / "exchange.png")
         print(f"drawn in {folder / 'exchange.png'}")
         return groups[0]
@@ -38,7 +52,7 @@ def tell(group: Group) -> None:
     print(f"answer: {trajectory.answer}" if trajectory.answer else f"no answer ({trajectory.stop})")
 
 
-main = cli.entry("ask", literal=("image", "question", "model.path", "paths.output_dir"))(ask)
+main = cli.entry("ask", literal=("image", "question", "paths.output_dir"))(ask)
 
 if __name__ == "__main__":
     main()

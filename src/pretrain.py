@@ -7,6 +7,7 @@ from functools import partial
 
 from loupe import cli, runs
 from loupe.pretrain.curriculum import Curriculum
+from loupe.pretrain.module import finish
 from loupe.pretrain.skills import Skills
 from loupe.pretrain.teacher import Teacher
 
@@ -16,8 +17,9 @@ def build(cfg):
     policy = runs.make(cfg.model)
     teacher = Teacher(partial(runs.make, cfg.prompt, policy=policy), runs.make(cfg.tool))
     make_rollout = partial(runs.build_rollout, cfg, policy)
-    skills = Skills(teacher, make_rollout, cfg.resolution, cfg.data.heldout_seed, cfg.pretrain.n_val)
-    curriculum = Curriculum(teacher, cfg.trainer.max_steps, cfg.seed)
+    heldout = runs.make(cfg.data).val
+    skills = Skills(teacher, make_rollout, cfg.resolution, heldout)
+    curriculum = Curriculum(teacher, cfg.trainer.max_steps, cfg.seed, heldout.style)
     return runs.make(cfg.pretrain.module, policy=policy, curriculum=curriculum, measure=skills)
 
 
@@ -28,7 +30,7 @@ def pretrain(cfg) -> dict:
         runs.begin(cfg, folder)
         try:
             trainer.fit(module, ckpt_path=runs.checkpoint(cfg))
-            return runs.finish_pretraining(folder, module)
+            return finish(folder, module)
         finally:
             for logger in trainer.loggers:
                 logger.finish()

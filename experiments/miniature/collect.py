@@ -25,7 +25,7 @@ def lines(path: Path) -> list[dict]:
 def greedy_scores(folder: Path) -> dict[str, tuple[str, float]]:
     """Subset and VQA score of each question's greedy answer."""
     rows = lines(folder / "answers.jsonl")
-    return {row["id"]: (row["subset"], row["terms"]["hard"]) for row in rows if row["split"] == "greedy"}
+    return {row["id"]: (row["subset"], row["terms"]["hard"]) for row in rows if row["condition"] == "greedy"}
 
 
 def gains(base: Path, judged: Path) -> dict[str, float]:
@@ -58,12 +58,14 @@ def advantages(run: Path) -> dict[str, float]:
     return report
 
 
-def row(run: Path, base: Path) -> dict:
-    """One run: its gains, its figures under every condition, its time."""
-    judged = base if run == base else run / "judged"
+def row(run: Path) -> dict:
+    """One run: its gains, its figures under every condition, its time. A base has only its figures."""
+    trained = (run / "judged").exists()
+    judged = run / "judged" if trained else run
     parts = json.loads((judged / "evaluation.json").read_text())["parts"]
     report = {"run": run.name, "n": parts["all"]["score/greedy"]["n"], "n_small": parts["small"]["score/greedy"]["n"]}
-    if run != base:
+    if trained:
+        base = run.parent / ("base_pixels_shown" if run.name == "pixels_shown" else "base")
         report["seconds"] = json.loads((run / "summary.json").read_text())["seconds"]
         report |= gains(base, judged)
     for condition in ("greedy", "sampled", "no_tool", "shuffled"):
@@ -76,13 +78,12 @@ def row(run: Path, base: Path) -> dict:
     for decoding in ("greedy", "sampled"):
         report[f"failed_call_rate_{decoding}"] = parts["all"][f"failed_call_rate/{decoding}"]
     report |= {f"{name}_small": parts["small"][name]["mean"] for name in ("tool_gain", "tool_harm")}
-    return report | (advantages(run) if run != base else {})
+    return report | (advantages(run) if trained else {})
 
 
 def main(out: Path) -> None:
-    base = out / "base"
-    runs = [base, *sorted(path.parent for path in out.glob("*/summary.json") if (path.parent / "judged").exists())]
-    rows = [row(run, base) for run in runs]
+    bases = sorted(path.parent for path in out.glob("base*/evaluation.json"))
+    rows = [row(run) for run in [*bases, *sorted(path.parents[1] for path in out.glob("*/judged/evaluation.json"))]]
     with (HERE / "results.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for r in rows for key in r)))
         writer.writeheader()

@@ -106,11 +106,12 @@ def wants_traceback() -> bool:
 
 
 def _suggestion(text: str) -> str:
-    """For a key of conf/train.yaml or a group that was mistyped, the one that is nearest."""
+    """For a key of a configuration or a group that was mistyped, the one that is nearest."""
     mistyped = re.search(r"Could not override '(\w+)", text)
     if mistyped is None:
         return ""
-    known = [*OmegaConf.load(CONF / "train.yaml"), *(path.name for path in CONF.iterdir() if path.is_dir())]
+    known = {key for path in CONF.glob("*.yaml") for key in OmegaConf.load(path)}
+    known |= {path.name for path in CONF.iterdir() if path.is_dir()}
     near = difflib.get_close_matches(mistyped[1], known, n=1)
     return f"did you mean {near[0]}? " if near else ""
 

@@ -43,9 +43,9 @@ def require_number(name: str, value: object, minimum: float, above: bool = False
     return value
 
 
-def require_choice(name: str, value: object, choices: Iterable[str]) -> str:
+def require_choice(name: str, value: object, choices: Iterable) -> object:
     """``value`` if it is one of ``choices``, else a :class:`UserError`."""
     choices = list(choices)
     if value not in choices:
-        raise UserError(f"{name}={value}: must be one of {', '.join(choices)}")
+        raise UserError(f"{name}={value}: must be one of {', '.join(str(choice).lower() for choice in choices)}")
     return value

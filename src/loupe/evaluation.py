@@ -7,20 +7,24 @@ shuffled          every crop is cut from another question's picture: what a crop
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import fmean
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
-from loupe.errors import UserError
+from loupe.data.datamodule import LoupeDataModule
+from loupe.errors import UserError, require_choice, require_int
 from loupe.intervals import Estimate, bootstrap
-from loupe.metrics import summary_metrics
+from loupe.metrics import summary_metrics, trajectory_row
 from loupe.records import Example, Group, TrajectoryType
 from loupe.rewards import terms
 from loupe.rewards.composite import CompositeReward
 from loupe.rollout import GroupRollout
 
+SPLITS = ("train", "val", "test")
 RIGHT = 0.5
 """From this VQA score on an answer counts as right, in tool-gain and tool-harm (two of three agreeing references)."""
 
@@ -67,14 +71,28 @@ class Condition:
         return groups, skipped
 
 
+def questions(data: LoupeDataModule, split: str, n: int | None) -> Dataset[Example]:
+    """The first ``n`` questions of a split of ``data``, or all of them."""
+    require_choice("evaluate.split", split, SPLITS)
+    examples = getattr(data, split)
+    if examples is None:
+        has = ", ".join(name for name in SPLITS if getattr(data, name) is not None)
+        raise UserError(f"evaluate.split={split}: this data set has none; it has {has}")
+    wanted = len(examples) if n is None else require_int("evaluate.n", n, 1)
+    return Subset(examples, range(min(wanted, len(examples))))
+
+
 def conditions(
     with_tool: GroupRollout, without_tool: GroupRollout, examples: Dataset[Example], samples: int
 ) -> list[Condition]:
     """All that there is to ask: sampled only if ``samples`` > 0, the last two only if there is a tool."""
     asked = [Condition("greedy", with_tool, examples)]
-    asked += [Condition("sampled", with_tool, examples, greedy=False, samples=samples)] if samples else []
+    if require_int("evaluate.samples", samples, 0):
+        asked.append(Condition("sampled", with_tool, examples, greedy=False, samples=samples))
     if with_tool.tool.max_calls:
-        asked += [Condition("no_tool", without_tool, examples), Condition("shuffled", with_tool, Shuffled(examples))]
+        asked.append(Condition("no_tool", without_tool, examples))
+        if len(examples) > 1:
+            asked.append(Condition("shuffled", with_tool, Shuffled(examples)))
     return asked
 
 
@@ -100,7 +118,8 @@ def _part(answers: dict[str, list[Group]], resamples: int) -> dict:
     for condition, groups in answers.items():
         figures = summary_metrics(groups)
         for name in ("zoom_rate", "zoom_hit_rate", "failed_call_rate"):
-            part[f"{name}/{condition}"] = figures[name]
+            if (name, condition) != ("zoom_hit_rate", "shuffled"):  # another picture's crop cannot hit
+                part[f"{name}/{condition}"] = figures[name]
     if "no_tool" in scores:
         part |= {name: asdict(value) for name, value in gain_and_harm(scores, resamples).items()}
     return part
@@ -132,6 +151,17 @@ def _types(groups: list[Group]) -> dict[str, dict]:
 
 def _of(groups: list[Group], subset: str) -> list[Group]:
     return [group for group in groups if subset in ("all", group.example.subset)]
+
+
+def save(folder: Path, figures: dict, answers: dict[str, list[Group]]) -> None:
+    """Write evaluation.json, and answers.jsonl with a line for every answer under every condition."""
+    (folder / "evaluation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    with (folder / "answers.jsonl").open("w") as file:
+        for condition, groups in answers.items():
+            for trajectory, example in ((t, group.example) for group in groups for t in group.trajectories):
+                row = trajectory_row(trajectory, example, 0, "")
+                del row["step"], row["split"], row["advantage"]
+                file.write(json.dumps({"condition": condition} | row) + "\n")
 
 
 def table(figures: dict) -> str:

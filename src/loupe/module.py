@@ -75,12 +75,12 @@ class GRPOModule(lightning.LightningModule):
         self.reward = reward
         self.reporter = reporter
         self.loss = loss
-        self.make_optimizer = _checked(optimizer)
+        self.make_optimizer = checked("algorithm.optimizer", optimizer)
         self.total_steps = require_int("trainer.max_steps", total_steps, 1)
         self.folder = Path(folder)
         self.group_size = require_int("algorithm.group_size", group_size, 2)
         self.advantage_scale = require_choice("algorithm.advantage_scale", advantage_scale, SCALES)
-        self.shuffle_advantages = shuffle_advantages
+        self.shuffle_advantages = require_choice("algorithm.shuffle_advantages", shuffle_advantages, (True, False))
         self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
         self.old_logprobs = require_choice("algorithm.old_logprobs", old_logprobs, ("rollout", "update"))
         self.max_grad_norm = require_number("algorithm.max_grad_norm", max_grad_norm, 0, above=True)
@@ -262,12 +262,12 @@ class GRPOModule(lightning.LightningModule):
         self.had_signal = checkpoint["had_signal"]
 
 
-def _checked(optimizer: Callable) -> Callable:
-    """Try the optimiser's settings out now, rather than after the first evaluation."""
+def checked(name: str, optimizer: Callable) -> Callable:
+    """Try the settings of the optimiser called ``name`` out now, rather than after the first evaluation."""
     try:
-        optimizer([torch.nn.Parameter(torch.zeros(1))])
+        optimizer([torch.nn.Parameter(torch.zeros(1, 1))])
     except (TypeError, ValueError) as error:
-        raise UserError(f"algorithm.optimizer: {error}") from error
+        raise UserError(f"{name}: {error}") from error
     return optimizer
 
 

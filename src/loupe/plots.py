@@ -14,8 +14,7 @@ from PIL import Image
 from loupe.dialogue import Dialogue
 from loupe.pictures import draw_zoom, open_picture
 from loupe.records import OK, Example, Group, TrajectoryType
-from loupe.tools import Tool
-from loupe.tools.zoom import ZoomTool
+from loupe.tools.zoom import NoTool, ZoomTool
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito).
 STYLES = {
@@ -23,7 +22,7 @@ STYLES = {
     TrajectoryType.NO_TOOL: ("no tool call", "#4D4D4D"),
     TrajectoryType.TOOL_FAIL: ("failed tool call", "#D55E00"),
 }
-SUBSET_COLORS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7")
+SUBSET_COLORS = ("#4D4D4D", "#E69F00", "#0072B2", "#009E73", "#CC79A7")
 MEMORY = 0.9
 """Share of its past that a smoothed line keeps at each point."""
 
@@ -65,7 +64,8 @@ def learning_figure(metrics_file: Path, out: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = [("score", "Score on validation pictures, greedy"), ("zoom_rate", "Share of answers with a zoom")]
     for axes, (key, title) in zip(figure.subplots(1, 2), panels, strict=True):
-        for subset, color in zip(["", *subsets], ["#4D4D4D", *SUBSET_COLORS], strict=False):
+        for i, subset in enumerate(["", *subsets]):
+            color = SUBSET_COLORS[i % len(SUBSET_COLORS)]
             steps, values = _series(rows, f"val/{key}_{subset}" if subset else f"val/{key}")
             axes.plot(steps, values, color=color, linewidth=2, marker="o", markersize=4, label=subset or "all")
         axes.set(title=title, xlabel="training step", ylim=(-0.03, 1.03))
@@ -106,7 +106,7 @@ def _draw_line(axes: Axes, rows: list[dict], key: str, color: str, label: str | 
     axes.plot(steps, smooth(values), color=color, linewidth=2, label=label, marker="o" if len(steps) == 1 else None)
 
 
-def exchange_picture(group: Group, dialogue: Dialogue, tool: Tool, height: int = 480) -> Image.Image:
+def exchange_picture(group: Group, dialogue: Dialogue, tool: ZoomTool | NoTool, height: int = 480) -> Image.Image:
     """The picture with the keypoint and crop box of each executed call, and beside it the crops as they were shown.
 
     group: with its prompt; the first trajectory is drawn.
@@ -118,7 +118,7 @@ def exchange_picture(group: Group, dialogue: Dialogue, tool: Tool, height: int =
         result = tool.cut(event.keypoint, group.prompt.picture, group.prompt.shown_size, event.arguments)
         crops.append(dialogue.close_up(result))
         drawn = draw_zoom(drawn, event.keypoint, event.box, width=drawn.width)
-    panels = [panel.resize((round(panel.width * height / panel.height), height)) for panel in (drawn, *crops)]
+    panels = [panel.resize((max(1, round(panel.width * height / panel.height)), height)) for panel in (drawn, *crops)]
     sheet = Image.new("RGB", (sum(panel.width + 8 for panel in panels) - 8, height), "white")
     left = 0
     for panel in panels:

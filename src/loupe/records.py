@@ -77,7 +77,7 @@ class Prompt:
 
     ids: token ids, image placeholders included.
     images: the pictures behind the placeholders, in order.
-    picture: the original picture, full resolution; the tool cuts from this one.
+    picture: full resolution; the tool cuts from this one. It is the original (or ``Example.zoom_image``).
     shown_size: (width, height) at which the model was shown it, as stated in the prompt.
     """
 

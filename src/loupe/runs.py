@@ -10,7 +10,7 @@ import json
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,6 @@ from loupe.loggers import JsonlLogger
 from loupe.models.load import save_policy
 from loupe.module import GRPOModule
 from loupe.policy import Policy
-from loupe.pretrain.module import PretrainModule
 from loupe.progress import ProgressBar
 from loupe.provenance import command_line, set_aside, write_provenance
 from loupe.records import TrajectoryType
@@ -101,22 +100,34 @@ def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True) -> ligh
             asked,
             val_check_interval=every,
             logger=loggers,
-            callbacks=[*[best][:keep_best], LastCheckpoint(checkpoints, command_line()), *bar],
+            callbacks=[*([best] if keep_best else []), LastCheckpoint(checkpoints, command_line()), *bar],
             default_root_dir=str(folder),
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
-        given = ", ".join(f"trainer.{key}={value}" for key, value in asked.items() if not key.startswith("_"))
-        raise UserError(f"{str(error).splitlines()[0]} (given: {given})") from error
-    if trainer.world_size > 1:
-        raise UserError(f"{trainer.world_size} devices: only one is supported yet; use trainer.devices=1")
+        raise UserError(f"{str(error).splitlines()[0]} (given: {_settings(asked)})") from error
+    _require_one(trainer.world_size)
     return trainer
+
+
+def _settings(asked: Mapping) -> str:
+    return ", ".join(f"trainer.{key}={value}" for key, value in asked.items() if not key.startswith("_"))
+
+
+def _require_one(devices: int) -> None:
+    if devices > 1:
+        raise UserError(f"{devices} devices: only one is supported yet; use trainer.devices=1")
 
 
 @contextmanager
 def device(cfg: DictConfig, policy: Policy) -> Iterator[None]:
-    """Move the policy to where ``trainer.accelerator`` says, and compute in ``trainer.precision``."""
-    require_choice("trainer.precision", cfg.trainer.precision, PRECISIONS)
-    fabric = lightning.Fabric(accelerator=cfg.trainer.accelerator, devices=1, precision=cfg.trainer.precision)
+    """Move the policy to where ``trainer.accelerator`` and ``devices`` say; compute in ``trainer.precision``."""
+    asked = {key: cfg.trainer[key] for key in ("accelerator", "devices", "precision")}
+    require_choice("trainer.precision", asked["precision"], PRECISIONS)
+    try:
+        fabric = lightning.Fabric(**asked)
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{str(error).splitlines()[0]} (given: {_settings(asked)})") from error
+    _require_one(fabric.world_size)
     policy.to(fabric.device)
     with fabric.autocast():
         yield
@@ -135,6 +146,15 @@ def begin(cfg: DictConfig, folder: Path) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     write_provenance(cfg, folder)
     return earlier
+
+
+def claim(cfg: DictConfig, folder: Path) -> None:
+    """Make the folder of an entry that does not train; refuse one in which the records of a run would be lost."""
+    if cfg.resume:
+        raise UserError(f"resume={cfg.resume}: only training goes on; give model.path=<run>/model")
+    if (folder / "checkpoints").exists():
+        raise UserError(f"paths.output_dir={folder}: holds a run; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def make(node: DictConfig, **given):
@@ -243,14 +263,3 @@ def _draw_example(module: GRPOModule, out: Path) -> None:
         dialogue = module.rollout.dialogue
         best.prompt = dialogue.prompt(best.example)
         plots.exchange_picture(best, dialogue, module.rollout.tool).save(out)
-
-
-def finish_pretraining(folder: Path, module: PretrainModule) -> dict:
-    """Save the base, in half the bytes, and its skills; and tell them."""
-    halved = module.policy.frozen_copy()
-    halved.model.half()
-    save_policy(halved, folder / "model")
-    (folder / "skills.json").write_text(json.dumps(module.skills, indent=2) + "\n")
-    LOG.info("\n%s", "\n".join(f"{name:<28}{_figure(value):>8}" for name, value in module.skills.items()))
-    LOG.info("the base is in %s", folder / "model")
-    return module.skills

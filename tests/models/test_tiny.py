@@ -11,7 +11,7 @@ def test_it_is_a_small_qwen2_5_vl():
     assert isinstance(image_processor, Qwen2VLImageProcessorPil)
     assert 1_400_000 < sum(p.numel() for p in model.parameters()) < 1_700_000
     assert model.config.vision_config.depth == model.config.text_config.num_hidden_layers == 4
-    assert model.config.text_config.rope_parameters["rope_theta"] == 20
+    assert model.config.text_config.rope_parameters["rope_theta"] == 500
     assert model.get_input_embeddings().weight is model.lm_head.weight
     assert len(tokenizer) == model.config.text_config.vocab_size
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import ANSWER, call, make_rollout
 
+from loupe.data.signs import Signs
 from loupe.pretrain import skills
 from loupe.pretrain.skills import Skills
 from loupe.pretrain.teacher import keypoint_of, middle
@@ -27,7 +28,7 @@ class Oracle(ScriptedRollout):
 
 
 def measure(teacher, say, n=6):
-    return Skills(teacher, partial(make_rollout, teacher.policy, Oracle, 1, say=say), 112, 0, n)()
+    return Skills(teacher, partial(make_rollout, teacher.policy, Oracle, 1, say=say), 112, Signs("validation", 0, n))()
 
 
 def where(sign):

@@ -28,13 +28,14 @@ def load_policy(
     lora: dict | None = None,
     dtype: str = "float32",
     logits_chunk: int = 256,
+    trainable: bool = True,
 ) -> Policy:
-    """The policy to train.
+    """The policy to train, or only to ask.
 
     path: a folder (of a model, or of an adapter saved by this project) or a hub id; None calls ``build`` instead.
     build: makes (model, tokenizer, image processor). lora: ``{r, alpha, dropout, target}`` trains an adapter.
     dtype: of the frozen weights. What is trained stays in float32: at learning rates of RL most updates would be
-    rounded away in bfloat16.
+    rounded away in bfloat16. trainable: False freezes everything, so that all of it may be in low precision.
     """
     require_choice("model.dtype", dtype, ("float32", "bfloat16", "float16"))
     if path is None and build is None:
@@ -47,7 +48,9 @@ def load_policy(
     else:
         model, tokenizer, image_processor = build() if path is None else _load(path, dtype)
         model = _with_adapter(model, lora) if lora else model
-    if dtype != "float32" and not isinstance(model, PeftModel):
+    if not trainable:
+        model.requires_grad_(False)
+    elif dtype != "float32" and not isinstance(model, PeftModel):
         raise UserError(
             f"model.dtype={dtype}: only frozen weights may be in low precision; train an adapter (model.lora), or all "
             "weights with model.dtype=float32 trainer.precision=bf16-mixed"

@@ -1,4 +1,4 @@
-"""The miniature: a Qwen2.5-VL of about 1.5M parameters, of the same transformers classes as the 3B model.
+"""The miniature: a Qwen2.5-VL of 1.6M parameters, of the same transformers classes as the 3B model.
 
 Everything is made from the configuration and a seed; nothing is downloaded.
 """
@@ -44,7 +44,7 @@ CORPUS = [
     "user\nThe picture is 112x84 pixels. What number is on the red sign?",
     "What number is on the green sign? What number is on the blue sign? What number is on the yellow sign?",
     "What number is on the orange sign? What number is on the purple sign? What number is on the cyan sign?",
-    "Where is the pink sign? Point at the red sign.",
+    "Where is the pink sign? Point at the red sign. What signs are there?",
     "assistant\n<think>I will zoom in.</think>\n<tool>\nname: zoom\nkeypoint: [12, 34]\n</tool>",
     "assistant\n<think>I can read it.</think>\n<answer>123</answer>",
     "<think>I can see it.</think>\n<answer>[12, 34, 56, 78]</answer>",
@@ -62,12 +62,13 @@ def build(
     vision_depth: int = 4,
     heads: int = 4,
     initializer_range: float = 0.08,
-    rope_theta: float = 20.0,
+    rope_theta: float = 500.0,
 ):
     """A model with random weights, its tokenizer and its image processor.
 
     initializer_range: at this width 0.02 does not learn in reasonable time, 0.08 does. rope_theta: the pictures are
-    a few cells wide, so the height and width channels must turn quickly to tell cells apart.
+    a few cells wide, so that some channels must turn quickly to tell cells apart, and others slowly, to find a colour
+    wherever it is.
     """
     tokenizer = build_tokenizer(vocabulary)
     config = build_config(

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
 
 import lightning
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
-from loupe.errors import require_int, require_number
-from loupe.module import warmup_cosine
+from loupe.errors import NonFiniteError, require_int, require_number
+from loupe.models.load import save_policy
+from loupe.module import checked, warmup_cosine
 from loupe.packing import Context
 from loupe.policy import Policy
 from loupe.pretrain.curriculum import Curriculum
 from loupe.pretrain.lessons import LessonBatch
+
+LOG = logging.getLogger(__name__)
+
+
+class StepsFrom(Sampler[int]):
+    """Counts from ``start`` on. It has no length: Lightning would add the steps before a resume to it."""
+
+    def __init__(self, start: int):
+        self.start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return count(self.start)
 
 
 class PretrainModule(lightning.LightningModule):
@@ -41,10 +59,13 @@ class PretrainModule(lightning.LightningModule):
         self.policy = policy
         self.curriculum = curriculum
         self.measure = measure
-        self.make_optimizers = (matrix_optimizer, optimizer)
-        self.warmup_steps = require_int("pretrain.warmup_steps", warmup_steps, 0)
-        self.max_grad_norm = require_number("pretrain.max_grad_norm", max_grad_norm, 0, above=True)
-        self.num_workers = require_int("pretrain.num_workers", num_workers, 0)
+        self.make_optimizers = (
+            checked("pretrain.module.matrix_optimizer", matrix_optimizer),
+            checked("pretrain.module.optimizer", optimizer),
+        )
+        self.warmup_steps = require_int("pretrain.module.warmup_steps", warmup_steps, 0)
+        self.max_grad_norm = require_number("pretrain.module.max_grad_norm", max_grad_norm, 0, above=True)
+        self.num_workers = require_int("pretrain.module.num_workers", num_workers, 0)
         self.skills: dict[str, float] = {}
 
     def configure_optimizers(self):
@@ -59,11 +80,10 @@ class PretrainModule(lightning.LightningModule):
         return optimizers, [LambdaLR(optimizer, rate) for optimizer in optimizers]
 
     def train_dataloader(self) -> DataLoader:
-        steps = range(self.trainer.global_step, self.curriculum.steps)
         return DataLoader(
             self.curriculum,
             batch_size=None,
-            sampler=steps,
+            sampler=StepsFrom(self.trainer.global_step),
             num_workers=self.num_workers,
             generator=torch.Generator(),  # of its own, see LoupeDataModule
         )
@@ -76,6 +96,8 @@ class PretrainModule(lightning.LightningModule):
             loss.backward()
             report["loss"] += loss.item()
         report["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm).item()
+        if not math.isfinite(report["loss"]) or not math.isfinite(report["grad_norm"]):
+            raise NonFiniteError(f"step {self.global_step}: loss {report['loss']}; lower pretrain.module.*optimizer.lr")
         matrices, rest = self.optimizers()
         matrices.optimizer.step()
         rest.step()  # the only step that Lightning counts
@@ -94,6 +116,7 @@ class PretrainModule(lightning.LightningModule):
 
     def validation_step(self, batch, batch_idx: int) -> None:
         self.skills = self.measure()
+        LOG.info("skills after step %d\n%s", self.global_step, skills_table(self.skills))
         self._report({f"val/{name}": value for name, value in self.skills.items()})
 
     def on_fit_start(self) -> None:
@@ -115,3 +138,19 @@ def score(policy: Policy, batch: LessonBatch) -> tuple[torch.Tensor, torch.Tenso
     states = hidden[batch.rows.to(device), batch.columns.to(device) - 1]
     logp, targets = policy.log_distribution(states, temperature=1.0), batch.targets.to(device)
     return -logp.gather(1, targets[:, None])[:, 0], logp.argmax(-1) == targets
+
+
+def finish(folder: Path, module: PretrainModule) -> dict[str, float]:
+    """Save the base, in half the bytes, and its skills; returns these."""
+    halved = module.policy.frozen_copy()
+    halved.model.half()
+    save_policy(halved, folder / "model")
+    skills = module.skills or module.measure()  # a run resumed at its end has not measured any
+    (folder / "skills.json").write_text(json.dumps(skills, indent=2) + "\n")
+    LOG.info("the base is in %s", folder / "model")
+    return skills
+
+
+def skills_table(skills: dict[str, float]) -> str:
+    """A line for each skill."""
+    return "\n".join(f"  {name:<28}{value:>8.3f}" for name, value in skills.items())

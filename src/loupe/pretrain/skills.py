@@ -27,21 +27,19 @@ BATCH = 16
 
 
 class Skills:
-    """Measures a policy on ``n`` scenes of the validation split.
+    """Measures a policy on ``scenes``, shown at ``resolution``.
 
     reading: small numbers read exactly, given a well-aimed crop. direct_small, direct_large: read exactly from the
-    overview. pointing_small, pointing_large: keypoints whose crop holds the sign, asked to point at it. protocol
-    (sampled answers to the question as training asks it): zoom rate on small and on large signs, failed calls, hits,
-    score; and the same for the greedy answer.
+    overview. pointing_small, pointing_large: keypoints whose crop is a hit (``metrics.is_hit``), asked to point at it.
+    The protocol, in sampled/.. and greedy/..: zoom rate on small and on large signs, failed calls, hits, score and
+    share of well-formed answers to the question as training asks it.
     """
 
-    def __init__(
-        self, teacher: Teacher, make_rollout: Callable[[Tool], GroupRollout], resolution: int, seed: int, n: int
-    ):
+    def __init__(self, teacher: Teacher, make_rollout: Callable[[Tool], GroupRollout], resolution: int, scenes: Signs):
         self.teacher = teacher
         self.make_rollout = make_rollout
         self.resolution = resolution
-        self.scenes = Signs("validation", seed, n)
+        self.scenes = scenes
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:

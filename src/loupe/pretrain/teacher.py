@@ -7,7 +7,7 @@ that cuts a number in two. To find out when zooming pays is left to reinforcemen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from loupe.data.signs import ADVANCE, Sign
 from loupe.dialogue import Dialogue
+from loupe.errors import UserError
 from loupe.pictures import resize_to_grid
 from loupe.pretrain.lessons import Lesson, Part
 from loupe.records import Box
@@ -34,12 +35,15 @@ FORM, DIGITS, GUESS, KEYPOINT = 1.0, 4.0, 0.25, 3.0
 VIEWED = "What number is on the {} sign?"
 POINT = "Point at the {} sign."
 WHERE = "Where is the {} sign?"
+DESCRIBE = "What signs are there?"
 
 
 class Teacher:
     """Writes lessons for a policy. make_dialogue: from (resolution, tool). tool: the zoom tool with its settings."""
 
     def __init__(self, make_dialogue: Callable[..., Dialogue], tool: ZoomTool):
+        if not isinstance(tool, ZoomTool) or tool.coordinates != "shown" or tool.max_calls < 1:
+            raise UserError("lessons need tool=zoom tool.coordinates=shown and tool.max_calls of 1 or more")
         self.make_dialogue = make_dialogue
         self.tool = tool
         self.bare = make_dialogue(resolution=1024, tool=NoTool(), system="", user="<image>{question}")
@@ -75,6 +79,20 @@ class Desk:
         """The sign's box, [x1, y1, x2, y2] in the pixels shown."""
         scale = [a / b for a, b in zip(self.shown.size, self.picture.size, strict=True)] * 2
         return self._located(WHERE, sign, [round(value * s) for value, s in zip(sign.box, scale, strict=True)])
+
+    def describe(self, signs: Sequence[Sign]) -> Lesson:
+        """Every sign's colour and the ninth of the picture that it stands in, 1 to 9: ``red7 blue2``.
+
+        Here a place follows its colour at once. From this lesson the policy learns to look a colour up, which all the
+        others need; from them alone it takes many times as long.
+        """
+        parts: list[Part] = [("<think>I can see it.</think>\n<answer>", FORM)]
+        for i, sign in enumerate(signs):
+            x, y = (int(3 * at / side) for at, side in zip(middle(sign.box), self.picture.size, strict=True))
+            parts += [(f"{' ' if i else ''}{sign.color}", FORM), (str(1 + x + 3 * y), KEYPOINT)]
+        lesson = self._open(DESCRIBE)
+        lesson.append_turn(self._tokenizer, [*parts, ("</answer>", FORM)])
+        return lesson
 
     def direct(self, sign: Sign) -> Lesson:
         """The number, from the overview. A small one can only be guessed."""
@@ -123,7 +141,10 @@ class Desk:
         return lesson
 
     def _ask(self, question: str, sign: Sign) -> Lesson:
-        return _open(self.dialogue, question.format(sign.color), self.shown, self.picture.size, self.patches)
+        return self._open(question.format(sign.color))
+
+    def _open(self, question: str) -> Lesson:
+        return _open(self.dialogue, question, self.shown, self.picture.size, self.patches)
 
     @property
     def _tokenizer(self):

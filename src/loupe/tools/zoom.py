@@ -13,7 +13,8 @@ from typing import ClassVar
 from PIL import Image
 
 from loupe.errors import require_choice, require_int
-from loupe.pictures import FILTER
+from loupe.pictures import FILTER, REDUCING_GAP
+from loupe.records import Box
 from loupe.tools import ToolResult
 from loupe.tools.errors import CallError, Failure
 from loupe.tools.parse import Call, parse_call, read_keypoint
@@ -84,9 +85,8 @@ class ZoomTool:
     ) -> ToolResult:
         """What a call with these ``arguments`` that points at ``point`` (original pixels) hands back."""
         box = crop_box(point, self.crop, picture.size)
-        source = picture if self.pixels == "original" else picture.resize(shown_size, FILTER).resize(picture.size)
         return ToolResult(
-            image=source.crop(box),
+            image=picture.crop(box) if self.pixels == "original" else shown_crop(picture, shown_size, box),
             long_side=self.output_size or max(shown_size),
             arguments=arguments,
             keypoint=point,
@@ -107,6 +107,14 @@ class NoTool:
 
     def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> Failure:
         return Failure(CallError.UNKNOWN_TOOL, "Error: there is no tool.")
+
+
+def shown_crop(picture: Image.Image, shown_size: tuple[int, int], box: Box) -> Image.Image:
+    """The part ``box`` of ``picture``, of the box's size, but made of the pixels of the picture as shown."""
+    shown = picture.resize(shown_size, FILTER, reducing_gap=REDUCING_GAP)
+    across, down = (s / o for s, o in zip(shown_size, picture.size, strict=True))
+    part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+    return shown.resize((box[2] - box[0], box[3] - box[1]), FILTER, box=part)
 
 
 def locate(
