@@ -67,7 +67,12 @@ def test_the_model_itself_answers(ask, photo, capsys):
 
 @pytest.mark.parametrize(
     ("image", "question", "message"),
-    [("missing, one.png", "What?", "missing, one.png: No such file"), ("", "", "question is empty|No such file|dir")],
+    [
+        ("missing, one.png", "What?", "error: image=missing, one.png: no such file"),
+        ("", "What?", "error: image is empty; give image=photo.jpg question="),
+        (__file__, " ", "error: question is empty; give image=photo.jpg question="),
+        (__file__, "What?", "error: test_ask.py: .*test_ask.py: corrupt, truncated or not a picture"),
+    ],
 )
 def test_what_cannot_be_asked(ask, image, question, message):
     with pytest.raises(SystemExit, match=message):
@@ -76,5 +81,5 @@ def test_what_cannot_be_asked(ask, image, question, message):
 
 def test_both_must_be_given(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["ask.py", "model=tiny_random", f"paths.output_dir={tmp_path}"])
-    with pytest.raises(SystemExit, match="image"):
+    with pytest.raises(SystemExit, match=r"error: image is empty; give image=photo\.jpg"):
         entry.main()

@@ -4,9 +4,10 @@ import pytest
 from conftest import ANSWER, call, examples, make_rollout
 
 from loupe import evaluation
+from loupe.data.datamodule import LoupeDataModule
 from loupe.data.signs import Signs
 from loupe.errors import UserError
-from loupe.evaluation import Condition, Shuffled, conditions, gain_and_harm, question_scores, report, table
+from loupe.evaluation import Condition, Shuffled, conditions, gain_and_harm, question_scores, questions, report, table
 from loupe.records import OK, Example, Group, ToolEvent, Trajectory
 from loupe.rewards.composite import CompositeReward
 from loupe.rewards.terms import hard
@@ -101,6 +102,15 @@ def test_conditions(shared_policy):
     ]
     assert asked[2].rollout is without
     assert [c.name for c in conditions(without, without, Signs("test", 0, 2), samples=0)] == ["greedy"]
+    alone = conditions(with_tool, without, Signs("test", 0, 1), samples=0)
+    assert [c.name for c in alone] == ["greedy", "no_tool"]  # there is no other picture
+
+
+def test_questions():
+    data = LoupeDataModule(None, Signs("val", 0, 3), Signs("test", 0, 5), 1, 1, 0)
+    assert [len(questions(data, split, n)) for split, n in [("val", None), ("test", 2), ("test", 9)]] == [3, 2, 5]
+    with pytest.raises(UserError, match="this data set has none; it has val, test"):
+        questions(data, "train", None)
 
 
 def test_answers_are_scored_light_and_batched_and_broken_rows_are_told(shared_policy):

@@ -1,13 +1,16 @@
 """python src/pretrain.py, for a few steps."""
 
 import json
+from functools import partial
 
 import pytest
 from conftest import CONF
 from hydra import compose, initialize_config_dir
 
 import pretrain as entry
-from loupe.errors import UserError
+from loupe.checkpoints import Interrupted, LastCheckpoint
+from loupe.errors import NonFiniteError, UserError
+from loupe.models import tiny
 from loupe.models.load import load_policy
 from loupe.pretrain import curriculum
 from loupe.pretrain.curriculum import Stage
@@ -24,36 +27,64 @@ def pretrain(monkeypatch):
 
     def run(folder, *overrides):
         settings = ["trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.enable_progress_bar=false"]
-        settings += ["logger=none", "pretrain.n_val=4", "rollout.max_new_tokens=4", f"paths.output_dir={folder}"]
+        settings += ["logger=none", "data.n_val=4", "rollout.max_new_tokens=4", f"paths.output_dir={folder}"]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return entry.pretrain(compose("pretrain", overrides=[*settings, "threads=1", *overrides]))
 
     return run
 
 
-def test_a_base_comes_out_and_goes_on_bit_by_bit(pretrain, tmp_path):
-    skills = pretrain(tmp_path / "whole")
+def test_a_base_comes_out(pretrain, tmp_path):
+    skills = pretrain(tmp_path)
     assert set(skills) >= {"reading", "direct_large", "pointing_small", "sampled/zoom_rate_small"}
-    metrics = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in metrics if "loss" in row] == [1, 2, 3, 4]
     assert [row["step"] for row in metrics if "val/reading" in row] == [2, 4]
-    assert json.loads((tmp_path / "whole" / "skills.json").read_text()) == skills
-    base = load_policy(str(tmp_path / "whole" / "model"))
+    assert json.loads((tmp_path / "skills.json").read_text()) == skills
+    base, random = load_policy(str(tmp_path / "model")), load_policy(None, tiny.build)
+    assert not any(a.equal(b) for a, b in zip(base.parameters(), random.parameters(), strict=True) if a.ndim == 2)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entry.runs.LastCheckpoint, "on_validation_end", _save_and_stop)
-        with pytest.raises(UserError, match="stopped after step 2"):
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_it_goes_on_bit_by_bit(pretrain, tmp_path, monkeypatch, stop):
+    pretrain(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(LastCheckpoint, "on_train_start", lambda self, trainer, module: None)
+        patch.setattr(LastCheckpoint, "on_train_batch_end", partial(_stop_after, stop))
+        with pytest.raises(Interrupted, match=f"stopped after step {stop}; to go on: python src/"):
             pretrain(tmp_path / "parts")
     pretrain(tmp_path / "parts", f"resume={tmp_path / 'parts'}")
     assert (tmp_path / "parts" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()
-    again = load_policy(str(tmp_path / "parts" / "model"))
-    assert all(a.equal(b) for a, b in zip(base.parameters(), again.parameters(), strict=True))
+    whole, parts = (load_policy(str(tmp_path / name / "model")) for name in ("whole", "parts"))
+    assert all(a.equal(b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
 
 
-def _save_and_stop(self, trainer, module):
-    """As after Ctrl-C."""
-    self.requested = True
-    self._save(trainer)
+def _stop_after(stop, trainer, module, outputs, batch, batch_idx):
+    """As Ctrl-C during that step."""
+    callback = next(callback for callback in trainer.callbacks if isinstance(callback, LastCheckpoint))
+    if trainer.global_step == stop:
+        callback.requested = True
+        callback._save(trainer)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pretrain.module.optimizer.lr=-1", "pretrain.module.optimizer: Invalid learning rate"),
+        ("pretrain.module.matrix_optimizer.lr=-1", "pretrain.module.matrix_optimizer: "),
+        ("trainer.max_steps=0", "trainer.max_steps=0: must be"),
+        ("tool=none", "lessons need tool=zoom"),
+        ("data.n_val=0", "data.n_val"),
+    ],
+)
+def test_bad_settings(pretrain, tmp_path, override, message):
+    with pytest.raises(UserError, match=message):
+        pretrain(tmp_path, override)
+
+
+def test_a_run_that_diverges_stops_in_one_line(pretrain, tmp_path):
+    with pytest.raises(NonFiniteError, match=r"lower pretrain\.module"):
+        pretrain(tmp_path, "pretrain.module.optimizer.lr=1e30", "pretrain.module.warmup_steps=0")
 
 
 def test_it_begins_with_random_weights():

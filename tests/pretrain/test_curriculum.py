@@ -1,11 +1,12 @@
+import re
 from random import Random
 
 import pytest
 import torch
 
-from loupe.data.signs import SignScene
+from loupe.data.signs import SceneStyle, SignScene
 from loupe.errors import UserError
-from loupe.pretrain.curriculum import STAGES, Curriculum, view_box
+from loupe.pretrain.curriculum import DIALOGUES, STAGES, Curriculum, view_box
 
 
 def same(a, b):
@@ -18,7 +19,7 @@ def same(a, b):
 
 
 def test_a_step_is_a_function_of_seed_and_step(teacher):
-    one, again, other = (Curriculum(teacher, 1000, seed) for seed in (0, 0, 1))
+    one, again, other = (Curriculum(teacher, 1000, seed, SceneStyle()) for seed in (0, 0, 1))
     first = one[700]
     assert all(same(a, b) for a, b in zip(first, again[700], strict=True))
     for different in (other[700], one[701]):
@@ -28,7 +29,7 @@ def test_a_step_is_a_function_of_seed_and_step(teacher):
 def test_stages_follow_one_another(teacher):
     assert [stage.until for stage in STAGES] == sorted(stage.until for stage in STAGES)
     assert STAGES[-1].until == 1
-    curriculum = Curriculum(teacher, 1000, 0)
+    curriculum = Curriculum(teacher, 1000, 0, SceneStyle())
     decode = teacher.policy.tokenizer.decode
     first, last = curriculum[0], curriculum[999]
     for batches, stage in ((first, STAGES[0]), (last, STAGES[-1])):
@@ -49,4 +50,26 @@ def test_views_hold_the_sign():
 @pytest.mark.parametrize(("steps", "seed"), [(0, 0), (10, -1)])
 def test_bad_settings(teacher, steps, seed):
     with pytest.raises(UserError):
-        Curriculum(teacher, steps, seed)
+        Curriculum(teacher, steps, seed, SceneStyle())
+
+
+def test_half_of_the_questions_asked_with_the_tool_are_zoomed_on_and_a_seventh_of_the_calls_fail(teacher):
+    """Counted over what is learned from, not over the clumsy lessons alone."""
+    curriculum = Curriculum(teacher, 1000, 0, SceneStyle())
+    lessons = []
+    for number in range(300):
+        scene, rng = curriculum._scene(999, number, DIALOGUES, DIALOGUES.n_signs)
+        lessons += curriculum._picture(scene, rng, DIALOGUES)
+    texts = [teacher.policy.tokenizer.decode(lesson.ids) for lesson in lessons]
+    asked = [text for text in texts if "call the tool" in text and "What number" in text]
+    zoomed = [text for text in asked if "I will zoom in" in text]
+    assert len(zoomed) / len(asked) == pytest.approx(0.5, abs=0.08)
+    assert sum("Error:" in text for text in zoomed) / len(zoomed) == pytest.approx(1 / 7, abs=0.07)
+
+
+def test_the_style_of_the_data_is_kept(teacher):
+    style = SceneStyle(colors=["red", "green", "blue", "cyan"], digits=2)
+    batch = Curriculum(teacher, 1000, 0, style)[999][1]
+    text = teacher.policy.tokenizer.decode(batch.packed.ids.flatten().tolist())
+    assert not any(color in text for color in ("yellow", "orange", "purple", "pink"))
+    assert re.search(r"<answer>\d\d</answer>", text) and not re.search(r"<answer>\d\d\d</answer>", text)

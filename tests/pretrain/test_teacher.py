@@ -5,11 +5,12 @@ import pytest
 from conftest import make_rollout
 
 from loupe.data.signs import Sign, SignScene
-from loupe.pretrain.teacher import CLUMSY, DIGITS, EAGER, FORM, GUESS, POINT, keypoint_of, legible, middle
+from loupe.errors import UserError
+from loupe.pretrain.teacher import CLUMSY, DIGITS, EAGER, FORM, GUESS, POINT, Teacher, keypoint_of, legible, middle
 from loupe.records import Example
 from loupe.rewards.terms import well_formed
 from loupe.scripted import ScriptedRollout
-from loupe.tools.zoom import locate
+from loupe.tools.zoom import NoTool, ZoomTool, locate
 
 
 def follow(policy, scene, question, turns):
@@ -45,6 +46,21 @@ def test_direct_point_and_where_are_prompts_of_the_rollout(desk, scene, shared_p
     assert shared_policy.tokenizer.decode(desk.where(sign).ids).endswith(f"<answer>{box}</answer>")
     weights = {size: Counter(desk.direct(s).weights) for s in scene.signs for size in [s.size]}
     assert weights["small"][GUESS] == weights["large"][DIGITS] == 3
+
+
+def test_a_description_says_in_which_ninth_each_sign_stands(desk, scene, shared_policy):
+    text = shared_policy.tokenizer.decode(desk.describe(scene.signs).ids)
+    ninths = []
+    for sign in scene.signs:
+        x, y = middle(sign.box)
+        ninths.append(f"{sign.color}{1 + (x >= 1600 / 3) + (x >= 3200 / 3) + 3 * ((y >= 400) + (y >= 800))}")
+    assert text.endswith(f"<answer>{' '.join(ninths)}</answer>")
+
+
+@pytest.mark.parametrize("tool", [NoTool(), ZoomTool(400, coordinates="original"), ZoomTool(400, max_calls=0)])
+def test_the_teacher_needs_a_tool_that_it_can_use(tool):
+    with pytest.raises(UserError, match="lessons need tool=zoom"):
+        Teacher(None, tool)
 
 
 def test_keypoints_point_back_to_where_they_came_from():
