@@ -1,7 +1,7 @@
 """One run from configuration to results. Everything it leaves lies in ``paths.output_dir``:
 
 config.yaml, provenance.json (commit, versions, command) and diff.patch; metrics.jsonl, timing.jsonl and
-trajectories.jsonl; wandb/; checkpoints/; model/; advantages.png; summary.json; train.log.
+trajectories.jsonl; wandb/; checkpoints/; model/; advantages.png, learning.png, example.png; summary.json; train.log.
 """
 
 from __future__ import annotations
