@@ -28,12 +28,9 @@ def pretrain(cfg) -> dict:
         module = build(cfg)
         trainer = runs.build_trainer(cfg, folder, keep_best=False)
         runs.begin(cfg, folder)
-        try:
+        with runs.finishing(trainer.loggers):
             trainer.fit(module, ckpt_path=runs.checkpoint(cfg))
             return finish(folder, module)
-        finally:
-            for logger in trainer.loggers:
-                logger.finish()
 
 
 main = cli.entry("pretrain")(pretrain)

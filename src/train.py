@@ -13,16 +13,13 @@ def train(cfg) -> dict:
         data = runs.make(cfg.data)
         trainer = runs.build_trainer(cfg, folder)
         earlier = runs.begin(cfg, folder)
-        try:
+        with runs.finishing(trainer.loggers):
             module.before = earlier.get("before") or runs.measure_before(trainer, module, data)
             trainer.fit(module, data, ckpt_path=runs.checkpoint(cfg))
             seconds = module.seconds
             runs.load_best(trainer, module)
             after = runs.evaluate(trainer, module, data, "after")
             return runs.finish(cfg, folder, module, seconds, after)
-        finally:
-            for logger in trainer.loggers:
-                logger.finish()
 
 
 main = cli.entry("train")(train)

@@ -27,7 +27,8 @@ from loupe.cli import CONF
 from loupe.data.signs import SceneStyle, SignScene
 from loupe.pretrain.lessons import LessonBatch, pack_lessons
 from loupe.pretrain.module import PretrainModule, score
-from loupe.pretrain.teacher import DIGITS, Teacher, middle
+from loupe.pretrain.teacher import DIGITS, Teacher
+from loupe.records import middle
 from loupe.tools.zoom import crop_box
 
 HERE = Path(__file__).resolve().parent

@@ -13,7 +13,7 @@ from PIL import Image
 
 from loupe.dialogue import Dialogue
 from loupe.pictures import draw_zoom, open_picture
-from loupe.records import OK, Example, Group, TrajectoryType
+from loupe.records import OK, Example, Group, TrajectoryType, middle
 from loupe.tools.zoom import NoTool, ZoomTool
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito).
@@ -136,8 +136,7 @@ def example_figure(examples: list[Example], dialogue: Dialogue, tool: ZoomTool, 
     for row, example in zip(figure.subplots(len(examples), 3, squeeze=False), examples, strict=True):
         picture = open_picture(example.image)
         shown = dialogue.overview(picture)
-        x1, y1, x2, y2 = example.target_box
-        center = ((x1 + x2) / 2, (y1 + y2) / 2)
+        center = middle(example.target_box)
         result = tool.cut(center, picture, shown.size, arguments={})
         crop = dialogue.close_up(result)
         titles = [

@@ -54,6 +54,11 @@ class Example:
     zoom_image: Path | bytes | Renderable | None = None
 
 
+def middle(box: Box) -> tuple[float, float]:
+    """The middle (x, y) of a box."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
 @dataclass(frozen=True)
 class ImagePatches:
     """One picture as the vision tower eats it.

@@ -86,6 +86,16 @@ def build_module(cfg: DictConfig) -> GRPOModule:
     )
 
 
+@contextmanager
+def finishing(loggers: list) -> Iterator[None]:
+    """Close the loggers when a run ends, whichever way."""
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.finish()
+
+
 def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True) -> lightning.Trainer:
     """The Lightning trainer with its loggers, best and last checkpoint, and an orderly stop on Ctrl-C."""
     asked = cfg.trainer

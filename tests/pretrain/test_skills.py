@@ -7,7 +7,8 @@ from conftest import ANSWER, call, make_rollout
 from loupe.data.signs import Signs
 from loupe.pretrain import skills
 from loupe.pretrain.skills import Skills
-from loupe.pretrain.teacher import keypoint_of, middle
+from loupe.pretrain.teacher import keypoint_of
+from loupe.records import middle
 from loupe.scripted import ScriptedRollout
 
 

@@ -6,8 +6,8 @@ from conftest import make_rollout
 
 from loupe.data.signs import Sign, SignScene
 from loupe.errors import UserError
-from loupe.pretrain.teacher import CLUMSY, DIGITS, EAGER, FORM, GUESS, POINT, Teacher, keypoint_of, legible, middle
-from loupe.records import Example
+from loupe.pretrain.teacher import CLUMSY, DIGITS, EAGER, FORM, GUESS, POINT, Teacher, keypoint_of, legible
+from loupe.records import Example, middle
 from loupe.rewards.terms import well_formed
 from loupe.scripted import ScriptedRollout
 from loupe.tools.zoom import NoTool, ZoomTool, locate

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 from loupe.data.signs import SceneStyle, Sign, SignScene
 from loupe.errors import require_int
 from loupe.pretrain.lessons import Lesson, LessonBatch, pack_lessons
-from loupe.pretrain.teacher import Desk, Teacher, middle, with_output
-from loupe.records import Box
+from loupe.pretrain.teacher import Desk, Teacher, with_output
+from loupe.records import Box, middle
 from loupe.tools.zoom import crop_box
 
 SIDES = (84, 112, 140, 168)

@@ -15,8 +15,8 @@ from loupe.data.signs import Signs
 from loupe.metrics import is_hit, summary_metrics
 from loupe.pretrain.lessons import Lesson, pack_lessons
 from loupe.pretrain.module import score
-from loupe.pretrain.teacher import FORM, POINT, Teacher, keypoint_of, middle
-from loupe.records import Example, Group
+from loupe.pretrain.teacher import FORM, POINT, Teacher, keypoint_of
+from loupe.records import Example, Group, middle
 from loupe.rewards.terms import well_formed
 from loupe.rollout import GroupRollout
 from loupe.tools import Tool

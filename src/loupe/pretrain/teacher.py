@@ -18,7 +18,7 @@ from loupe.dialogue import Dialogue
 from loupe.errors import UserError
 from loupe.pictures import resize_to_grid
 from loupe.pretrain.lessons import Lesson, Part
-from loupe.records import Box
+from loupe.records import Box, middle
 from loupe.tools.errors import Failure
 from loupe.tools.zoom import NoTool, ZoomTool
 
@@ -158,11 +158,6 @@ def _open(dialogue: Dialogue, question: str, shown: Image.Image, original_size: 
 
 def _answer(text: str, weight: float) -> list[Part]:
     return [("<think>I can read it.</think>\n<answer>", FORM), (text, weight), ("</answer>", FORM)]
-
-
-def middle(box: Box) -> tuple[float, float]:
-    """The middle (x, y) of a box."""
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
 def keypoint_of(point: tuple[float, float], shown_size: tuple[int, int], original_size: tuple[int, int]) -> list[int]:
