@@ -1,12 +1,13 @@
+import random
 from collections import Counter
 from random import Random
 
 import pytest
 from conftest import make_rollout
 
-from loupe.data.signs import Sign, SignScene
+from loupe.data.signs import COLORS, Sign, SignScene
 from loupe.errors import UserError
-from loupe.pretrain.teacher import CLUMSY, DIGITS, EAGER, FORM, GUESS, POINT, Teacher, keypoint_of, legible
+from loupe.pretrain.teacher import CLUMSY, DIGITS, EAGER, FORM, GUESS, KEYPOINT, POINT, Teacher, keypoint_of, legible
 from loupe.records import Example, middle
 from loupe.rewards.terms import well_formed
 from loupe.scripted import ScriptedRollout
@@ -49,12 +50,15 @@ def test_direct_point_and_where_are_prompts_of_the_rollout(desk, scene, shared_p
 
 
 def test_a_description_says_in_which_ninth_each_sign_stands(desk, scene, shared_policy):
-    text = shared_policy.tokenizer.decode(desk.describe(scene.signs).ids)
-    ninths = []
+    colors = random.Random(0).sample(list(COLORS), len(COLORS))
+    lesson = desk.describe(scene.signs, colors)
+    places = dict.fromkeys(colors, 0)
     for sign in scene.signs:
         x, y = middle(sign.box)
-        ninths.append(f"{sign.color}{1 + (x >= 1600 / 3) + (x >= 3200 / 3) + 3 * ((y >= 400) + (y >= 800))}")
-    assert text.endswith(f"<answer>{' '.join(ninths)}</answer>")
+        places[sign.color] = 1 + (x >= 1600 / 3) + (x >= 3200 / 3) + 3 * ((y >= 400) + (y >= 800))
+    said = " ".join(f"{color}{places[color]}" for color in colors)
+    assert shared_policy.tokenizer.decode(lesson.ids).endswith(f"<answer>{said}</answer>")
+    assert lesson.weights.count(KEYPOINT) == len(COLORS)
 
 
 @pytest.mark.parametrize("tool", [NoTool(), ZoomTool(400, coordinates="original"), ZoomTool(400, max_calls=0)])

@@ -1,4 +1,4 @@
-"""What is taught when: reading from tight views and pointing at one sign, then at several, dialogues last.
+"""What is taught when: to tie colours to places first, then to read from tight views, dialogues last.
 
 Every step is a function of (seed, step), so that a run that was interrupted goes on as one that was not.
 """
@@ -46,13 +46,14 @@ class Stage:
     pictures: int
 
 
-READING = Stage(0.10, (1, 1), 0, 0.13, {"point": 1}, views=64, pictures=12)
-COLOURS = Stage(0.30, (3, 4), 0, 0.6, {"point": 4, "where": 1}, views=24, pictures=12)
-CLUTTER = Stage(0.42, (2, 4), 3, 1.2, {"point": 4, "where": 1, "direct": 3}, views=24, pictures=12)
+COLOURS = Stage(0.15, (1, 4), 0, 0.0, {"point": 1}, views=0, pictures=16)
+READING = Stage(0.32, (1, 4), 0, 0.13, {"point": 3, "where": 1}, views=64, pictures=8)
+CLUTTER = Stage(0.44, (2, 4), 3, 1.2, {"point": 4, "where": 1, "direct": 3}, views=24, pictures=12)
 DIALOGUES = Stage(1.00, (1, 3), 3, 1.5, {"point": 3, "where": 1, "direct": 3, "clumsy": 5}, views=16, pictures=12)
-STAGES = (READING, COLOURS, CLUTTER, DIALOGUES)
-"""Reading takes some 300 steps to begin, on tight views only. Tying colours to places (which of several signs is the
-red one?) does not begin at all with two signs, where a guess is right half the time; it does with three and four."""
+STAGES = (COLOURS, READING, CLUTTER, DIALOGUES)
+"""Tying colours to places comes first, and from descriptions: with pointing alone, or with two signs only, where a guess
+is right half the time, it had not begun after 1,900 steps; so it does within 500. Reading takes some 300 steps to begin,
+on tight views of one sign."""
 
 
 class Curriculum(Dataset[list[LessonBatch]]):
@@ -79,7 +80,7 @@ class Curriculum(Dataset[list[LessonBatch]]):
         pictures.sort(key=lambda lessons: sum(len(lesson.ids) for lesson in lessons))
         half = len(pictures) // 2  # rows of like length are padded less
         rows = [[[view] for view in views], pictures[:half], pictures[half:]]
-        return [pack_lessons(part, self.teacher.policy) for part in rows]
+        return [pack_lessons(part, self.teacher.policy) for part in rows if part]
 
     def _scene(self, step: int, number: int, stage: Stage, n_signs: tuple[int, int]) -> tuple[SignScene, Random]:
         style = replace(self.style, n_signs=n_signs, clutter=stage.clutter)
@@ -93,7 +94,7 @@ class Curriculum(Dataset[list[LessonBatch]]):
         mix = {kind: share for kind, share in stage.mix.items() if kind != unfit}
         tool = with_output(self.teacher.tool, _crop(rng), _side(rng)) if with_tool else None
         desk = self.teacher.desk(scene.render(), _side(rng), tool)
-        return [desk.describe(rng.sample(scene.signs, len(scene.signs)))] + [
+        return [desk.describe(scene.signs, rng.sample(self.style.colors, len(self.style.colors)))] + [
             _lesson(desk, kind, sign, rng)
             for sign in scene.signs
             for kind in sorted(set(rng.choices(list(mix), list(mix.values()), k=DRAWS)))

@@ -80,19 +80,23 @@ class Desk:
         scale = [a / b for a, b in zip(self.shown.size, self.picture.size, strict=True)] * 2
         return self._located(WHERE, sign, [round(value * s) for value, s in zip(sign.box, scale, strict=True)])
 
-    def describe(self, signs: Sequence[Sign]) -> Lesson:
-        """Every sign's colour and the ninth of the picture that it stands in, 1 to 9: ``red7 blue2``.
+    def describe(self, signs: Sequence[Sign], colors: Sequence[str]) -> Lesson:
+        """For each colour the ninth of the picture in which its sign stands, 1 to 9, or 0: ``red7 cyan0 blue2``.
 
         Here a place follows its colour at once. From this lesson the policy learns to look a colour up, which all the
         others need; from them alone it takes many times as long.
         """
+        places = {sign.color: self._ninth(sign) for sign in signs}
         parts: list[Part] = [("<think>I can see it.</think>\n<answer>", FORM)]
-        for i, sign in enumerate(signs):
-            x, y = (int(3 * at / side) for at, side in zip(middle(sign.box), self.picture.size, strict=True))
-            parts += [(f"{' ' if i else ''}{sign.color}", FORM), (str(1 + x + 3 * y), KEYPOINT)]
+        for i, color in enumerate(colors):
+            parts += [(f"{' ' if i else ''}{color}", FORM), (str(places.get(color, 0)), KEYPOINT)]
         lesson = self._open(DESCRIBE)
         lesson.append_turn(self._tokenizer, [*parts, ("</answer>", FORM)])
         return lesson
+
+    def _ninth(self, sign: Sign) -> int:
+        x, y = (int(3 * at / side) for at, side in zip(middle(sign.box), self.picture.size, strict=True))
+        return 1 + x + 3 * y
 
     def direct(self, sign: Sign) -> Lesson:
         """The number, from the overview. A small one can only be guessed."""
