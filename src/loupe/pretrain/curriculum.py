@@ -51,9 +51,9 @@ READING = Stage(0.32, (1, 4), 0, 0.13, {"point": 3, "where": 1}, views=64, pictu
 CLUTTER = Stage(0.44, (2, 4), 3, 1.2, {"point": 4, "where": 1, "direct": 3}, views=24, pictures=12)
 DIALOGUES = Stage(1.00, (1, 3), 3, 1.5, {"point": 3, "where": 1, "direct": 3, "clumsy": 5}, views=16, pictures=12)
 STAGES = (COLOURS, READING, CLUTTER, DIALOGUES)
-"""Tying colours to places comes first, and from descriptions: with pointing alone, or with two signs only, where a guess
-is right half the time, it had not begun after 1,900 steps; so it does within 500. Reading takes some 300 steps to begin,
-on tight views of one sign."""
+"""Tying colours to places comes first, and from descriptions. With pointing alone, or with two signs only, where a
+guess is right half the time, it had not begun after 1,900 steps; so it has within 500. Reading takes some 300 steps to
+begin, on tight views of one sign."""
 
 
 class Curriculum(Dataset[list[LessonBatch]]):
