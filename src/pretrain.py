@@ -15,7 +15,7 @@ from loupe.pretrain.teacher import Teacher
 def build(cfg):
     """The module to train, and the teacher's lessons in it."""
     policy = runs.make(cfg.model)
-    teacher = Teacher(partial(runs.make, cfg.prompt, policy=policy), runs.make(cfg.tool))
+    teacher = Teacher(partial(runs.maker(cfg.prompt), policy=policy), runs.make(cfg.tool))
     make_rollout = partial(runs.build_rollout, cfg, policy)
     heldout = runs.make(cfg.data).val
     skills = Skills(teacher, make_rollout, cfg.resolution, heldout)

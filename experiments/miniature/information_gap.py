@@ -81,7 +81,7 @@ def read(shown: str, side: int) -> dict:
         cfg = compose("pretrain", overrides=["model=tiny"])
     lightning.seed_everything(0, verbose=False)
     policy = runs.make(cfg.model)
-    teacher = Teacher(partial(runs.make, cfg.prompt, policy=policy), runs.make(cfg.tool))
+    teacher = Teacher(partial(runs.maker(cfg.prompt), policy=policy), runs.make(cfg.tool))
     heldout = SmallSigns(teacher, shown, side, "test", -(-HELDOUT // BATCH))
     lessons = SmallSigns(teacher, shown, side, "pretrain", STEPS)
     module: PretrainModule = runs.make(cfg.pretrain.module, policy=policy, curriculum=lessons, measure=dict)

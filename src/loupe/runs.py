@@ -10,7 +10,7 @@ import json
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -172,7 +172,12 @@ def make(node: DictConfig, **given):
 
     ``given`` is passed by hand, since Hydra would copy it: every part must hold the same policy.
     """
-    return instantiate(node, _convert_="all", _partial_=True)(**given)
+    return maker(node)(**given)
+
+
+def maker(node: DictConfig) -> Callable:
+    """Makes what a node describes, as often as it is called; the node is read once."""
+    return instantiate(node, _convert_="all", _partial_=True)
 
 
 def checkpoint(cfg: DictConfig) -> str | None:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from loupe.data.signs import SceneStyle, Sign, SignScene
 from loupe.errors import require_int
 from loupe.pretrain.lessons import Lesson, LessonBatch, pack_lessons
-from loupe.pretrain.teacher import Desk, Teacher, with_output
+from loupe.pretrain.teacher import Desk, Teacher
 from loupe.records import Box, middle
 from loupe.tools.zoom import crop_box
 
@@ -92,7 +92,7 @@ class Curriculum(Dataset[list[LessonBatch]]):
         # With the tool, only the clumsy lesson answers the question: it alone decides how often one zooms.
         unfit = "direct" if with_tool else "clumsy"
         mix = {kind: share for kind, share in stage.mix.items() if kind != unfit}
-        tool = with_output(self.teacher.tool, _crop(rng), _side(rng)) if with_tool else None
+        tool = replace(self.teacher.tool, crop=_crop(rng), output_size=_side(rng)) if with_tool else None
         desk = self.teacher.desk(scene.render(), _side(rng), tool)
         return [desk.describe(scene.signs, rng.sample(self.style.colors, len(self.style.colors)))] + [
             _lesson(desk, kind, sign, rng)

@@ -8,7 +8,6 @@ that cuts a number in two. To find out when zooming pays is left to reinforcemen
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from random import Random
 
 from PIL import Image
@@ -183,8 +182,3 @@ def legible(sign: Sign, box: Box) -> str:
         across = min(left + (i + 1) * advance, box[2]) - max(left + i * advance, box[0])
         seen += digit if across >= 0.8 * advance else ""
     return seen
-
-
-def with_output(tool: ZoomTool, crop: int, output_size: int) -> ZoomTool:
-    """The tool with another crop, shown at another size."""
-    return replace(tool, crop=crop, output_size=output_size)
