@@ -26,7 +26,7 @@ ZOOM_HABIT = (0.75, 0.25)
 """How likely the teacher zooms on a sign of an EAGER colour, and on another: half of all questions."""
 CLUMSY = 1 / 7
 """Share of its calls that fail."""
-AIM = 40
+AIM = 80
 """Standard deviation of the keypoints of its calls around the sign's middle, in pixels of the original, each way."""
 FORM, DIGITS, GUESS, KEYPOINT = 1.0, 4.0, 0.25, 3.0
 """Weights: words and tags; digits that can be read; digits that can't; where a sign stands."""
