@@ -6,7 +6,7 @@ import torch
 
 from loupe.data.signs import SceneStyle, SignScene
 from loupe.errors import UserError
-from loupe.pretrain.curriculum import DIALOGUES, STAGES, Curriculum, view_box
+from loupe.pretrain.curriculum import DIALOGUES, FIRST, STAGES, Curriculum, view_box
 
 
 def same(a, b):
@@ -32,9 +32,9 @@ def test_stages_follow_one_another(teacher):
     curriculum = Curriculum(teacher, 1000, 0, SceneStyle())
     decode = teacher.policy.tokenizer.decode
     first, last = curriculum[0], curriculum[999]
-    assert sum(len(batch.packed.ids) for batch in first) == STAGES[0].pictures  # and no views
-    assert len(last[0].packed.ids) == DIALOGUES.views
-    assert sum(len(batch.packed.ids) for batch in last[1:]) == DIALOGUES.pictures
+    for batches, stage in ((first, FIRST), (last, DIALOGUES)):
+        assert len(batches[0].packed.ids) == stage.views
+        assert sum(len(batch.packed.ids) for batch in batches[1:]) == stage.pictures
     assert "zoom" not in decode(first[1].packed.ids.flatten().tolist())
     assert "I will zoom in" in decode(last[2].packed.ids.flatten().tolist())
 
