@@ -32,8 +32,7 @@ def advantage_figure(metrics_file: Path, out: Path) -> None:
 
     This is the figure of arXiv 2506.14821. A step at which a type has no trajectories adds no point to its line.
     """
-    rows = [json.loads(line) for line in Path(metrics_file).read_text().splitlines()]
-    rows = [row for row in rows if f"advantage/{TrajectoryType.NO_TOOL}/share" in row]
+    rows = _rows_with(metrics_file, f"advantage/{TrajectoryType.NO_TOOL}/share")
     counts = {kind: sum(row[f"advantage/{kind}/count"] for row in rows) for kind in STYLES}
     total = sum(counts.values())
     figure = Figure(figsize=(8, 7), layout="constrained")
@@ -47,10 +46,8 @@ def advantage_figure(metrics_file: Path, out: Path) -> None:
     upper.set(title="Advantage by trajectory type: smoothed mean and 25–75% band", ylabel="advantage")
     lower.set(title=f"Share of {total:,} trajectories", ylabel="share", xlabel="training step", ylim=(-0.03, 1.03))
     lower.yaxis.set_major_formatter(PercentFormatter(1))
-    lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (upper, lower):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        _tidy(axes)
     if rows:
         figure.legend(loc="outside upper center", ncols=len(STYLES), frameon=False)
     figure.savefig(out, dpi=150)
@@ -58,8 +55,7 @@ def advantage_figure(metrics_file: Path, out: Path) -> None:
 
 def learning_figure(metrics_file: Path, out: Path) -> None:
     """Draw what validation saw: score and zoom rate over training steps, for all questions and for each subset."""
-    rows = [json.loads(line) for line in Path(metrics_file).read_text().splitlines()]
-    rows = [row for row in rows if "val/score" in row]
+    rows = _rows_with(metrics_file, "val/score")
     subsets = sorted({key.removeprefix("val/score_") for row in rows for key in row if key.startswith("val/score_")})
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = [("score", "Score on validation pictures, greedy"), ("zoom_rate", "Share of answers with a zoom")]
@@ -70,9 +66,7 @@ def learning_figure(metrics_file: Path, out: Path) -> None:
             axes.plot(steps, values, color=color, linewidth=2, marker="o", markersize=4, label=subset or "all")
         axes.set(title=title, xlabel="training step", ylim=(-0.03, 1.03))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        _tidy(axes)
     figure.axes[0].legend(frameon=False)
     figure.savefig(out, dpi=150)
 
@@ -85,6 +79,19 @@ def smooth(values: list[float], memory: float = MEMORY) -> np.ndarray:
         weight = memory * weight + 1
         smoothed.append(weighted / weight)
     return np.array(smoothed)
+
+
+def _rows_with(metrics_file: Path, key: str) -> list[dict]:
+    """The lines of metrics.jsonl that have ``key``."""
+    rows = [json.loads(line) for line in Path(metrics_file).read_text().splitlines()]
+    return [row for row in rows if key in row]
+
+
+def _tidy(axes: Axes) -> None:
+    """Whole steps, a light grid, no frame."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _series(rows: list[dict], key: str) -> tuple[list[int], list[float]]:
