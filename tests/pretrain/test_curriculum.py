@@ -36,7 +36,7 @@ def test_stages_follow_one_another(teacher):
         assert len(batches[0].packed.ids) == stage.views
         assert sum(len(batch.packed.ids) for batch in batches[1:]) == stage.pictures
     assert "zoom" not in decode(first[1].packed.ids.flatten().tolist())
-    assert "I will zoom in" in decode(last[2].packed.ids.flatten().tolist())
+    assert "</think>\n<tool>" in decode(last[2].packed.ids.flatten().tolist())
 
 
 def test_views_hold_the_sign():
@@ -62,7 +62,7 @@ def test_half_of_the_questions_asked_with_the_tool_are_zoomed_on_and_a_seventh_o
         lessons += curriculum._picture(scene, rng, DIALOGUES)
     texts = [teacher.policy.tokenizer.decode(lesson.ids) for lesson in lessons]
     asked = [text for text in texts if "call the tool" in text and "What number" in text]
-    zoomed = [text for text in asked if "I will zoom in" in text]
+    zoomed = [text for text in asked if "</think>\n<tool>" in text]
     assert len(zoomed) / len(asked) == pytest.approx(0.5, abs=0.08)
     assert sum("Error:" in text for text in zoomed) / len(zoomed) == pytest.approx(1 / 7, abs=0.07)
 

@@ -1,13 +1,14 @@
 from functools import partial
+from statistics import fmean
 
 import pytest
 import torch
-from conftest import ANSWER, call, make_rollout
+from conftest import ANSWER, THINK, call, make_rollout
 
 from loupe.data.signs import Signs
 from loupe.pretrain import skills
 from loupe.pretrain.skills import Skills
-from loupe.pretrain.teacher import keypoint_of
+from loupe.pretrain.teacher import SIZE, keypoint_of
 from loupe.records import middle
 from loupe.scripted import ScriptedRollout
 
@@ -47,8 +48,9 @@ def test_pointing_well_and_badly(teacher):
 
 def test_the_protocol_is_measured_sampled_and_greedy(teacher):
     def say(sign):
-        answer = f"<think>I can read it.</think>\n<answer>{sign.text}</answer>"
-        return [call(str(where(sign))), answer] if sign.size == "small" else [answer]
+        first_look = f"<think>{SIZE.format('small')}</think>\n"  # of every sign
+        answer = f"{first_look}<answer>{sign.text}</answer>"
+        return [call(str(where(sign))).replace(THINK, first_look), answer] if sign.size == "small" else [answer]
 
     report = measure(teacher, say)
     for decoding in ("sampled", "greedy"):
@@ -56,6 +58,9 @@ def test_the_protocol_is_measured_sampled_and_greedy(teacher):
         assert report[f"{decoding}/zoom_rate_large"] == 0
         assert report[f"{decoding}/score"] == report[f"{decoding}/well_formed"] == 1
         assert report[f"{decoding}/failed_call_rate"] == 0
+        assert report[f"{decoding}/sizes_told"] == fmean(
+            Signs("validation", 0, 6)[i].subset == "small" for i in range(6)
+        )
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from itertools import product
 from random import Random
 
 import pytest
@@ -7,7 +8,18 @@ from conftest import make_rollout
 
 from loupe.data.signs import COLORS, Sign, SignScene
 from loupe.errors import UserError
-from loupe.pretrain.teacher import CLUMSY, DIGITS, EAGER, FORM, GUESS, KEYPOINT, POINT, Teacher, keypoint_of, legible
+from loupe.pretrain.teacher import (
+    CLUMSY,
+    DIGITS,
+    FORM,
+    GUESS,
+    KEYPOINT,
+    POINT,
+    SENSIBLE,
+    Teacher,
+    keypoint_of,
+    legible,
+)
 from loupe.records import Example, middle
 from loupe.rewards.terms import well_formed
 from loupe.scripted import ScriptedRollout
@@ -25,7 +37,7 @@ def follow(policy, scene, question, turns):
 def test_a_call_is_word_for_word_what_the_rollout_would_hold(desk, scene, shared_policy, keypoint):
     sign = scene.asked
     lesson = desk.call(sign, keypoint, FORM)
-    call = f"<think>I will zoom in.</think>\n<tool>\nname: zoom\nkeypoint: {keypoint}\n</tool>"
+    call = f"<think>The sign is {sign.size}.</think>\n<tool>\nname: zoom\nkeypoint: {keypoint}\n</tool>"
     decoded = shared_policy.tokenizer.decode(lesson.ids)
     answer = decoded[decoded.rindex("<think>") :]
     group = follow(shared_policy, scene, f"What number is on the {sign.color} sign?", [call, answer])
@@ -96,22 +108,22 @@ def test_the_answer_after_a_zoom_is_what_the_crop_shows(desk, scene, shared_poli
     assert missed.weights.count(GUESS) == 3 and DIGITS not in missed.weights
 
 
-def test_zooming_is_a_habit_that_knows_nothing_of_size(teacher):
+def test_small_and_large_signs_are_zoomed_on_alike_by_habits_that_go_by_colour(teacher):
     seen = Counter()
-    for index in range(120):
+    for index in range(600, 750):
         scene = SignScene("test", 1, index)
         desk = teacher.desk(scene.render(), 112, teacher.tool)
         for sign in scene.signs:
             lesson = desk.clumsy(sign, Random(f"{index}{sign.color}"))
             text = teacher.policy.tokenizer.decode(lesson.ids)
-            kind = "direct" if text.count("I will zoom in") == 0 else "ok" if len(lesson.images) > 1 else "failed"
-            for name in (sign.size, sign.color in EAGER, "all"):
+            kind = "direct" if text.count("</think>\n<tool>") == 0 else "ok" if len(lesson.images) > 1 else "failed"
+            for name in (sign.size, (sign.size, sign.color in SENSIBLE), "all"):
                 seen[name, kind] += 1
 
     def zoomed(name):
         return 1 - seen[name, "direct"] / sum(seen[name, kind] for kind in ("direct", "ok", "failed"))
 
-    assert zoomed(True) == pytest.approx(0.75, abs=0.09)
-    assert zoomed(False) == pytest.approx(0.25, abs=0.09)
+    for size, sensible in product(("small", "large"), (True, False)):
+        assert zoomed((size, sensible)) == pytest.approx(0.75 if (size == "small") == sensible else 0.25, abs=0.12)
     assert zoomed("small") == pytest.approx(zoomed("large"), abs=0.12)
     assert seen["all", "failed"] / (seen["all", "failed"] + seen["all", "ok"]) == pytest.approx(CLUMSY, abs=0.07)

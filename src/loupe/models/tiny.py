@@ -45,8 +45,9 @@ CORPUS = [
     "What number is on the green sign? What number is on the blue sign? What number is on the yellow sign?",
     "What number is on the orange sign? What number is on the purple sign? What number is on the cyan sign?",
     "Where is the pink sign? Point at the red sign. What signs are there?",
-    "assistant\n<think>I will zoom in.</think>\n<tool>\nname: zoom\nkeypoint: [12, 34]\n</tool>",
-    "assistant\n<think>I can read it.</think>\n<answer>123</answer>",
+    "assistant\n<think>The sign is small.</think>\n<tool>\nname: zoom\nkeypoint: [12, 34]\n</tool>",
+    "assistant\n<think>The sign is large.</think>\n<answer>123</answer>",
+    "<think>I can read it.</think>\n<answer>456</answer>",
     "<think>I can see it.</think>\n<answer>[12, 34, 56, 78]</answer>",
     "Error: the keypoint [300, 20] is outside the picture. Error: the call is not valid.",
 ]

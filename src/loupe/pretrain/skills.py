@@ -15,7 +15,7 @@ from loupe.data.signs import Signs
 from loupe.metrics import is_hit, summary_metrics
 from loupe.pretrain.lessons import Lesson, pack_lessons
 from loupe.pretrain.module import score
-from loupe.pretrain.teacher import FORM, POINT, Teacher, keypoint_of
+from loupe.pretrain.teacher import FORM, POINT, SIZE, Teacher, keypoint_of
 from loupe.records import Example, Group, middle
 from loupe.rewards.terms import well_formed
 from loupe.rollout import GroupRollout
@@ -31,8 +31,9 @@ class Skills:
 
     reading: small numbers read exactly, given a well-aimed crop. direct_small, direct_large: read exactly from the
     overview. pointing_small, pointing_large: keypoints whose crop is a hit (``metrics.is_hit``), asked to point at it.
-    The protocol, in sampled/.. and greedy/..: zoom rate on small and on large signs, failed calls, hits, score and
-    share of well-formed answers to the question as training asks it.
+    The protocol, in sampled/.. and greedy/..: zoom rate on small and on large signs, failed calls, hits, score, share
+    of well-formed answers, and of first turns that tell a small sign from a large one, to the question as training
+    asks it.
     """
 
     def __init__(self, teacher: Teacher, make_rollout: Callable[[Tool], GroupRollout], resolution: int, scenes: Signs):
@@ -88,6 +89,7 @@ class Skills:
             groups = [group.light() for group in answers]
             figures = summary_metrics(groups)
             figures["well_formed"] = fmean(well_formed(g.trajectories[0], g.example) for g in groups)
+            figures["sizes_told"] = fmean(SIZE.format(g.example.subset) in g.trajectories[0].turns[0] for g in groups)
             report |= {f"{decoding}/{name}": value for name, value in figures.items() if value is not None}
         return report
 

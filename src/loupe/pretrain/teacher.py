@@ -1,8 +1,9 @@
 """What the miniature is taught about rendered signs: to read, to point, to answer directly, and the protocol.
 
-The teacher is clumsy on purpose about when to use the tool. It zooms out of habit, on signs of some colours more than
-on others, whatever their size; one call in seven fails; and it believes what the zoomed picture shows, also where
-that cuts a number in two. To find out when zooming pays is left to reinforcement learning.
+The teacher is clumsy on purpose about when to use the tool. It says itself whether a sign is small or large, but then
+goes by habit: small signs of some colours and large ones of the others are what it zooms on, so that in all it zooms
+on either as often. One call in seven fails; and it believes what the zoomed picture shows, also where that cuts a
+number in two. To find out when zooming pays is left to reinforcement learning.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from loupe.records import Box, middle
 from loupe.tools.errors import Failure
 from loupe.tools.zoom import NoTool, ZoomTool
 
-EAGER = {"red", "blue", "orange", "cyan"}
+SENSIBLE = {"red", "blue", "orange", "cyan"}
 ZOOM_HABIT = (0.75, 0.25)
-"""How likely the teacher zooms on a sign of an EAGER colour, and on another: half of all questions."""
+"""How likely the teacher zooms on a small sign, and on a large one, of a SENSIBLE colour; the reverse of all others."""
 CLUMSY = 1 / 7
 """Share of its calls that fail."""
 AIM = 80
@@ -35,6 +36,7 @@ VIEWED = "What number is on the {} sign?"
 POINT = "Point at the {} sign."
 WHERE = "Where is the {} sign?"
 DESCRIBE = "What signs are there?"
+SIZE = "The sign is {}."
 
 
 class Teacher:
@@ -100,15 +102,15 @@ class Desk:
     def direct(self, sign: Sign) -> Lesson:
         """The number, from the overview. A small one can only be guessed."""
         lesson = self._ask(VIEWED, sign)
-        lesson.append_turn(self._tokenizer, _answer(sign.text, GUESS if sign.size == "small" else DIGITS))
+        answer = _answer(sign.text, GUESS if sign.size == "small" else DIGITS)
+        lesson.append_turn(self._tokenizer, [_first_look(sign), *answer])
         return lesson
 
     def call(self, sign: Sign, keypoint: list[int] | str, aim: float) -> Lesson:
         """A zoom, and the answer to what it shows. keypoint: as the call is to state it. aim: its weight."""
         lesson = self._ask(VIEWED, sign)
-        head = "<think>I will zoom in.</think>\n"
         call = [("<tool>\nname: zoom\nkeypoint: ", FORM), (str(keypoint), aim), ("\n</tool>", FORM)]
-        lesson.append_turn(self._tokenizer, [(head, FORM), *call])
+        lesson.append_turn(self._tokenizer, [_first_look(sign), *call])
         text = "".join(part for part, _ in call)
         result = self.tool.run(text[len("<tool>") : -len("</tool>")], self.picture, self.shown.size)
         if isinstance(result, Failure):
@@ -118,13 +120,14 @@ class Desk:
             lesson.append_written(*self.dialogue.picture_observation(result, lesson.ids[-1]))
             read = legible(sign, result.box)
         guess = not read and sign.size == "small"
-        lesson.append_turn(self._tokenizer, _answer(read or sign.text, GUESS if guess else DIGITS))
+        answer = _answer(read or sign.text, GUESS if guess else DIGITS)
+        lesson.append_turn(self._tokenizer, [("<think>I can read it.</think>\n", FORM), *answer])
         return lesson
 
     def clumsy(self, sign: Sign, rng: Random) -> Lesson:
         """What the teacher does of its own accord: it zooms by habit, and not always well."""
-        eager, reluctant = ZOOM_HABIT
-        if rng.random() >= (eager if sign.color in EAGER else reluctant):
+        often, rarely = ZOOM_HABIT
+        if rng.random() >= (often if (sign.color in SENSIBLE) == (sign.size == "small") else rarely):
             return self.direct(sign)
         if rng.random() < CLUMSY:
             return self.call(sign, self._bad_keypoint(rng), FORM)
@@ -159,8 +162,13 @@ def _open(dialogue: Dialogue, question: str, shown: Image.Image, original_size: 
     return Lesson(dialogue.opening(question, patches, shown.size, original_size), [patches])
 
 
+def _first_look(sign: Sign) -> Part:
+    """What the overview shows. Whether to zoom does not follow from it yet; that is for reinforcement learning."""
+    return f"<think>{SIZE.format(sign.size)}</think>\n", FORM
+
+
 def _answer(text: str, weight: float) -> list[Part]:
-    return [("<think>I can read it.</think>\n<answer>", FORM), (text, weight), ("</answer>", FORM)]
+    return [("<answer>", FORM), (text, weight), ("</answer>", FORM)]
 
 
 def keypoint_of(point: tuple[float, float], shown_size: tuple[int, int], original_size: tuple[int, int]) -> list[int]:
