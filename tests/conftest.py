@@ -30,10 +30,10 @@ CONF = Path(__file__).parents[1] / "conf"
 OVERVIEW = 112
 
 
-def compose_config(*overrides: str):
-    """conf/train.yaml with overrides, as the command line would compose it."""
+def compose_config(*overrides: str, name: str = "train"):
+    """conf/<name>.yaml with overrides, as the command line would compose it."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+        return compose(name, overrides=list(overrides))
 
 
 def prompt_texts() -> dict:

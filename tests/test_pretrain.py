@@ -4,8 +4,7 @@ import json
 from functools import partial
 
 import pytest
-from conftest import CONF
-from hydra import compose, initialize_config_dir
+from conftest import compose_config
 
 import pretrain as entry
 from loupe.checkpoints import Interrupted, LastCheckpoint
@@ -28,8 +27,7 @@ def pretrain(monkeypatch):
     def run(folder, *overrides):
         settings = ["trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.enable_progress_bar=false"]
         settings += ["logger=none", "data.n_val=4", "rollout.max_new_tokens=4", f"paths.output_dir={folder}"]
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return entry.pretrain(compose("pretrain", overrides=[*settings, "threads=1", *overrides]))
+        return entry.pretrain(compose_config(*settings, "threads=1", *overrides, name="pretrain"))
 
     return run
 
@@ -88,5 +86,4 @@ def test_a_run_that_diverges_stops_in_one_line(pretrain, tmp_path):
 
 
 def test_it_begins_with_random_weights():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert compose("pretrain").model.path is None
+    assert compose_config(name="pretrain").model.path is None

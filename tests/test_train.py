@@ -282,6 +282,20 @@ def test_threads_are_set_for_the_job_and_set_back(tmp_path, monkeypatch):
     assert torch.get_num_threads() == 1
 
 
+def test_the_miniature_has_something_to_learn_from(tmp_path):
+    """The defaults for a few steps: all kinds of trajectories, rewards that differ, and the figures one looks at."""
+    few = ["trainer.max_steps=3", "data.batch_size=4", "data.n_val=8", "data.n_test=16", "threads=2", "logger=none"]
+    summary = entry.train(compose_config(*few, "trainer.enable_progress_bar=false", f"paths.output_dir={tmp_path}"))
+    assert summary["before"]["score"] > 0.1
+    steps = [row for row in lines(tmp_path / "metrics.jsonl") if "loss" in row]
+    for kind in ("no_tool", "tool_success", "tool_fail"):
+        assert sum(row[f"advantage/{kind}/count"] for row in steps) > 0
+    for row in steps:
+        assert row["zero_variance_share"] < 0.5 and row["grad_norm"] > 0 and row["ratio/logprob_gap"] < 1e-4
+    for name in ("learning.png", "advantages.png", "example.png"):
+        assert Image.open(tmp_path / name).width > 500
+
+
 @pytest.mark.parametrize(("rate", "learns"), [(0.003, True), (0.0, False)])
 def test_grpo_raises_a_reward_that_random_weights_can_earn(tmp_path, rate, learns):
     """The share of vowels, from about 0.2; and no gain without a learning rate."""

@@ -1,0 +1,50 @@
+"""The base that comes with the project is what its skills.json states: able, and clumsy only in its choice."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import compose_config
+
+from loupe import runs
+from loupe.cli import package_path
+from pretrain import build
+
+BASE = Path(package_path("models/miniature"))
+N = 64
+
+
+@pytest.fixture(scope="module")
+def stated():
+    return json.loads((BASE / "skills.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def measured():
+    overrides = ["model=tiny", "data.heldout_seed=3", f"data.n_val={N}"]  # other scenes than those of skills.json
+    return build(compose_config(*overrides, name="pretrain")).measure()
+
+
+def test_the_stated_skills_are_found_on_other_scenes(stated, measured):
+    assert stated.keys() == measured.keys()
+    for name in ("reading", "direct_small", "direct_large", "pointing_small", "pointing_large", "greedy/sizes_told"):
+        assert measured[name] == pytest.approx(stated[name], abs=0.2), name
+
+
+def test_the_base_reads_and_points(stated):
+    assert stated["reading"] > 0.5 and stated["direct_large"] > 0.5 and stated["direct_small"] < 0.05
+    assert min(stated["pointing_small"], stated["pointing_large"], stated["greedy/sizes_told"]) > 0.9
+
+
+def test_the_base_is_clumsy_about_when_to_zoom(stated):
+    for decoding in ("sampled", "greedy"):
+        small, large = (stated[f"{decoding}/zoom_rate_{size}"] for size in ("small", "large"))
+        assert abs(small - large) <= 0.1
+        assert 0.35 <= large <= 0.65 and 0.35 <= small <= 0.65
+    assert 0.1 < stated["sampled/failed_call_rate"] < 0.2
+
+
+def test_it_is_what_training_begins_with():
+    policy = runs.make(compose_config().model)
+    assert sum(p.numel() for p in policy.parameters()) == pytest.approx(1.6e6, rel=0.05)
+    assert compose_config().model.path == str(BASE)
