@@ -22,7 +22,7 @@ def group(name, answers, subset="small", calls=0, references=("7",) * 3):
         Trajectory(i, turns=[f"<answer>{a}</answer>"], events=[ToolEvent(OK, box=(0, 0, 4, 4))] * calls)
         for i, a in enumerate(answers)
     ]
-    return Group(Example(name, b"", "?", references, subset=subset, target_box=(0, 0, 4, 4)), None, trajectories)
+    return Group(Example(name, b"", "?", references, subset=subset, target_boxes=((0, 0, 4, 4),)), None, trajectories)
 
 
 def test_gain_and_harm_by_hand():

@@ -27,7 +27,7 @@ def trajectory(sample, turns, events=(), reward=0.0, advantage=0.0, stop=StopRea
 
 
 def example(name, subset, target=TARGET):
-    return Example(name, b"", "What is the number?", ("7",), target_box=target, subset=subset)
+    return Example(name, b"", "What is the number?", ("7",), target_boxes=(target,) if target else (), subset=subset)
 
 
 def group(name, subset, *trajectories, target=TARGET):

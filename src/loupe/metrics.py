@@ -81,18 +81,19 @@ def rollout_metrics(groups: list[Group]) -> dict[str, float]:
 def summary_metrics(groups: list[Group]) -> dict[str, float | None]:
     """What summary.json states: scores and tool use, over all trajectories and by subset.
 
-    The score is the VQA score, whatever the reward is made of. ``zoom_hit_rate`` (see :func:`is_hit`) counts the
-    executed calls on pictures with a known target, None if there are none. Raises UserError without trajectories.
+    The score is ``terms.hard``, whatever the reward is made of. ``zoom_hit_rate`` is the share of the executed calls
+    on pictures with known targets that hit one of them (:func:`is_hit`), None if there are no such calls. Raises
+    UserError without trajectories.
     """
     pairs = _pairs(groups)
     parts = {"": pairs} | {f"_{subset}": members for subset, members in _by_subset(pairs).items()}
     report: dict[str, float | None] = {f"score{suffix}": _score(members) for suffix, members in parts.items()}
     report |= {f"zoom_rate{suffix}": _zoom_rate(members) for suffix, members in parts.items()}
     hits = [
-        is_hit(event.box, example.target_box)
+        any(is_hit(event.box, target) for target in example.target_boxes)
         for trajectory, example in pairs
         for event in trajectory.events
-        if event.status == OK and example.target_box
+        if event.status == OK and example.target_boxes
     ]
     calls = [event.status != OK for trajectory, _ in pairs for event in trajectory.events]
     report["zoom_hit_rate"] = fmean(hits) if hits else None

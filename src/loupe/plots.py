@@ -143,7 +143,7 @@ def example_figure(examples: list[Example], dialogue: Dialogue, tool: ZoomTool, 
     for row, example in zip(figure.subplots(len(examples), 3, squeeze=False), examples, strict=True):
         picture = open_picture(example.image)
         shown = dialogue.overview(picture)
-        center = middle(example.target_box)
+        center = middle(example.target_boxes[0])
         result = tool.cut(center, picture, shown.size, arguments={})
         crop = dialogue.close_up(result)
         titles = [

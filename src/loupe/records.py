@@ -37,10 +37,12 @@ class Example:
     """What a data set yields: one question about one picture. No tensors, no open files.
 
     image: a file, the encoded bytes, or something that draws itself; opened late (``pictures.open_picture``).
-    references: the reference answers (10 for VQA-style sets).
-    target_box: where the answer is to be seen, original pixels, if known.
-    options: the lettered options of a multiple-choice question, in order.
+    references: the reference answers (10 for VQA-style sets); with options, the letter of the right one.
+    target_boxes: where what is asked about stands, original pixels, as far as known.
+    options: the texts of the options of a multiple-choice question, A first.
     subset: a name to report scores by, e.g. "small" and "large".
+    cycle: a second such name: which rotation of the options this is.
+    cluster: shared by rows that are one question in several forms; intervals resample them together.
     zoom_image: what the tool cuts from, if that is not ``image``. For controls, such as another picture's crops.
     """
 
@@ -48,9 +50,11 @@ class Example:
     image: Path | bytes | Renderable
     question: str
     references: tuple[str, ...]
-    target_box: Box | None = None
-    options: tuple[str, ...] | None = None
+    target_boxes: tuple[Box, ...] = ()
+    options: tuple[str, ...] = ()
     subset: str | None = None
+    cycle: str | None = None
+    cluster: str | None = None
     zoom_image: Path | bytes | Renderable | None = None
 
 

@@ -65,7 +65,7 @@ def test_p_small_holds_for_the_asked_sign():
     assert {scene.asked.size for scene in scenes(100, p_small=1)} == {"small"}
 
 
-def test_digit_heights_and_target_box():
+def test_digit_heights_and_target_boxes():
     for scene in scenes(25):
         picture = np.asarray(scene.render())
         for sign in scene.signs:
@@ -102,7 +102,7 @@ def test_example():
     assert example.image == SignScene("train", 3, 17)
     asked = example.image.signs[0]
     assert example.question == f"What number is on the {asked.color} sign?"
-    assert (example.target_box, example.subset) == (asked.box, asked.size)
+    assert (example.target_boxes, example.subset) == ((asked.box,), asked.size)
     assert asked.text in example.references
     assert len(list(islice(examples, 30))) == len(examples) == 20
     assert examples[17] == example

@@ -189,7 +189,7 @@ class Signs(Dataset[Example]):
             image=scene,
             question=f"What number is on the {sign.color} sign?",
             references=annotate(sign.text, scene.rng("annotators")),
-            target_box=sign.box,
+            target_boxes=(sign.box,),
             subset=sign.size,
         )
 

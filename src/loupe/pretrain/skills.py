@@ -78,7 +78,7 @@ class Skills:
             result = self.teacher.tool.run(
                 f"name: zoom\nkeypoint: {group.trajectories[0].answer}", group.prompt.picture, group.prompt.shown_size
             )
-            hit = not isinstance(result, Failure) and is_hit(result.box, group.example.target_box)
+            hit = not isinstance(result, Failure) and is_hit(result.box, group.example.image.asked.box)
             hits[f"pointing_{group.example.subset}"].append(hit)
         return {name: fmean(members) for name, members in hits.items() if members}
 

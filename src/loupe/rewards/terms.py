@@ -12,6 +12,7 @@ import Levenshtein
 
 from loupe.errors import UserError
 from loupe.records import Example, Trajectory, TrajectoryType
+from loupe.rewards.choice import LETTERS, chosen_option
 from loupe.rewards.normalize import normalize_answer
 
 AGREEING = 3
@@ -24,12 +25,20 @@ ANSWER_TURN = re.compile(_TURN.format(body=_BODY, tag="answer"), re.DOTALL)
 
 
 def hard(trajectory: Trajectory, example: Example) -> float:
-    """:func:`vqa_score` of the answer; 0 without an answer or with an empty one."""
-    return vqa_score(trajectory.answer, example.references) if trajectory.answer else 0.0
+    """The answer's score: :func:`vqa_score`, or with options whether it names the right one. 0 without an answer."""
+    if not trajectory.answer:
+        return 0.0
+    if example.options:
+        return float(names_right_option(trajectory.answer, example))
+    return vqa_score(trajectory.answer, example.references)
 
 
 def soft(trajectory: Trajectory, example: Example) -> float:
-    """:func:`soft_score` of the answer; 0 without an answer or with an empty one."""
+    """:func:`soft_score` of the answer; 0 without an answer or with an empty one. Options are not like one another by
+    their letters: with them it is :func:`hard`.
+    """
+    if example.options:
+        return hard(trajectory, example)
     return soft_score(trajectory.answer, example.references) if trajectory.answer else 0.0
 
 
@@ -54,6 +63,12 @@ def tool(trajectory: Trajectory, example: Example) -> float:
 def tool_if_correct(trajectory: Trajectory, example: Example) -> float:
     """As :func:`tool`, but only for a trajectory whose own answer matches a reference."""
     return tool(trajectory, example) if hard(trajectory, example) > 0 else 0.0
+
+
+def names_right_option(answer: str, example: Example) -> bool:
+    """Whether the answer names the option whose letter is the reference (:func:`chosen_option`)."""
+    number = chosen_option(answer, example.options)
+    return number is not None and LETTERS[number] == example.references[0]
 
 
 def vqa_score(answer: str, references: Sequence[str]) -> float:

@@ -1,0 +1,72 @@
+"""HR-Bench (arXiv 2408.15556): 4K and 8K pictures, by multiple choice, every question four times with its options
+rotated. Published as parquet on the hub (``DreamMr/HR-Bench``) and as TSV, with the same columns.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import datasets
+
+from loupe.data import tables
+from loupe.data.datamodule import LoupeDataModule
+from loupe.data.tables import Rows
+from loupe.records import Example
+from loupe.rewards.choice import LETTERS
+
+HUB = "DreamMr/HR-Bench"
+COLUMNS = ("index", "question", "A", "B", "C", "D", "answer", "category", "cycle_category", "image")
+SUBSETS = {"single": "FSP", "cross": "FCP"}
+"""Fine-grained single-instance and cross-instance perception."""
+REQUEST = "Answer with the option's letter from the given choices directly."
+ROWS_AT_A_TIME = 4
+"""A row of the TSV holds a picture of many megabytes."""
+
+
+def hrbench_datamodule(
+    path: str | None,
+    split: str,
+    seed: int,
+    n_test: int | None,
+    eval_batch_size: int,
+    batch_size: int = 1,
+    num_workers: int = 0,
+) -> LoupeDataModule:
+    """A test split alone. split: "hrbench_4k" or "hrbench_8k". path: the folder of its parquet or TSV, or None."""
+    table = _open(path, split)
+    tables.require_columns(table, split, COLUMNS)
+    right = tables.usable(table, split, answer=lambda letter: letter in (*LETTERS[:4],), question=bool)
+    test = tables.first(Rows(table, lambda row: example(row, split), right), n_test)
+    return LoupeDataModule(None, None, test, batch_size, eval_batch_size, seed, num_workers)
+
+
+def example(row: dict, split: str) -> Example:
+    options = [str(row[letter]) for letter in LETTERS[:4]]
+    lettered = [f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    picture = tables.picture(row["image"])
+    return Example(
+        id=f"{split}/{row['index']}/{row['cycle_category']}",
+        image=picture,
+        question="\n".join([row["question"], *lettered, REQUEST]),
+        references=(row["answer"],),
+        options=tuple(options),
+        subset=SUBSETS.get(row["category"], row["category"]),
+        cycle=str(row["cycle_category"]),
+        cluster=_identity(row["question"], sorted(options), picture),
+    )
+
+
+def _identity(question: str, options: list[str], picture: bytes) -> str:
+    """What the rotations of one question have in common."""
+    return sha256(repr((question, options, sha256(picture).digest())).encode()).hexdigest()[:16]
+
+
+def _open(path: str | None, split: str) -> datasets.Dataset:
+    if path is None:
+        return tables.from_hub(HUB, split)
+    size = split.removeprefix("hrbench_")
+    files = tables.found(path, f"*{size}*.parquet", f"*{size}*.tsv")
+    if files[0].suffix == ".parquet":
+        return tables.from_files("parquet", files)
+    features = datasets.Features({column: datasets.Value("string") for column in COLUMNS})
+    return tables.from_files("csv", files, sep="\t", chunksize=ROWS_AT_A_TIME, features=features, keep_default_na=False)

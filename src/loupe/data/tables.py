@@ -1,0 +1,154 @@
+"""Published data sets as :class:`Example` rows. Tables lie memory-mapped on disk (the ``datasets`` library), and
+pictures are opened where they are used, so that memory does not grow with the data set.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import datasets
+from huggingface_hub import constants
+from torch.utils.data import Dataset, Subset
+
+from loupe import hub
+from loupe.errors import UserError, require_int
+from loupe.records import Example
+
+LOG = logging.getLogger(__name__)
+
+
+class Rows(Dataset[Example]):
+    """The rows ``indices`` of a table (None: all of them), each made an example by ``read``."""
+
+    def __init__(
+        self, table: datasets.Dataset, read: Callable[[dict], Example], indices: Sequence[int] | None = None
+    ) -> None:
+        self.table = table
+        self.read = read
+        self.indices = range(len(table)) if indices is None else indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.read(self.table[self.indices[index]])
+
+
+def from_hub(repo: str, split: str, **options: object) -> datasets.Dataset:
+    """A split of a data set on the hub, or of its copy in the cache."""
+    hub.prepare()
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE
+    try:
+        with _quiet():
+            table = datasets.load_dataset(repo, split=split, **options)
+    except (OSError, ValueError) as error:  # ValueError: no such split or configuration in the cache
+        raise UserError(
+            f"data: {repo} (split {split}) cannot be had from the hub ({_first_line(error)}); "
+            "give data.path=<folder with the published files>"
+        ) from error
+    return _undecoded(table)
+
+
+def from_files(kind: str, files: Sequence[Path], **options: object) -> datasets.Dataset:
+    """Local files of one kind that ``datasets`` reads ("parquet", "csv"), as one table."""
+    try:
+        with _quiet():
+            names = [str(file) for file in files]
+            table = datasets.load_dataset(kind, data_files={"rows": names}, split="rows", **options)
+    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
+        raise UserError(
+            f"data.path: {files[0]} cannot be read as {kind} ({_first_line(error)}); copy it again"
+        ) from error
+    return _undecoded(table)
+
+
+def from_records(records: list[dict]) -> datasets.Dataset:
+    """Light records (pictures by their path) as a table."""
+    return datasets.Dataset.from_list(records)
+
+
+def require_columns(table: datasets.Dataset, name: str, columns: Sequence[str]) -> None:
+    """Refuse a table that is not in the published form."""
+    if missing := [column for column in columns if column not in table.column_names]:
+        raise UserError(
+            f"{name}: no column {', '.join(missing)}; it has {', '.join(table.column_names)}. "
+            "Is it the data set that the configuration names?"
+        )
+
+
+def usable(table: datasets.Dataset, name: str, **checks: Callable[[object], bool]) -> list[int]:
+    """The rows whose columns pass their checks; the others are named. Reads these columns only."""
+    good = range(len(table))
+    for column, check in checks.items():
+        values = table.with_format(None)[column]
+        bad = [i for i, value in enumerate(values) if not check(value)]
+        if bad:
+            rows = ", ".join(map(str, bad[:5])) + (" .." if len(bad) > 5 else "")
+            LOG.warning("skipped: %s: %d rows without a usable %s (rows %s)", name, len(bad), column, rows)
+        dropped = set(bad)
+        good = [i for i in good if i not in dropped]
+    if not good:
+        raise UserError(f"{name}: none of its {len(table)} rows can be used; see the skipped rows above")
+    return list(good)
+
+
+def first(rows: Dataset[Example], n: int | None) -> Dataset[Example]:
+    """The first ``n`` rows; all if ``n`` is None."""
+    return rows if n is None else Subset(rows, range(min(len(rows), require_int("data.n_test", n, 1))))
+
+
+def folder(path: str | Path) -> Path:
+    """``path``, if it is a folder."""
+    if not Path(path).is_dir():
+        raise UserError(f"data.path={path}: no such folder")
+    return Path(path)
+
+
+def picture(cell: object) -> Path | bytes:
+    """What a picture column holds, unopened: a path, encoded bytes, or base64 text. Nothing gives empty bytes."""
+    if isinstance(cell, dict):
+        return cell.get("bytes") or (Path(cell["path"]) if cell.get("path") else b"")
+    if isinstance(cell, str):
+        try:
+            return base64.b64decode(cell, validate=True)
+        except binascii.Error:
+            return b""  # refused by name where it is opened
+    return cell or b""
+
+
+def found(path: str | Path, *patterns: str) -> list[Path]:
+    """The files in the folder ``path`` that match the first pattern that any file matches, in order of their names."""
+    for pattern in patterns:
+        if files := sorted(folder(path).rglob(pattern)):
+            return files
+    raise UserError(f"data.path={path}: no file {' or '.join(patterns)} in it")
+
+
+def _undecoded(table: datasets.Dataset) -> datasets.Dataset:
+    """Pictures as they are stored; the library would open each one with its row."""
+    for column, feature in table.features.items():
+        if isinstance(feature, datasets.Image):
+            table = table.cast_column(column, datasets.Image(decode=False))
+    return table
+
+
+@contextmanager
+def _quiet():
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

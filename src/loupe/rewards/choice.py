@@ -1,0 +1,71 @@
+"""Which option of a multiple-choice question an answer names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from string import ascii_uppercase
+
+LABEL = r"""(?:\((?P<bracketed>[A-Za-z])\)|(?P<bare>[A-Za-z])(?=\s*[.):,;*"'/]|\W*$)|(?P<capital>[A-Z])(?=\s))"""
+"""A letter that stands for an option: in brackets, before a mark or the end, or as a capital before a word."""
+AT_THE_START = re.compile(rf"\W*?{LABEL}")
+ANNOUNCED = re.compile(rf"\b(?i:answer|option|choice)\b(?:\s+is\b)?[\s:*]*(?i:option\s+)?{LABEL}")
+BRACKETED = re.compile(r"\((?P<bracketed>[A-Za-z])\)")
+CAPITAL = re.compile(r"(?<![\w'])(?P<capital>[A-Z])(?![\w'])")
+ALTERNATIVE = re.compile(r"\W*?(?:\bor\b|\band\b|/)\W*[A-Za-z](?!\w)")
+"""What follows a letter where another one is named beside it."""
+LETTERS = ascii_uppercase
+WORD = re.compile(r"\w+")
+
+
+def chosen_option(answer: str, options: Sequence[str]) -> int | None:
+    """The number (0 is A) of the option that ``answer`` names, None if it names none, or several.
+
+    In this order: a letter that is announced ("the answer is (a) rubber"); one at the start ("A", "(a)", "B. rubber");
+    the one letter in brackets; the text of an option, alone or as the only one that is mentioned; the one capital
+    letter that stands alone. An "A" before a word that does not begin the option's text is taken for the article. A
+    letter beyond the options names none.
+    """
+    for found in filter(None, (ANNOUNCED.search(answer), AT_THE_START.match(answer))):
+        if ALTERNATIVE.match(answer, found.end()):
+            return None
+        if (number := _number(found, answer, options)) is not None:
+            return number
+    ways = (_letters(BRACKETED, answer, options), _mentioned(answer, options), _letters(CAPITAL, answer, options))
+    return next((numbers.pop() if len(numbers) == 1 else None for numbers in ways if numbers), None)
+
+
+def _number(found: re.Match, answer: str, options: Sequence[str]) -> int | None:
+    """The option of a matched letter; None for a letter beyond the options, and for an article."""
+    groups = found.groupdict()
+    letter = next(value for value in groups.values() if value)
+    number = LETTERS.index(letter.upper())
+    if number >= len(options):
+        return None
+    rest, text = _words(answer[found.end() :]), _words(options[number])
+    is_article = groups.get("capital") == "A" and rest and rest[: len(text)] != text
+    return None if is_article else number
+
+
+def _letters(pattern: re.Pattern, answer: str, options: Sequence[str]) -> set[int]:
+    numbers = (_number(found, answer, options) for found in pattern.finditer(answer))
+    return {number for number in numbers if number is not None}
+
+
+def _mentioned(answer: str, options: Sequence[str]) -> set[int]:
+    """The options whose text occurs in the answer, word by word; not those that are part of another one that does."""
+    said = _padded(answer)
+    found = {number for number, option in enumerate(options) if _words(option) and _padded(option) in said}
+    return {n for n in found if not any(_is_part(options[n], options[other]) for other in found)}
+
+
+def _is_part(option: str, other: str) -> bool:
+    return _padded(option) in _padded(other) and _words(option) != _words(other)
+
+
+def _words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+def _padded(text: str) -> str:
+    return f" {' '.join(_words(text))} "

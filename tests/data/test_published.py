@@ -1,0 +1,304 @@
+"""TextVQA, V*Bench and HR-Bench in every published form, made small (published.py) and written by hand."""
+
+import base64
+import io
+import json
+import logging
+from pathlib import Path
+
+import datasets
+import published
+import pytest
+from conftest import compose_config
+from PIL import Image
+
+from loupe import hub, runs
+from loupe.data import hrbench, tables, textvqa, vstar
+from loupe.errors import BadExample, UserError
+from loupe.pictures import open_picture
+from loupe.rewards.choice import chosen_option
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("published")
+    return {name: make(root / name) for name, make in published.MAKERS.items()}
+
+
+def data(name, *overrides):
+    return runs.make(compose_config(f"data={name}", "model=tiny", *overrides).data)
+
+
+def every(split):
+    return [split[i] for i in range(len(split))]
+
+
+def png(size=(40, 30)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, "red").save(file, "PNG")
+    return file.getvalue()
+
+
+# TextVQA
+
+
+@pytest.mark.parametrize("form", ["textvqa", "textvqa_json"])
+def test_textvqa(folders, form):
+    made = data("textvqa", f"data.path={folders[form]}", "data.n_val=3", "data.n_test=5")
+    train, val, test = every(made.train), every(made.val), every(made.test)
+    rows = {f"textvqa/{row['question_id']}": row for row in published.textvqa_rows("train")}
+    assert (len(train), len(val), len(test)) == (12, 4, 5)
+    assert {e.id for e in train} | {e.id for e in val} == set(rows)
+    for example in train:
+        row = rows[example.id]
+        assert example.question == row["question"] and list(example.references) == row["answers"]
+        assert isinstance(example.image, bytes if form == "textvqa" else Path)
+    shown, drawn = open_picture(train[0].image), rows[train[0].id]["scene"].render()
+    assert shown.size == drawn.size
+    assert max(abs(a - b) for a, b in zip(shown.getpixel((50, 50)), drawn.getpixel((50, 50)), strict=True)) < 12
+
+
+def test_questions_about_one_picture_are_held_out_together(folders):
+    made = data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=5")
+    pictures = {f"textvqa/{row['question_id']}": row["image_id"] for row in published.textvqa_rows("train")}
+    train, val = ({pictures[e.id] for e in every(split)} for split in (made.train, made.val))
+    assert len(val) == 3 and not train & val
+    other = data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=5", "data.heldout_seed=1")
+    assert {e.id for e in every(other.val)} != {e.id for e in every(made.val)}
+
+
+def test_all_of_the_test_questions_or_some(folders):
+    whole = every(data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=2", "data.n_test=null").test)
+    some = every(data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=2", "data.n_test=3").test)
+    assert [e.id for e in whole] == [f"textvqa/{100 + i}" for i in range(8)]
+    assert len(some) == 3 and {e.id for e in some} < {e.id for e in whole}
+
+
+def test_rows_that_cannot_be_used_are_named(tmp_path, caplog):
+    rows = [
+        {"image_id": "a", "question_id": 1, "question": "what is it?", "answers": ["x"] * 10, "image": None},
+        {"image_id": "b", "question_id": 2, "question": "  ", "answers": ["x"] * 10, "image": png()},
+        {"image_id": "c", "question_id": 3, "question": "what is it?", "answers": [], "image": png()},
+        {"image_id": "d", "question_id": 4, "question": "what is it?", "answers": ["x"] * 10, "image": b"no picture"},
+        {"image_id": "e", "question_id": 5, "question": "what is it?", "answers": ["x"] * 10, "image": png()},
+    ]
+    for row in rows:
+        row["image"] = row["image"] and {"bytes": row["image"], "path": None}
+    features = datasets.Features({key: published.FEATURES[key] for key in rows[0]})
+    for split in ("train", "validation"):
+        datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / f"{split}.parquet")
+    with caplog.at_level(logging.WARNING):
+        made = data("textvqa", f"data.path={tmp_path}", "data.n_val=1", "data.n_test=null")
+    assert "TextVQA train: 1 rows without a usable question (rows 1)" in caplog.text
+    assert "1 rows without a usable answers (rows 2)" in caplog.text
+    test = every(made.test)
+    assert [e.id for e in test] == ["textvqa/1", "textvqa/4", "textvqa/5"]
+    for example in test[:2]:  # found out when the picture is opened
+        with pytest.raises(BadExample):
+            open_picture(example.image)
+    assert open_picture(test[2].image).size == (40, 30)
+
+
+def test_a_hand_written_official_json(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "0054c91397f2fe05.jpg").write_bytes(png())
+    record = (
+        '{"question_id": 0, "image_id": "0054c91397f2fe05", "question": "what is the brand of phone?", "answers": '
+        '["nokia", "nokia", "nokia", "nokia", "toshiba", "nokia", "nokia", "nokia", "nokia", "nokia"], '
+        '"image_width": 1024, "image_height": 730, "image_classes": ["Belt", "Headphones"], "set_name": "train"}'
+    )
+    other = record.replace('"question_id": 0', '"question_id": 1').replace("0054c91397f2fe05", "missing")
+    for name in ("train", "val"):
+        (tmp_path / f"TextVQA_0.5.1_{name}.json").write_text(f'{{"dataset_type": "x", "data": [{record}, {other}]}}')
+    with pytest.raises(UserError, match=r"data\.images: no folder .*train_images"):
+        data("textvqa", f"data.path={tmp_path}")
+    made = data("textvqa", f"data.path={tmp_path}", f"data.images={tmp_path / 'pictures'}", "data.n_val=1")
+    example = every(made.test)[0]
+    assert example.references.count("nokia") == 9
+    assert open_picture(example.image).size == (40, 30)
+    with pytest.raises(BadExample, match=r"missing\.jpg: No such file"):
+        open_picture(every(made.test)[1].image)
+
+
+def test_what_is_not_textvqa_is_refused(tmp_path):
+    for split in ("train", "validation"):
+        datasets.Dataset.from_list([{"question": "?", "label": 1}]).to_parquet(tmp_path / f"{split}.parquet")
+    with pytest.raises(UserError, match="TextVQA train: no column image_id, question_id, image, answers; it has"):
+        data("textvqa", f"data.path={tmp_path}")
+    (tmp_path / "train.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(UserError, match=r"train\.parquet cannot be read as parquet .*copy it again"):
+        data("textvqa", f"data.path={tmp_path}")
+    with pytest.raises(UserError, match="no such folder"):
+        data("textvqa", f"data.path={tmp_path / 'nowhere'}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no file train-\*\.parquet or train\.parquet or TextVQA_\*_train\.json"):
+        data("textvqa", f"data.path={tmp_path / 'empty'}")
+
+
+@pytest.mark.parametrize("content", ["{", '{"data": 3}', "[]", '{"data": [{}]}'])
+def test_a_broken_official_json(tmp_path, content):
+    (tmp_path / "train_images").mkdir()
+    (tmp_path / "TextVQA_0.5.1_train.json").write_text(content)
+    with pytest.raises(UserError, match=r"TextVQA_0\.5\.1_train\.json: not in the form of TextVQA"):
+        data("textvqa", f"data.path={tmp_path}")
+
+
+def test_something_is_left_to_train_on(folders):
+    with pytest.raises(UserError, match=r"data\.n_val=16: nothing would be left to train on"):
+        data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=16")
+
+
+def test_textvqa_chooses_model_and_resolution_and_the_command_line_wins():
+    chosen = compose_config("data=textvqa")
+    assert chosen.resolution == 1024 and "Qwen2.5-VL-3B" in chosen.model.path and chosen.model.lora
+    assert compose_config("data=textvqa", "model=tiny", "resolution=112").resolution == 112
+    assert compose_config("data=textvqa", "model=tiny").model.lora is None
+
+
+# V*Bench
+
+LINE = '{{"image": "x.jpg", "text": "?\\n(A) a\\n({}) c", "category": "x", "label": "{}", "question_id": 1}}'
+
+
+def test_vstar_as_published(folders):
+    made = data("vstar", f"data.path={folders['vstar']}")
+    assert made.train is None and made.val is None
+    examples = every(made.test)
+    assert [e.subset for e in examples] == ["direct_attributes", "relative_position"] * 3
+    for number, (example, row) in enumerate(zip(examples, published.vstar_rows(), strict=True)):
+        right = number % len(row["options"])
+        assert example.references == ("ABCD"[right],) and example.options[right] == row["options"][0]
+        assert example.question.endswith("directly.") and example.target_boxes == ()
+        assert open_picture(example.image).size == (1600, 1200)
+
+
+def test_vstar_as_its_author_has_it(folders):
+    examples = every(data("vstar", f"data.path={folders['vstar_author']}").test)
+    assert examples == every(data("vstar", f"data.path={folders['vstar_author']}").test)
+    rows = sorted(published.vstar_rows(), key=lambda row: (row["category"], row["name"]))
+    for example, row in zip(examples, rows, strict=True):
+        assert example.options[chosen_option(example.references[0], example.options)] == row["options"][0]
+        assert sorted(example.options) == sorted(row["options"])
+        for letter, option in zip("ABCD", example.options, strict=False):
+            assert f"({letter}) {option}" in example.question
+        boxes = [(x, y, x + w, y + h) for x, y, w, h in row["bbox"]]
+        assert list(example.target_boxes) == boxes
+    assert len({example.references for example in examples}) > 1  # the right one is not always A
+
+
+def test_vstar_takes_the_boxes_from_the_authors_files_where_both_are(folders, tmp_path):
+    published.vstar_jsonl(published.vstar_author(tmp_path))
+    assert all(example.target_boxes for example in every(data("vstar", f"data.path={tmp_path}").test))
+
+
+def test_a_hand_written_line_of_vstar(tmp_path):
+    (tmp_path / "test_questions.jsonl").write_text(
+        '{"image": "direct_attributes/sa_4690.jpg", "text": "What is the material of the glove?\\n(A) rubber\\n(B) '
+        "cotton\\n(C) kevlar\\n(D) leather\\nAnswer with the option's letter from the given choices directly.\", "
+        '"category": "direct_attributes", "label": "A", "question_id": "0"}\n'
+    )
+    (example,) = every(data("vstar", f"data.path={tmp_path}").test)
+    assert example.options == ("rubber", "cotton", "kevlar", "leather")
+    assert example.id == "vstar/0" and example.image == tmp_path / "direct_attributes" / "sa_4690.jpg"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "{}",
+        LINE.format("C", "A"),
+        LINE.format("B", "D"),
+    ],
+)
+def test_a_broken_line_of_vstar_is_named(tmp_path, line):
+    (tmp_path / "test_questions.jsonl").write_text("\n" + line)
+    with pytest.raises(UserError, match=r"test_questions\.jsonl:2: not in the form of V\*Bench"):
+        data("vstar", f"data.path={tmp_path}")
+
+
+def test_a_broken_json_of_the_author_is_named(tmp_path):
+    (tmp_path / "direct_attributes").mkdir()
+    (tmp_path / "direct_attributes" / "sa_1.json").write_text('{"question": "?", "options": [], "bbox": []}')
+    with pytest.raises(UserError, match=r"sa_1\.json: not in the form"):
+        data("vstar", f"data.path={tmp_path}")
+    with pytest.raises(UserError, match=r"neither test_questions\.jsonl nor"):
+        data("vstar", f"data.path={tmp_path / 'direct_attributes'}")
+
+
+# HR-Bench
+
+
+@pytest.mark.parametrize("form", ["hrbench", "hrbench_tsv"])
+def test_hrbench(folders, form):
+    examples = every(data("hrbench_4k", f"data.path={folders[form]}").test)
+    for example, row in zip(examples, published.hrbench_rows(), strict=True):
+        assert example.options == tuple(row[letter] for letter in "ABCD")
+        assert example.references == (row["answer"],)
+        assert (example.subset, example.cycle) == (
+            {"single": "FSP", "cross": "FCP"}[row["category"]],
+            row["cycle_category"],
+        )
+        assert open_picture(example.image).size == (1600, 1200)
+    clusters = [example.cluster for example in examples]
+    assert [clusters[i] for i in range(0, 16, 4) for _ in range(4)] == clusters and len(set(clusters)) == 4
+    assert len({example.id for example in examples}) == 16
+
+
+def test_hrbench_8k_is_another_file(folders):
+    assert len(data("hrbench_8k", f"data.path={folders['hrbench']}", "data.n_test=5").test) == 5
+    with pytest.raises(UserError, match=r"no file \*8k\*\.parquet or \*8k\*\.tsv"):
+        data("hrbench_8k", f"data.path={folders['hrbench_tsv']}")
+
+
+def test_hand_written_rows_of_hrbench(tmp_path, caplog):
+    head = "index\tquestion\tanswer\tcategory\tA\tB\tC\tD\tcycle_category\timage"
+    image = base64.b64encode(png()).decode()
+    rows = [
+        f'0\tWhat is written on the "door"?\tB\tsingle\tNone\tnull\t07\t8\t0\t{image}',
+        f"1\tWhat colour is it?\t\tsingle\tred\tblue\tpink\tgrey\t0\t{image}",
+        "2\tWhat colour is it?\tA\tcross\tred\tblue\tpink\tgrey\t0\tnot base64!",
+    ]
+    (tmp_path / "hr_bench_4k.tsv").write_text("\n".join([head, *rows]) + "\n")
+    with caplog.at_level(logging.WARNING):
+        first, second = every(data("hrbench_4k", f"data.path={tmp_path}").test)
+    assert "hrbench_4k: 1 rows without a usable answer (rows 1)" in caplog.text
+    assert first.options == ("None", "null", "07", "8")  # texts, not missing values or numbers
+    assert open_picture(first.image).size == (40, 30)
+    with pytest.raises(BadExample):
+        open_picture(second.image)
+
+
+# The hub
+
+
+@pytest.mark.parametrize(
+    ("name", "repo"), [("textvqa", textvqa.HUB), ("vstar", vstar.HUB), ("hrbench_4k", hrbench.HUB)]
+)
+def test_without_a_hub_one_line_says_what_to_do(monkeypatch, tmp_path, name, repo):
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=rf"{repo}.* cannot be had from the hub.*give data\.path="):
+        data(name)
+
+
+def test_pictures_in_every_cell():
+    assert tables.picture(None) == tables.picture({"bytes": None, "path": None}) == tables.picture("%") == b""
+    assert tables.picture({"bytes": b"x", "path": "y.jpg"}) == tables.picture(b"x") == b"x"
+    assert tables.picture({"bytes": None, "path": "y.jpg"}) == Path("y.jpg")
+    assert tables.picture(base64.b64encode(b"xyz").decode()) == b"xyz"
+
+
+def test_rows_outside_the_table(folders):
+    test = data("vstar", f"data.path={folders['vstar']}", "data.n_test=2").test
+    assert len(test) == 2
+    with pytest.raises(IndexError):
+        data("hrbench_4k", f"data.path={folders['hrbench']}").test[16]
+    assert json.loads((folders["vstar"] / "test_questions.jsonl").read_text().splitlines()[0])["label"] == "A"

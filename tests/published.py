@@ -1,0 +1,196 @@
+"""Small data sets in exactly the published forms, made of rendered signs.
+
+    python tests/published.py some/folder
+
+writes textvqa/, textvqa_json/, vstar/, vstar_author/, hrbench/ and hrbench_tsv/ there, to try the commands on.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+from pathlib import Path
+
+import datasets
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from loupe.data.signs import COLORS, SignScene, annotate
+
+FEATURES = datasets.Features(
+    {
+        "image_id": datasets.Value("string"),
+        "question_id": datasets.Value("int32"),
+        "question": datasets.Value("string"),
+        "question_tokens": datasets.Sequence(datasets.Value("string")),
+        "image": datasets.Image(),
+        "image_width": datasets.Value("int32"),
+        "image_height": datasets.Value("int32"),
+        "flickr_original_url": datasets.Value("string"),
+        "flickr_300k_url": datasets.Value("string"),
+        "answers": datasets.Sequence(datasets.Value("string")),
+        "image_classes": datasets.Sequence(datasets.Value("string")),
+        "set_name": datasets.Value("string"),
+        "ocr_tokens": datasets.Sequence(datasets.Value("string")),
+    }
+)
+PICTURES = {"train": 8, "validation": 4}
+
+
+def jpeg(scene: SignScene) -> bytes:
+    file = io.BytesIO()
+    scene.render().save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def textvqa_rows(split: str) -> list[dict]:
+    """Two questions about each picture."""
+    rows = []
+    for number in range(PICTURES[split]):
+        scene = SignScene(f"textvqa {split}", 0, number)
+        for sign in scene.signs[:2]:
+            row = {
+                "image_id": f"{split}{number:04x}",
+                "question_id": len(rows) + 100,
+                "question": f"what number is on the {sign.color} sign?",
+                "answers": list(annotate(sign.text, scene.rng(sign.color))),
+                "image_width": 1600,
+                "image_height": 1200,
+                "flickr_original_url": "",
+                "flickr_300k_url": "",
+                "image_classes": ["Traffic sign"],
+                "set_name": split,
+                "ocr_tokens": [],
+            }
+            rows.append(row | {"question_tokens": row["question"].rstrip("?").split(), "scene": scene})
+    return rows
+
+
+def textvqa_parquet(folder: Path) -> Path:
+    (folder / "data").mkdir(parents=True)
+    for split in PICTURES:
+        rows = [
+            {key: value for key, value in row.items() if key != "scene"}
+            | {"image": {"bytes": jpeg(row["scene"]), "path": None}}
+            for row in textvqa_rows(split)
+        ]
+        half = len(rows) // 2
+        for shard, part in enumerate((rows[:half], rows[half:])):
+            table = datasets.Dataset.from_list(part, features=FEATURES)
+            table.to_parquet(folder / "data" / f"{split}-{shard:05}-of-00002-0123456789abcdef.parquet")
+    return folder
+
+
+def textvqa_json(folder: Path) -> Path:
+    (folder / "train_images").mkdir(parents=True)
+    for split, short in (("train", "train"), ("validation", "val")):
+        records = []
+        for row in textvqa_rows(split):
+            (folder / "train_images" / f"{row['image_id']}.jpg").write_bytes(jpeg(row.pop("scene")))
+            records.append(row | {"set_name": short})
+        about = {"dataset_type": short, "dataset_name": "textvqa", "dataset_version": "0.5.1"}
+        (folder / f"TextVQA_0.5.1_{short}.json").write_text(json.dumps(about | {"data": records}))
+    return folder
+
+
+def vstar_rows(n: int = 3) -> list[dict]:
+    """The colour of a sign by its number, and where a sign stands beside another."""
+    rows = []
+    for number in range(n):
+        scene = SignScene("vstar", 0, number)
+        one, other = scene.signs[:2]
+        wrong = [color for color in COLORS if color not in (one.color, other.color)][:3]
+        sides = ["left", "right"] if one.box[0] < other.box[0] else ["right", "left"]
+        texts = [f"The {one.color} sign is on the {side} side of the {other.color} sign." for side in sides]
+        attribute = (f"What is the color of the sign {one.text}?", [one.color, *wrong], [one])
+        relation = (
+            f"Is the {one.color} sign on the left or right side of the {other.color} sign?",
+            texts,
+            [one, other],
+        )
+        for category, (question, options, signs) in zip(
+            ("direct_attributes", "relative_position"), (attribute, relation), strict=True
+        ):
+            boxes = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in (sign.box for sign in signs)]
+            names = [f"{sign.color} sign" for sign in signs]
+            row = {"question": question, "options": options, "target_object": names, "bbox": boxes}
+            rows.append(row | {"category": category, "name": f"sa_{number}", "scene": scene})
+    return rows
+
+
+def vstar_author(folder: Path) -> Path:
+    for row in vstar_rows():
+        file = folder / row["category"] / row["name"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.with_suffix(".jpg").write_bytes(jpeg(row["scene"]))
+        fields = {key: row[key] for key in ("target_object", "bbox", "question", "options")}
+        file.with_suffix(".json").write_text(json.dumps(fields))
+    return folder
+
+
+def vstar_jsonl(folder: Path) -> Path:
+    """The right option of row i is letter i, modulo the number of options."""
+    lines = []
+    for number, row in enumerate(vstar_rows()):
+        picture = Path(row["category"]) / f"{row['name']}.jpg"
+        (folder / picture).parent.mkdir(parents=True, exist_ok=True)
+        (folder / picture).write_bytes(jpeg(row["scene"]))
+        options = row["options"][1:]
+        at = number % len(row["options"])
+        options.insert(at, row["options"][0])
+        lettered = "".join(f"\n({letter}) {option}" for letter, option in zip("ABCD", options, strict=False))
+        text = f"{row['question']}{lettered}\nAnswer with the option's letter from the given choices directly."
+        line = {"image": str(picture), "text": text, "category": row["category"], "label": "ABCD"[at]}
+        lines.append(json.dumps(line | {"question_id": str(number)}))
+    (folder / "test_questions.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def hrbench_rows(n: int = 4) -> list[dict]:
+    """Questions of both categories, each with its options rotated four ways."""
+    rows = []
+    for number in range(n):
+        scene = SignScene("hrbench", 0, number)
+        sign = scene.asked
+        options = [sign.text, *(str(int(sign.text) % 900 + 100 - i) for i in (1, 2, 3))]
+        image = base64.b64encode(jpeg(scene)).decode()
+        for cycle in range(4):
+            turned = options[-cycle:] + options[:-cycle] if cycle else options
+            rows.append(
+                {"index": len(rows), "question": f"What number is on the {sign.color} sign?"}
+                | dict(zip("ABCD", turned, strict=True))
+                | {"answer": "ABCD"[turned.index(sign.text)], "category": ("single", "cross")[number % 2]}
+                | {"cycle_category": f"cycle_{cycle}", "image": image}
+            )
+    return rows
+
+
+def hrbench_parquet(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("4k", "8k"):
+        datasets.Dataset.from_list(hrbench_rows()).to_parquet(folder / f"hr_bench_{name}.parquet")
+    return folder
+
+
+def hrbench_tsv(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = hrbench_rows()
+    lines = ["\t".join(rows[0])] + ["\t".join(map(str, row.values())) for row in rows]
+    (folder / "hr_bench_4k.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+MAKERS = {
+    "textvqa": textvqa_parquet,
+    "textvqa_json": textvqa_json,
+    "vstar": vstar_jsonl,
+    "vstar_author": vstar_author,
+    "hrbench": hrbench_parquet,
+    "hrbench_tsv": hrbench_tsv,
+}
+
+if __name__ == "__main__":
+    for name, make in MAKERS.items():
+        print(make(Path(sys.argv[1]) / name))

@@ -1,0 +1,61 @@
+import pytest
+
+from loupe.rewards.choice import chosen_option
+
+MATERIALS = ["rubber", "cotton", "dark leather", "leather"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("A", "a", "(A)", "(a)", "A.", "A)", "a)", "A:", " A \n", "**A**", "A. rubber", "(A) rubber", "A rubber"),
+        *("the answer is (a) rubber", "The answer is A", "Answer: A", "answer is: (A).", "The correct option is A."),
+        *("Option A", "rubber", "Rubber.", "It is made of rubber.", "I think it's (A)", "The letter is A"),
+        *("The answer is A rubber", "A, because it bends", "The answer is **A**"),
+    ],
+)
+def test_the_first_option_in_all_its_forms(answer):
+    assert chosen_option(answer, MATERIALS) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        ("B is right", 1),
+        ("I would say D", 3),
+        ("leather", 3),
+        ("dark leather", 2),
+        ("The glove is of dark leather, I think", 2),
+        ("D. dark leather", 3),  # the letter counts
+        ("(C) rubber", 2),
+        ("The answer is cotton", 1),
+    ],
+)
+def test_others(answer, number):
+    assert chosen_option(answer, MATERIALS) == number
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("", "   ", "?", "none of them", "a glove", "A glove", "The answer is a glove", "(A) or (B)"),
+        *("rubber or cotton", "E", "A or B", "B or C", "(A) and (C)", "B/C", "A glove of rubber or cotton"),
+        *("A is the first letter", "(Z)", "I cannot tell", "42", "glass"),
+    ],
+)
+def test_no_option_is_guessed(answer):
+    assert chosen_option(answer, MATERIALS) is None
+
+
+def test_the_text_of_spatial_options():
+    options = ["The dog is on the left side of the cat.", "The dog is on the right side of the cat."]
+    assert chosen_option("The dog is on the right side of the cat", options) == 1
+    assert chosen_option("A. The dog is on the left side of the cat.", options) == 0
+    assert chosen_option("A dog is on the left", options) is None
+
+
+def test_options_that_are_letters_or_numbers():
+    assert chosen_option("B", ["B", "C", "A", "D"]) == 1  # one is asked for a letter
+    assert chosen_option("12", ["7", "12"]) == 1
+    assert chosen_option("112", ["7", "12"]) is None
+    assert chosen_option("x", []) is None
