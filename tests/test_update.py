@@ -63,6 +63,24 @@ def test_gradients_equal_the_plain_path(lora, budget):
     assert worst(ours, expected) < 1e-4
 
 
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_a_frozen_vision_tower_sees_each_picture_once(lora, monkeypatch):
+    policy = load_policy(None, build, lora, train_vision=False)
+    seen, look = [], policy.backbone.model.get_image_features
+
+    def count(pixels, grid, **options):
+        seen.extend(pixels.sum((1,)).split(grid.prod(-1).tolist()))
+        return look(pixels, grid, **options)
+
+    monkeypatch.setattr(policy.backbone.model, "get_image_features", count)
+    groups = scripted(policy, MIXED, count=2, max_new_tokens=60)
+    ours = shared_gradients(policy, groups, weights := random_weights(groups), 700)
+    crops = sum(len(trajectory.images) for group in groups for trajectory in group.trajectories)
+    assert len(seen) == 2 + crops
+    assert worst(ours, plain_gradients(policy, groups, weights)) < 1e-4
+    assert not any(".visual." in name for name in ours)
+
+
 def test_gradients_are_the_same_to_double_precision():
     policy = Policy(*build()).double()
     script = [[call("[20, 40]"), call("[90, 8]"), ANSWER], [call("[1, 1]"), ANSWER], [ANSWER]]

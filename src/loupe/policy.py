@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import torch
 from peft import PeftModel
@@ -19,6 +20,9 @@ from torch.utils.checkpoint import checkpoint
 from loupe.errors import require_int
 from loupe.packing import Context, Packed, visibility
 from loupe.records import ImagePatches
+
+DEEPER = "deepstack_features"
+"""Where transformers keeps the features of deeper layers that some models (Qwen3-VL) have."""
 
 
 class Policy(nn.Module):
@@ -66,11 +70,7 @@ class Policy(nn.Module):
 
     def extend(self, context: Context, packed: Packed) -> torch.Tensor:
         """Compute the packed tokens on top of ``context``, which grows by them. Returns hidden states [P, T, D]."""
-        pictures = {}
-        if packed.images:
-            pixels = torch.cat([image.pixels for image in packed.images])
-            pictures["pixel_values"] = pixels.to(self.device, self.backbone.dtype)
-            pictures["image_grid_thw"] = torch.tensor([i.grid for i in packed.images], device=self.device)
+        pictures = {"mm_encoder_outputs": {"image": self.encode(packed.images)}} if packed.images else {}
         out = self.backbone.model(
             input_ids=packed.ids,
             position_ids=packed.positions,
@@ -81,6 +81,23 @@ class Policy(nn.Module):
         )
         context.owners = torch.cat([context.owners, packed.owners], dim=1)
         return out.last_hidden_state
+
+    def encode(self, images: list[ImagePatches]) -> SimpleNamespace:
+        """What the vision tower makes of pictures, as transformers hands it on. A frozen tower sees each only once."""
+        if any(parameter.requires_grad for parameter in self.backbone.model.visual.parameters()):
+            return _joined(self._features(images))
+        for image in images:
+            if image.features is None:
+                with torch.no_grad():
+                    (image.features,) = self._features([image])
+        return _joined([image.features for image in images])
+
+    def _features(self, images: list[ImagePatches]) -> list[list[torch.Tensor]]:
+        """For each picture the features [tokens, D] that take its placeholders' places, then those of deeper layers."""
+        pixels = torch.cat([image.pixels for image in images]).to(self.device, self.backbone.dtype)
+        grid = torch.tensor([image.grid for image in images], device=self.device)
+        out = self.backbone.model.get_image_features(pixels, grid, return_dict=True)
+        return [list(levels) for levels in zip(out.pooler_output, *getattr(out, DEEPER, ()), strict=True)]
 
     def log_distribution(self, states: torch.Tensor, temperature: float) -> torch.Tensor:
         """Log-probabilities [N, V] (float32 or better) over the next token, for hidden states [N, D].
@@ -115,6 +132,11 @@ class Policy(nn.Module):
         """The policy without its adapter: the reference of a KL term at no cost in memory."""
         with self.model.disable_adapter():
             yield self
+
+
+def _joined(features: list[list[torch.Tensor]]) -> SimpleNamespace:
+    first, *deeper = zip(*features, strict=True)
+    return SimpleNamespace(pooler_output=first, **{DEEPER: deeper})
 
 
 def entropy(logp: torch.Tensor) -> torch.Tensor:

@@ -63,16 +63,18 @@ def middle(box: Box) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
-@dataclass(frozen=True)
+@dataclass
 class ImagePatches:
     """One picture as the vision tower eats it.
 
     pixels: float32 [h * w, channels * temporal_patch * patch * patch]
     grid: (1, h, w) in patches; the language model sees h * w / merge**2 placeholder tokens.
+    features: what a frozen vision tower made of it, kept from the rollout for the update (``Policy.encode``).
     """
 
     pixels: torch.Tensor
     grid: tuple[int, int, int]
+    features: list[torch.Tensor] | None = field(default=None, compare=False, repr=False)
 
     def tokens(self, merge: int) -> int:
         """Placeholder tokens of this picture, for a spatial merge size of ``merge``."""

@@ -127,9 +127,20 @@ def test_a_name_that_is_nowhere(monkeypatch):
         ({"lora": {"rank": 4}}, r"model\.lora\.rank: unknown"),
         ({"lora": 8}, r"model\.lora=8: must be null or \{r, alpha, target\}"),
         ({"lora": {"dropout": 0.1}}, r"model\.lora\.dropout=0\.1: must be 0"),
-        ({"dtype": "bfloat16"}, r"model\.dtype=bfloat16: only frozen weights"),
+        ({"dtype": "bfloat16"}, r"model\.dtype=bfloat16 model\.four_bit=false: only frozen weights"),
+        ({"attention": "flash_attention_2"}, r"model\.attention=flash_attention_2: cannot keep"),
+        ({"attention": "fast"}, r"model\.attention=fast: must be one of sdpa, eager"),
+        ({"four_bit": True}, r"model\.four_bit=true: needs the package bitsandbytes"),
     ],
 )
 def test_bad_settings(settings, message):
     with pytest.raises(UserError, match=message):
         load_policy(**{"path": None, "build": build} | settings)
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_a_frozen_vision_tower(lora):
+    frozen, trained = (load_policy(None, build, lora, train_vision=train_vision) for train_vision in (False, True))
+    names = [{name for name, p in policy.named_parameters() if p.requires_grad} for policy in (frozen, trained)]
+    assert names[0] < names[1]
+    assert names[1] - names[0] == {name for name in names[1] if ".visual." in name}

@@ -4,6 +4,7 @@ loaded apart, since ``Qwen2_5_VLProcessor`` needs torchvision for its video half
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,16 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoModelForImageTextToText, AutoTokenizer, BitsAndBytesConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from loupe import hub
 from loupe.errors import UserError, require_choice, require_int
 from loupe.policy import Policy
 
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+VISION = r".*\bvisual\..*"
+"""Names of the modules of the vision tower."""
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
@@ -27,6 +31,9 @@ def load_policy(
     build: Callable | None = None,
     lora: dict | None = None,
     dtype: str = "float32",
+    attention: str = "sdpa",
+    train_vision: bool = True,
+    four_bit: bool = False,
     logits_chunk: int = 256,
     trainable: bool = True,
 ) -> Policy:
@@ -35,29 +42,45 @@ def load_policy(
     path: a folder (of a model, or of an adapter saved by this project) or a hub id; None calls ``build`` instead.
     build: makes (model, tokenizer, image processor). lora: ``{r, alpha, dropout, target}`` trains an adapter.
     dtype: of the frozen weights. What is trained stays in float32: at learning rates of RL most updates would be
-    rounded away in bfloat16. trainable: False freezes everything, so that all of it may be in low precision.
+    rounded away in bfloat16. attention: transformers' implementation. train_vision: False freezes the vision tower,
+    which then sees each picture only once a step. four_bit: load the frozen base in 4 bits (NF4, arXiv 2305.14314).
+    trainable: False freezes everything, so that all of it may be in low precision.
     """
     require_choice("model.dtype", dtype, ("float32", "bfloat16", "float16"))
+    if attention == "flash_attention_2":
+        raise UserError("model.attention=flash_attention_2: cannot keep a group's branches apart; use sdpa")
+    require_choice("model.attention", attention, ("sdpa", "eager"))
     if path is None and build is None:
         raise UserError("model.path is empty: give a folder or a hub id")
+    options = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
+    options |= {"quantization_config": _four_bits(options["dtype"])} if four_bit else {}
     if path is not None and (Path(path) / "adapter_config.json").is_file():
         base = PeftConfig.from_pretrained(path).base_model_name_or_path or None
-        model, *_ = _load(base, dtype) if base else build()
+        model, *_ = _load(base, options) if base else build()
         tokenizer, image_processor = _load_processors(path)
         model = PeftModel.from_pretrained(model, path, is_trainable=True)
     else:
-        model, tokenizer, image_processor = build() if path is None else _load(path, dtype)
-        model = _with_adapter(model, lora) if lora else model
+        model, tokenizer, image_processor = build() if path is None else _load(path, options)
+        model = _with_adapter(model, lora, train_vision) if lora else model
+    _choose_trained(model, trainable, train_vision, dtype, four_bit)
+    return Policy(model, tokenizer, image_processor, logits_chunk)
+
+
+def _choose_trained(model, trainable: bool, train_vision: bool, dtype: str, four_bit: bool) -> None:
+    """Freeze what is not to be trained, and give every weight its precision."""
+    has_adapter = isinstance(model, PeftModel)
     if not trainable:
         model.requires_grad_(False)
-    elif dtype != "float32" and not isinstance(model, PeftModel):
+    elif not has_adapter and (dtype != "float32" or four_bit):
         raise UserError(
-            f"model.dtype={dtype}: only frozen weights may be in low precision; train an adapter (model.lora), or all "
-            "weights with model.dtype=float32 trainer.precision=bf16-mixed"
+            f"model.dtype={dtype} model.four_bit={str(four_bit).lower()}: only frozen weights may be in low precision; "
+            "train an adapter (model.lora), or all weights with model.dtype=float32 trainer.precision=bf16-mixed"
         )
+    if not train_vision:
+        (model.get_base_model() if has_adapter else model).model.visual.requires_grad_(False)
     for parameter in model.parameters():  # not model.to(): it would round the rotary frequencies as well
-        parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else getattr(torch, dtype))
-    return Policy(model, tokenizer, image_processor, logits_chunk)
+        if parameter.is_floating_point():  # weights of 4 bits are stored as integers
+            parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else getattr(torch, dtype))
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
@@ -67,17 +90,17 @@ def save_policy(policy: Policy, folder: Path) -> None:
     policy.image_processor.save_pretrained(folder)
 
 
-def _load(path: str, dtype: str):
+def _load(path: str, options: dict):
     folder = Path(path)
     if not folder.exists() and not HUB_ID.fullmatch(path):  # spares the user the wait for the network
         raise UserError(f"model.path={path}: no such folder, and not a hub id (owner/name)")
-    if folder.exists() and not (folder / "config.json").is_file():
+    if not folder.exists():
+        hub.prepare()
+    elif not (folder / "config.json").is_file():
         raise UserError(f"model.path={path}: no config.json there; give a folder written by save_pretrained")
     tokenizer, image_processor = _load_processors(path)
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
-            path, dtype=getattr(torch, dtype), attn_implementation="sdpa"
-        )
+        model = AutoModelForImageTextToText.from_pretrained(path, **options)
     except OSError as error:
         raise _unreachable(path) from error
     except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
@@ -107,7 +130,13 @@ def _broken(path: str, error: Exception) -> UserError:
     return UserError(f"model.path={path}: cannot be loaded ({reason}); copy it again, or give another")
 
 
-def _with_adapter(model, lora: dict) -> PeftModel:
+def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("model.four_bit=true: needs the package bitsandbytes and a GPU; pip install bitsandbytes")
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+def _with_adapter(model, lora: dict, train_vision: bool) -> PeftModel:
     known = {"r", "alpha", "dropout", "target"}
     if not isinstance(lora, dict):
         raise UserError(f"model.lora={lora}: must be null or {{r, alpha, target}}, e.g. '{{r: 8, alpha: 16}}'")
@@ -123,6 +152,7 @@ def _with_adapter(model, lora: dict) -> PeftModel:
         r=lora.get("r", 64),
         lora_alpha=lora.get("alpha", 128),
         target_modules=lora.get("target", "all-linear"),
+        exclude_modules=None if train_vision else VISION,
         task_type="CAUSAL_LM",
     )
     try:
