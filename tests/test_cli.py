@@ -39,7 +39,7 @@ def complain(monkeypatch, *overrides):
         ("reward.weights.humour=1", r"humour"),
         ("reward.weights.tool=much", r"reward\.weights\.tool=much: must be a finite number"),
         ("reward.gate=closed", r"reward\.gate=closed: must be one of none, group_correct"),
-        ("tool.coordinates=polar", r"tool\.coordinates=polar: must be one of shown"),
+        ("coordinates=polar", r"coordinates=polar: must be one of shown"),
         ("tool.max_calls=-1", r"tool\.max_calls=-1"),
         ("algorithm.group_size=1", r"algorithm\.group_size=1: must be a whole number, 2 or more"),
         ("algorithm.advantage_scale=max", r"algorithm\.advantage_scale=max: must be one of std, none"),

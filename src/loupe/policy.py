@@ -74,7 +74,7 @@ class Policy(nn.Module):
         out = self.backbone.model(
             input_ids=packed.ids,
             position_ids=packed.positions,
-            attention_mask={"full_attention": visibility(packed.owners, context.owners)},
+            attention_mask=visibility(packed.owners, context.owners),
             past_key_values=context.cache,
             use_cache=True,
             **pictures,

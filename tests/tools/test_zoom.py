@@ -149,7 +149,7 @@ def test_run_hands_on_failures():
         ),
         (
             {"crop": 4, "coordinates": "pixel"},
-            "tool.coordinates=pixel: must be one of shown, original, relative_1000",
+            "coordinates=pixel: must be one of shown, original, relative_1000",
         ),
     ],
 )
@@ -167,7 +167,7 @@ def test_no_tool_fails_every_call():
 
 @pytest.mark.parametrize(("name", "tool"), [("zoom", ZoomTool(crop=400)), ("none", NoTool())])
 def test_config_builds_the_tool(name, tool):
-    config = OmegaConf.create({"crop": 400, "tool": OmegaConf.load(CONF / f"{name}.yaml")})
+    config = OmegaConf.create({"crop": 400, "coordinates": "shown", "tool": OmegaConf.load(CONF / f"{name}.yaml")})
     built = instantiate(config.tool, _convert_="all")
     assert replace(built, instruction="") == tool if name == "zoom" else built == tool
     assert ("<tool>" in built.instruction) == (name == "zoom")

@@ -44,7 +44,7 @@ class Teacher:
 
     def __init__(self, make_dialogue: Callable[..., Dialogue], tool: ZoomTool):
         if not isinstance(tool, ZoomTool) or tool.coordinates != "shown" or tool.max_calls < 1:
-            raise UserError("lessons need tool=zoom tool.coordinates=shown and tool.max_calls of 1 or more")
+            raise UserError("lessons need tool=zoom coordinates=shown and tool.max_calls of 1 or more")
         self.make_dialogue = make_dialogue
         self.tool = tool
         self.bare = make_dialogue(resolution=1024, tool=NoTool(), system="", user="<image>{question}")

@@ -56,7 +56,7 @@ class ZoomTool:
             require_int("tool.output_size", self.output_size, 1)
         if self.max_calls == 0:  # a tool that may not be called is not explained
             object.__setattr__(self, "instruction", "")
-        require_choice("tool.coordinates", self.coordinates, COORDINATES)
+        require_choice("coordinates", self.coordinates, COORDINATES)
         require_choice("tool.pixels", self.pixels, ("original", "shown"))
 
     def frame(self, original_size: tuple[int, int]) -> str:
