@@ -3,7 +3,7 @@
     python benchmarks/step.py [questions=16] [group=8] [repeats=5] [threads=2]
 
 Three paths over the same scripted trajectories (three in four zoom, so that turns, crops and observations are those
-of a trained policy) on the miniature with random weights:
+of a trained policy) on the miniature:
 
     shared     the engine: each group's prefix computed once, in the rollout and in the update
     unshared   the same engine and batching, but every trajectory carries a prefix of its own

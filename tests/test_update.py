@@ -64,6 +64,18 @@ def test_gradients_equal_the_plain_path(lora, budget):
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_recomputed_activations_change_no_gradient(lora):
+    found = []
+    for recompute in (False, True):
+        torch.manual_seed(0)  # of the adapter's first factor
+        policy = load_policy(None, build, lora, recompute=recompute)
+        groups = scripted(policy, MIXED, count=2, max_new_tokens=60)
+        found.append(shared_gradients(policy, groups, random_weights(groups), 700))
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 def test_a_frozen_vision_tower_sees_each_picture_once(lora, monkeypatch):
     policy = load_policy(None, build, lora, train_vision=False)
     seen, look = [], policy.backbone.model.get_image_features

@@ -7,11 +7,13 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, AutoTokenizer, BitsAndBytesConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -34,6 +36,7 @@ def load_policy(
     attention: str = "sdpa",
     train_vision: bool = True,
     four_bit: bool = False,
+    recompute: bool = False,
     logits_chunk: int = 256,
     trainable: bool = True,
 ) -> Policy:
@@ -44,6 +47,8 @@ def load_policy(
     dtype: of the frozen weights. What is trained stays in float32: at learning rates of RL most updates would be
     rounded away in bfloat16. attention: transformers' implementation. train_vision: False freezes the vision tower,
     which then sees each picture only once a step. four_bit: load the frozen base in 4 bits (NF4, arXiv 2305.14314).
+    recompute: compute the insides of the language model's MLPs, most of what the backward pass needs, a second time
+    instead of keeping them.
     trainable: False freezes everything, so that all of it may be in low precision.
     """
     require_choice("model.dtype", dtype, ("float32", "bfloat16", "float16"))
@@ -63,6 +68,8 @@ def load_policy(
         model, tokenizer, image_processor = build() if path is None else _load(path, options)
         model = _with_adapter(model, lora, train_vision) if lora else model
     _choose_trained(model, trainable, train_vision, dtype, four_bit)
+    if recompute:
+        _recompute_mlps(model.get_base_model() if isinstance(model, PeftModel) else model)
     return Policy(model, tokenizer, image_processor, logits_chunk)
 
 
@@ -81,6 +88,12 @@ def _choose_trained(model, trainable: bool, train_vision: bool, dtype: str, four
     for parameter in model.parameters():  # not model.to(): it would round the rotary frequencies as well
         if parameter.is_floating_point():  # weights of 4 bits are stored as integers
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else getattr(torch, dtype))
+
+
+def _recompute_mlps(model) -> None:
+    """Only the MLPs: whole layers would write to the cache of keys and values twice."""
+    for layer in model.model.language_model.layers:
+        layer.mlp.forward = partial(checkpoint, layer.mlp.forward, use_reentrant=False)
 
 
 def save_policy(policy: Policy, folder: Path) -> None:

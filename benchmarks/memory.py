@@ -1,0 +1,146 @@
+"""Memory of one update of Qwen2.5-VL-3B with an adapter, computed from shapes: no GPU and no weights needed.
+
+    python benchmarks/memory.py [group=8] [resolution=1024] [reasoning=150]
+
+The engine itself runs, on tensors that have a shape and no contents (torch's FakeTensorMode, bfloat16 autocast), while
+every tensor that is alive is counted. One question; every trajectory thinks, zooms once and answers. What the count
+does not see is what allocators and kernels add, and the rollout's own needs, which are smaller.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from pathlib import Path
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.weak import WeakIdKeyDictionary
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from loupe import update
+from loupe.models import qwen
+from loupe.models.load import load_policy
+from loupe.pictures import grid_size
+from loupe.policy import Policy
+from loupe.records import Group, ImagePatches, Prompt, Trajectory
+
+LORA = {"r": 64, "alpha": 128, "target": "all-linear"}
+GIB = 2**30
+TEXT = 5  # any id that is not a placeholder
+
+
+class Meter(TorchDispatchMode):
+    """Bytes of the tensors that are alive, and the most there ever were."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = WeakIdKeyDictionary()
+        self.live = self.peak = 0
+
+    def note(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage not in self.seen:
+            self.seen[storage] = True
+            self.live += storage.nbytes()
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._freed, storage.nbytes())
+
+    def _freed(self, size: int) -> None:
+        self.live -= size
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(out):
+            if isinstance(tensor, torch.Tensor):
+                self.note(tensor)
+        return out
+
+
+def build(recompute: bool) -> Policy:
+    """The policy of model=qwen2_5_vl_3b_lora without contents. To be called within a FakeTensorMode."""
+    with torch.device("meta"):
+        policy = load_policy(None, qwen.build, LORA, dtype="bfloat16", train_vision=False, recompute=recompute)
+    made: dict[int, torch.nn.Parameter] = {}  # tied weights stay tied
+    for module in policy.modules():
+        for name, p in module._parameters.items():
+            if p is not None:
+                empty = torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype), requires_grad=p.requires_grad)
+                module._parameters[name] = made.setdefault(id(p), empty)
+        for name, b in module._buffers.items():
+            module._buffers[name] = None if b is None else torch.empty(b.shape, dtype=b.dtype)
+    return policy
+
+
+def picture(policy: Policy, width: int, height: int) -> ImagePatches:
+    """As a frozen vision tower leaves it."""
+    columns, rows = width // policy.factor, height // policy.factor
+    features = torch.empty(columns * rows, policy.backbone.config.text_config.hidden_size, dtype=torch.bfloat16)
+    return ImagePatches(torch.empty(0), (1, 2 * rows, 2 * columns), [features])
+
+
+def make_group(policy: Policy, size: int, resolution: int, reasoning: int) -> Group:
+    """A 4:3 picture, and for each trajectory a square crop as large as the picture was shown."""
+    shown, crop = grid_size(4000, 3000, resolution), grid_size(400, 400, resolution, enlarge=True)
+
+    def placeholders(image: ImagePatches) -> list[int]:
+        return [policy.image_token] * image.tokens(policy.merge)
+
+    overview = picture(policy, *shown)
+    prompt = Prompt([TEXT] * 120 + placeholders(overview) + [TEXT] * 40, [overview], None, shown)
+    trajectories = []
+    for sample in range(size):
+        close_up = picture(policy, *crop)
+        trajectory = Trajectory(sample)
+        for _ in range(reasoning):
+            trajectory.append_sampled(TEXT, -0.1, 0.1)
+        trajectory.append_written([TEXT] * 10 + placeholders(close_up) + [TEXT] * 10, [close_up])
+        for _ in range(reasoning):
+            trajectory.append_sampled(TEXT, -0.1, 0.1)
+        trajectories.append(trajectory)
+    return Group(None, prompt, trajectories)
+
+
+def measure(size: int, resolution: int, reasoning: int, recompute: bool, shared: bool) -> tuple[float, float]:
+    """GiB of the weights, and at the peak of the update.
+
+    shared: as the engine does it; otherwise every trajectory carries its own prefix, and all of them, with all their
+    logits, are computed at once.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        policy = build(recompute).train()
+        group, budget = make_group(policy, size, resolution, reasoning), 2048
+        groups = [group] if shared else [Group(None, group.prompt, [t]) for t in group.trajectories]
+        if not shared:
+            policy.logits_chunk = budget = 10**6
+        meter = Meter()
+        with meter, torch.autocast("cpu", torch.bfloat16):
+            for parameter in policy.parameters():
+                meter.note(parameter)
+                if parameter.requires_grad:  # AdamW's two moments
+                    meter.live += 2 * parameter.untyped_storage().nbytes()
+            resting = meter.live
+            update.backward(policy, groups, lambda _, logp, mask: (logp * mask).sum(), 1.0, budget)
+    return resting / GIB, meter.peak / GIB
+
+
+def main(group: int = 8, resolution: int = 1024, reasoning: int = 150) -> None:
+    torch._check_tensor_all_with = lambda *_, **__: (
+        None
+    )  # transformers counts placeholders, which have no contents here
+    print(f"one question x {group} trajectories, picture and crop at {resolution} px; GiB, computed from shapes")
+    for name, recompute, shared in [
+        ("shared prefix, one trajectory at a time, MLPs computed twice", True, True),
+        ("shared prefix, one trajectory at a time", False, True),
+        ("a prefix each, all at once, MLPs computed twice", True, False),
+        ("a prefix each, all at once", False, False),
+    ]:
+        resting, peak = measure(group, resolution, reasoning, recompute, shared)
+        print(f"{name:<62} weights and optimiser {resting:5.1f}   peak {peak:5.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main(**{key: int(value) for key, value in (argument.split("=") for argument in sys.argv[1:])})
