@@ -29,7 +29,8 @@ def draw(tmp_path, rows):
     metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     advantage_figure(metrics, tmp_path / "advantages.png")
     with Image.open(tmp_path / "advantages.png") as image:
-        assert image.size == (1200, 1050)  # 8 x 7 inches
+        subsets = {key.split("/")[0] for row in rows for key in row if key.startswith("advantage_")}
+        assert image.size == (375 + 675 * (1 + len(subsets)), 1050)  # 4.5 inches more for each subset
         return np.asarray(image.convert("RGB"))
 
 
@@ -48,6 +49,15 @@ def test_a_type_may_come_and_go(tmp_path):
     rows = [row(1, tool_fail=4), row(2, no_tool=4), row(3, tool_success=2, tool_fail=2)]
     pixels = draw(tmp_path, rows)
     assert has(pixels, BLUE) and has(pixels, ORANGE)
+
+
+def test_each_subset_has_a_panel_of_its_own(tmp_path):
+    line = row(1, tool_success=4, no_tool=4)
+    for kind, mean in (("tool_success", 0.5), ("no_tool", -0.5), ("tool_fail", -0.5)):
+        line |= {f"advantage_large/{kind}/mean": -mean, f"advantage_large/{kind}/share": 0.3}
+    pixels = draw(tmp_path, [line, line | {"step": 2}])
+    assert has(pixels[:, :800], BLUE) and has(pixels[:, 800:], BLUE)
+    assert has(pixels[:, 800:], ORANGE) and not has(pixels[:, :800], ORANGE)
 
 
 def test_a_single_step_is_visible(tmp_path):

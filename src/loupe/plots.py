@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
@@ -30,27 +31,36 @@ MEMORY = 0.9
 def advantage_figure(metrics_file: Path, out: Path) -> None:
     """Draw mean advantage and share by trajectory type over training steps into ``out`` (PNG, 150 dpi).
 
-    This is the figure of arXiv 2506.14821. A step at which a type has no trajectories adds no point to its line.
+    This is the figure of arXiv 2506.14821: for all questions, with a 25-75% band, and beside it for each subset. A
+    step at which a type has no trajectories adds no point to its line.
     """
     rows = _rows_with(metrics_file, f"advantage/{TrajectoryType.NO_TOOL}/share")
-    counts = {kind: sum(row[f"advantage/{kind}/count"] for row in rows) for kind in STYLES}
-    total = sum(counts.values())
-    figure = Figure(figsize=(8, 7), layout="constrained")
-    upper, lower = figure.subplots(2, sharex=True, height_ratios=[3, 2])
-    for kind, (label, color) in STYLES.items():
-        if counts[kind]:
-            _draw_band(upper, rows, f"advantage/{kind}", color)
-            _draw_line(upper, rows, f"advantage/{kind}/mean", color, f"{label} ({counts[kind] / total:.0%})")
-        _draw_line(lower, rows, f"advantage/{kind}/share", color)
-    upper.axhline(0, color="black", linewidth=0.8, zorder=1)
-    upper.set(title="Advantage by trajectory type: smoothed mean and 25–75% band", ylabel="advantage")
-    lower.set(title=f"Share of {total:,} trajectories", ylabel="share", xlabel="training step", ylim=(-0.03, 1.03))
-    lower.yaxis.set_major_formatter(PercentFormatter(1))
-    for axes in (upper, lower):
-        _tidy(axes)
-    if rows:
-        figure.legend(loc="outside upper center", ncols=len(STYLES), frameon=False)
+    prefixes = {"all questions": "advantage"} | {f"{name} only": f"advantage_{name}" for name in _subsets(rows)}
+    total = sum(row[f"advantage/{kind}/count"] for row in rows for kind in STYLES)
+    figure = Figure(figsize=(2.5 + 4.5 * len(prefixes), 7), layout="constrained")
+    panels = figure.subplots(2, len(prefixes), sharex=True, sharey="row", height_ratios=[3, 2], squeeze=False)
+    for (name, prefix), upper, lower in zip(prefixes.items(), *panels, strict=True):
+        for kind, (_, color) in STYLES.items():
+            _draw_band(upper, rows, f"{prefix}/{kind}", color)
+            _draw_line(upper, rows, f"{prefix}/{kind}/mean", color)
+            _draw_line(lower, rows, f"{prefix}/{kind}/share", color)
+        upper.axhline(0, color="black", linewidth=0.8, zorder=1)
+        upper.set(title=name)
+        lower.set(xlabel="training step", ylim=(-0.03, 1.03))
+        lower.yaxis.set_major_formatter(PercentFormatter(1))
+        _tidy(upper)
+        _tidy(lower)
+    panels[0, 0].set(ylabel="advantage, smoothed mean (band: 25-75%)")
+    panels[1, 0].set(ylabel=f"share of {total:,} trajectories")
+    lines = [Line2D([], [], color=color, linewidth=2, label=label) for label, color in STYLES.values()]
+    figure.legend(handles=lines, loc="outside upper center", ncols=len(STYLES), frameon=False)
     figure.savefig(out, dpi=150)
+
+
+def _subsets(rows: list[dict]) -> list[str]:
+    """The subsets, in the order of the alphabet backwards: small before large."""
+    parts = {key.split("/")[0] for row in rows for key in row if key.startswith("advantage_")}
+    return sorted((part.removeprefix("advantage_") for part in parts), reverse=True)
 
 
 def learning_figure(metrics_file: Path, out: Path) -> None:
@@ -106,11 +116,11 @@ def _draw_band(axes: Axes, rows: list[dict], prefix: str, color: str) -> None:
     axes.fill_between(steps, smooth(low), smooth(high), color=color, alpha=0.12, linewidth=0)
 
 
-def _draw_line(axes: Axes, rows: list[dict], key: str, color: str, label: str | None = None) -> None:
+def _draw_line(axes: Axes, rows: list[dict], key: str, color: str) -> None:
     steps, values = _series(rows, key)
     axes.plot(steps, values, ".", color=color, alpha=0.25, markersize=4)
     # A line of a single point would be invisible.
-    axes.plot(steps, smooth(values), color=color, linewidth=2, label=label, marker="o" if len(steps) == 1 else None)
+    axes.plot(steps, smooth(values), color=color, linewidth=2, marker="o" if len(steps) == 1 else None)
 
 
 def exchange_picture(group: Group, dialogue: Dialogue, tool: ZoomTool | NoTool, height: int = 480) -> Image.Image:
