@@ -1,23 +1,27 @@
 """Look at what the policy sees: ``python src/show.py crop=300 show.count=3 paths.output_dir=outputs/look``.
 
 Draws questions of the validation split: the original with the crop that a well-aimed call would cut out, the overview
-as it is shown, and the zoom result as it is shown. Writes examples.png.
+as it is shown, and the zoom result as it is shown. Writes examples.png, and the originals as 1.jpg, 2.jpg and so on,
+which src/ask.py can be asked about.
 """
-
-from pathlib import Path
 
 from loupe import cli, plots, runs
 from loupe.errors import UserError, require_int
+from loupe.pictures import open_picture
 
 
 def show(cfg) -> None:
-    folder, count = Path(cfg.paths.output_dir), require_int("show.count", cfg.show.count, 1)
-    module, data = runs.build_module(cfg), runs.make(cfg.data)
-    if not module.rollout.tool.max_calls:
-        raise UserError("there is no zoom to show: use tool=zoom with tool.max_calls of 1 or more")
-    examples = [data.val[i] for i in range(min(count, len(data.val)))]
-    plots.example_figure(examples, module.rollout.dialogue, module.rollout.tool, folder / "examples.png")
-    print(f"drawn in {folder / 'examples.png'}")
+    count = require_int("show.count", cfg.show.count, 1)
+    with runs.job(cfg) as folder:
+        module, data = runs.build_module(cfg), runs.make(cfg.data)
+        if not module.rollout.tool.max_calls:
+            raise UserError("there is no zoom to show: use tool=zoom with tool.max_calls of 1 or more")
+        examples = [data.val[i] for i in range(min(count, len(data.val)))]
+        plots.example_figure(examples, module.rollout.dialogue, module.rollout.tool, folder / "examples.png")
+        for number, example in enumerate(examples, start=1):
+            open_picture(example.image).save(folder / f"{number}.jpg", quality=95)
+            print(f"{folder / f'{number}.jpg'}: {example.question}")
+        print(f"drawn in {folder / 'examples.png'}")
 
 
 main = cli.entry("show")(show)

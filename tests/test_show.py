@@ -13,6 +13,7 @@ def test_it_draws_a_row_for_each_question(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["show.py", f"show.count={count}", f"paths.output_dir={folder}"])
         show.main()
         heights.append(Image.open(folder / "examples.png").height)
+        assert Image.open(folder / f"{count}.jpg").size == (1600, 1200)
     assert heights[1] == 2 * heights[0]
 
 

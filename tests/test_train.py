@@ -210,7 +210,7 @@ def test_a_run_is_not_resumed_as_another(first, overrides, message):
 
 def test_changed_settings_are_named_when_resuming(first, caplog):
     folder, _ = first
-    runs.resumed(compose_config(f"resume={folder}", "crop=200"))
+    runs.resumed(compose_config(f"resume={folder}", "model=tiny_random", "crop=200"))
     assert "crop" in caplog.text
 
 
@@ -296,9 +296,9 @@ def test_the_miniature_has_something_to_learn_from(tmp_path):
         assert Image.open(tmp_path / name).width > 500
 
 
-@pytest.mark.parametrize(("rate", "learns"), [(0.003, True), (0.0, False)])
+@pytest.mark.parametrize(("rate", "learns"), [(0.01, True), (0.0, False)])
 def test_grpo_raises_a_reward_that_random_weights_can_earn(tmp_path, rate, learns):
-    """The share of vowels, from about 0.2; and no gain without a learning rate."""
+    """The share of vowels, from about a quarter; and no gain without a learning rate."""
     size = ["trainer.max_steps=25", "data.batch_size=4", "algorithm.group_size=8", "rollout.max_new_tokens=12"]
     run(tmp_path, *VOWELS, *size, "trainer.val_check_interval=25", f"algorithm.optimizer.lr={rate}")
     earned = [row["reward/dense"] for row in lines(tmp_path / "metrics.jsonl") if "loss" in row]
