@@ -128,9 +128,8 @@ def measure(size: int, resolution: int, reasoning: int, recompute: bool, shared:
 
 
 def main(group: int = 8, resolution: int = 1024, reasoning: int = 150) -> None:
-    torch._check_tensor_all_with = lambda *_, **__: (
-        None
-    )  # transformers counts placeholders, which have no contents here
+    # transformers counts placeholders, and here there are no contents to count
+    torch._check_tensor_all_with = lambda *_, **__: None
     print(f"one question x {group} trajectories, picture and crop at {resolution} px; GiB, computed from shapes")
     for name, recompute, shared in [
         ("shared prefix, one trajectory at a time, MLPs computed twice", True, True),

@@ -12,13 +12,13 @@ from loupe.data import tables
 from loupe.data.datamodule import LoupeDataModule
 from loupe.data.tables import Rows
 from loupe.records import Example
-from loupe.rewards.choice import LETTERS
+from loupe.rewards.choice import LETTERS, with_options
 
 HUB = "DreamMr/HR-Bench"
-COLUMNS = ("index", "question", "A", "B", "C", "D", "answer", "category", "cycle_category", "image")
+OPTIONS = tuple(LETTERS[:4])
+COLUMNS = ("index", "question", *OPTIONS, "answer", "category", "cycle_category", "image")
 SUBSETS = {"single": "FSP", "cross": "FCP"}
 """Fine-grained single-instance and cross-instance perception."""
-REQUEST = "Answer with the option's letter from the given choices directly."
 ROWS_AT_A_TIME = 4
 """A row of the TSV holds a picture of many megabytes."""
 
@@ -35,19 +35,18 @@ def hrbench_datamodule(
     """A test split alone. split: "hrbench_4k" or "hrbench_8k". path: the folder of its parquet or TSV, or None."""
     table = _open(path, split)
     tables.require_columns(table, split, COLUMNS)
-    right = tables.usable(table, split, answer=lambda letter: letter in (*LETTERS[:4],), question=bool)
+    right = tables.usable(table, split, answer=lambda letter: letter in OPTIONS, question=bool)
     test = tables.first(Rows(table, lambda row: example(row, split), right), n_test)
     return LoupeDataModule(None, None, test, batch_size, eval_batch_size, seed, num_workers)
 
 
 def example(row: dict, split: str) -> Example:
-    options = [str(row[letter]) for letter in LETTERS[:4]]
-    lettered = [f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    options = [str(row[letter]) for letter in OPTIONS]
     picture = tables.picture(row["image"])
     return Example(
         id=f"{split}/{row['index']}/{row['cycle_category']}",
         image=picture,
-        question="\n".join([row["question"], *lettered, REQUEST]),
+        question=with_options(row["question"], options),
         references=(row["answer"],),
         options=tuple(options),
         subset=SUBSETS.get(row["category"], row["category"]),

@@ -19,13 +19,12 @@ from loupe.data import tables
 from loupe.data.datamodule import LoupeDataModule
 from loupe.errors import UserError
 from loupe.records import Box, Example
-from loupe.rewards.choice import LETTERS
+from loupe.rewards.choice import LETTERS, with_options
 
 HUB = "craigwu/vstar_bench"
 QUESTIONS = "test_questions.jsonl"
 CATEGORIES = ("direct_attributes", "relative_position")
 OPTION = re.compile(r"^\s*\(([A-Z])\)\s*(.+?)\s*$", re.MULTILINE)
-REQUEST = "Answer with the option's letter from the given choices directly."
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -99,11 +98,10 @@ def _of_author(file: Path) -> Example:
         options = list(row["options"])
         right = options[0]
         Random(f"vstar/{file.stem}").shuffle(options)
-        lettered = [f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)]
         return Example(
             id=f"vstar/{file.parent.name}/{file.stem}",
             image=_beside(file),
-            question="\n".join([row["question"], *lettered, REQUEST]),
+            question=with_options(row["question"], options),
             references=(LETTERS[options.index(right)],),
             target_boxes=_boxes(row),
             options=tuple(options),

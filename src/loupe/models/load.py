@@ -69,25 +69,29 @@ def load_policy(
         model = _with_adapter(model, lora, train_vision) if lora else model
     _choose_trained(model, trainable, train_vision, dtype, four_bit)
     if recompute:
-        _recompute_mlps(model.get_base_model() if isinstance(model, PeftModel) else model)
+        _recompute_mlps(_bare(model))
     return Policy(model, tokenizer, image_processor, logits_chunk)
 
 
 def _choose_trained(model, trainable: bool, train_vision: bool, dtype: str, four_bit: bool) -> None:
     """Freeze what is not to be trained, and give every weight its precision."""
-    has_adapter = isinstance(model, PeftModel)
     if not trainable:
         model.requires_grad_(False)
-    elif not has_adapter and (dtype != "float32" or four_bit):
+    elif not isinstance(model, PeftModel) and (dtype != "float32" or four_bit):
         raise UserError(
             f"model.dtype={dtype} model.four_bit={str(four_bit).lower()}: only frozen weights may be in low precision; "
             "train an adapter (model.lora), or all weights with model.dtype=float32 trainer.precision=bf16-mixed"
         )
     if not train_vision:
-        (model.get_base_model() if has_adapter else model).model.visual.requires_grad_(False)
+        _bare(model).model.visual.requires_grad_(False)
     for parameter in model.parameters():  # not model.to(): it would round the rotary frequencies as well
         if parameter.is_floating_point():  # weights of 4 bits are stored as integers
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else getattr(torch, dtype))
+
+
+def _bare(model):
+    """The transformers model, with or without an adapter on it."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def _recompute_mlps(model) -> None:

@@ -1,4 +1,4 @@
-"""Which option of a multiple-choice question an answer names."""
+"""Multiple-choice questions: how they are put, and which option an answer names."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ ALTERNATIVE = re.compile(r"\W*?(?:\bor\b|\band\b|/)\W*[A-Za-z](?!\w)")
 """What follows a letter where another one is named beside it."""
 LETTERS = ascii_uppercase
 WORD = re.compile(r"\w+")
+
+
+REQUEST = "Answer with the option's letter from the given choices directly."
+
+
+def with_options(question: str, options: Sequence[str]) -> str:
+    """The question, its lettered options a line each, and the request for a letter, as V*Bench publishes them."""
+    lettered = (f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False))
+    return "\n".join([question, *lettered, REQUEST])
 
 
 def chosen_option(answer: str, options: Sequence[str]) -> int | None:
