@@ -1,13 +1,21 @@
 """Judge a policy: ``python src/evaluate.py model.path=outputs/first/model data.n_test=1000``.
 
-Prints scores with 95% intervals and what the tool is worth (loupe/evaluation.py); leaves evaluation.json and, question
-by question, answers.jsonl.
+Prints scores with 95% intervals and what the tool is worth (loupe/evaluation); leaves evaluation.json and, answer by
+answer, answers.parquet. Stopped, it goes on with the same command and ``paths.output_dir``.
 """
 
+import json
+
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from loupe import cli, evaluation, runs
+from loupe import cli, runs
+from loupe.checkpoints import Interrupted
 from loupe.errors import require_int
+from loupe.evaluation import figures, settings
+from loupe.evaluation.answers import Journal, write_parquet
+from loupe.evaluation.conditions import Condition, conditions, questions
+from loupe.provenance import command_line
 from loupe.tools.zoom import NoTool
 
 
@@ -16,26 +24,49 @@ def evaluate(cfg) -> dict:
     asked = cfg.evaluate
     with runs.job(cfg) as folder:
         runs.claim(cfg, folder)
-        examples = evaluation.questions(runs.make(cfg.data), asked.split, asked.n)
-        resamples = require_int("evaluate.resamples", asked.resamples, 1)
-        policy, reward = runs.make(cfg.model, trainable=False), runs.make(cfg.reward)
-        with_tool, without = (runs.build_rollout(cfg, policy, tool) for tool in (runs.make(cfg.tool), NoTool()))
-        conditions = evaluation.conditions(with_tool, without, examples, asked.samples)
-        answers, skipped = {}, set()
-        bar = tqdm(total=len(conditions) * len(examples), unit="question", disable=not cfg.trainer.enable_progress_bar)
-        with runs.device(cfg, policy), bar:
-            for condition in conditions:
-                bar.set_description(condition.name)
-                answers[condition.name], errors = condition.answers(cfg.data.eval_batch_size, reward, bar.update)
-                skipped |= set(errors)
-        for line in sorted(skipped):
-            cli.LOG.warning("skipped: %s", line)
-        settings = {key: cli.resolved(cfg)[key] for key in ("evaluate", "model", "tool", "crop", "resolution", "seed")}
-        figures = {"settings": settings, "skipped_rows": len(skipped)} | evaluation.report(answers, resamples)
+        stated, resamples = settings.settings(cfg), require_int("evaluate.resamples", asked.resamples, 1)
+        examples = questions(runs.make(cfg.data), asked.split, asked.n)
+        ways = build_conditions(cfg, examples)
+        settings.claim(folder, stated)
         runs.write_provenance(cfg, folder)
-        evaluation.save(folder, figures, answers)
-        cli.LOG.info("%s\nevery answer is in %s", evaluation.table(figures), folder)
-        return figures
+        journal = Journal(folder)
+        try:
+            ask(cfg, ways, journal)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(f"stopped; to go on: {command_line()} paths.output_dir={folder}") from stop
+        for line in journal.skipped:
+            cli.LOG.warning("skipped: %s", line)
+        rows = journal.rows([way.name for way in ways])
+        report = {"settings": stated, "skipped_rows": len(journal.skipped)} | figures.report(rows, resamples)
+        write_parquet(rows, folder / "answers.parquet")
+        (folder / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n")
+        cli.LOG.info("%s\n%s\nevery answer is in %s", figures.table(report), settings.line(stated), folder)
+        return report
+
+
+def build_conditions(cfg, examples) -> list[Condition]:
+    policy = runs.make(cfg.model, trainable=False)
+
+    def build(way: dict):
+        prompted = OmegaConf.merge(cfg, {"prompt": way["prompt"]})
+        return runs.build_rollout(prompted, policy, runs.make(cfg.tool) if way["tool"] else NoTool())
+
+    known = OmegaConf.to_container(cfg.evaluate.known, resolve=True)
+    return conditions(cfg.evaluate.conditions, known, examples, build)
+
+
+def ask(cfg, ways: list[Condition], journal: Journal) -> None:
+    """Ask what the journal does not hold yet."""
+    journal.read()
+    reward = runs.make(cfg.reward)
+    missing = {way.name: journal.missing(way.name, len(way.examples)) for way in ways}
+    bar = tqdm(total=sum(map(len, missing.values())), unit="question", disable=not cfg.trainer.enable_progress_bar)
+    with runs.device(cfg, ways[0].rollout.policy), bar:
+        for way in ways:
+            bar.set_description(way.name)
+            for outcomes in way.answer(missing[way.name], cfg.data.eval_batch_size, reward):
+                journal.add(outcomes)
+                bar.update(len(outcomes))
 
 
 main = cli.entry("evaluate")(evaluate)

@@ -7,6 +7,7 @@ import sys
 import pytest
 from conftest import compose_config
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from test_train import SMALL
 
@@ -159,3 +160,10 @@ def test_groups_combine_freely(tmp_path, reward, tool):
 def test_a_weight_schedule_from_the_command_line(tmp_path):
     cfg = compose_config("reward.weights.tool={start: 0.2, end: 0, steps: 10}", f"paths.output_dir={tmp_path}")
     assert runs.build_module(cfg).reward.weight("tool", 5) == pytest.approx(0.1)
+
+
+def test_a_setting_that_only_some_choices_have(monkeypatch):
+    error = ConfigCompositionException("Could not override 'data.path'.")
+    assert cli.explain(error).startswith("error: Could not override 'data.path'")
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", "data=vstar,hrbench_4k", "data.path=x"])
+    assert cli.explain(error).startswith("error: where data is swept over, write ++data.path=...")

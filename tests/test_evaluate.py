@@ -1,14 +1,20 @@
 """python src/evaluate.py, as a user runs it."""
 
+import csv
 import json
 import sys
 
+import published
 import pytest
 from test_train import SMALL
 
 import evaluate as entry
+from loupe.evaluation.answers import read_parquet
+from loupe.evaluation.conditions import Condition
 
 FEW = [*SMALL, "model=tiny_random", "logger=none", "evaluate.n=4", "evaluate.samples=2", "evaluate.resamples=20"]
+
+FAST = ["evaluate.samples=0"]
 
 
 def run(monkeypatch, folder, *overrides):
@@ -28,7 +34,7 @@ def test_it_leaves_figures_and_every_answer(tmp_path, monkeypatch, capsys):
         None,
     )
     assert settings["evaluate"]["samples"] == 2 and settings["tool"]["pixels"] == "original"
-    rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    rows = read_parquet(tmp_path / "answers.parquet")
     assert {(c, sum(row["condition"] == c for row in rows)) for c in ("greedy", "sampled", "no_tool", "shuffled")} == {
         ("greedy", 4),
         ("sampled", 8),
@@ -37,12 +43,39 @@ def test_it_leaves_figures_and_every_answer(tmp_path, monkeypatch, capsys):
     }
     assert (tmp_path / "provenance.json").exists()
     assert "src/evaluate.py" in json.loads((tmp_path / "provenance.json").read_text())["command"]
-    run(monkeypatch, tmp_path)  # again in the same folder: nothing is counted twice
-    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == len(rows)
+    before = capsys.readouterr().out
+    assert "resolution 112 (at most 12,544 pixels a picture), crop 400" in before
+
+
+def test_it_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    run(monkeypatch, tmp_path / "whole", *FAST)
+    asked = []
+
+    def stopping(self, indices, batch_size, reward):
+        for outcomes in answer(self, indices, 1, reward):
+            asked.append((self.name, outcomes[0].number))
+            yield outcomes
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+
+    answer = Condition.answer
+    monkeypatch.setattr(Condition, "answer", stopping)
+    with pytest.raises(SystemExit, match=rf"to go on: python src/evaluate.py .*paths.output_dir={tmp_path}/part"):
+        run(monkeypatch, tmp_path / "part", *FAST)
+    run(monkeypatch, tmp_path / "part", *FAST)
+    assert len(asked) == len(set(asked)) == 4 * 3
+    names = ("answers.parquet", "evaluation.json")
+    assert [(tmp_path / "part" / name).read_bytes() for name in names] == [
+        (tmp_path / "whole" / name).read_bytes() for name in names
+    ]
+    run(monkeypatch, tmp_path / "part", *FAST, "evaluate.conditions=[greedy,direct]")  # one more way to ask
+    assert asked[12:] == [("direct", number) for number in range(4)]
+    with pytest.raises(SystemExit, match=r"given under other settings \(resolution"):
+        run(monkeypatch, tmp_path / "part", *FAST, "resolution=84")
 
 
 def test_without_a_tool_there_is_nothing_to_shuffle(tmp_path, monkeypatch):
-    run(monkeypatch, tmp_path, "tool=none", "evaluate.samples=0", "evaluate.split=val")
+    run(monkeypatch, tmp_path, "tool=none", *FAST, "evaluate.split=val")
     figures = json.loads((tmp_path / "evaluation.json").read_text())
     assert not any("shuffled" in key or "gain" in key for key in figures["parts"]["all"])
 
@@ -74,3 +107,41 @@ def test_a_training_run_keeps_its_records(tmp_path, monkeypatch):
 def test_in_low_precision(tmp_path, monkeypatch):
     run(monkeypatch, tmp_path, "model.dtype=bfloat16", "trainer.precision=bf16-mixed", "evaluate.samples=0")
     assert (tmp_path / "evaluation.json").exists()
+
+
+def test_a_multirun_ends_in_one_table(tmp_path, monkeypatch, capsys):
+    sweep = ["-m", "crop=300,400", "evaluate.conditions=[greedy]"]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *sweep, *FEW, f"paths.output_dir={tmp_path}"])
+    entry.main()
+    with (tmp_path / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["job"], row["crop"], row["seed"]) for row in rows] == [("0", "300", "0"), ("1", "400", "0")]
+    for row in rows:
+        figures = json.loads((tmp_path / row["job"] / "evaluation.json").read_text())
+        score = figures["parts"]["all"]["score/greedy"]
+        assert float(row["parts/all/score/greedy"]) == score["mean"]
+        assert float(row["parts/all/score/greedy_high"]) == score["high"]
+    assert "2 jobs; every figure is in" in capsys.readouterr().out
+
+
+def test_benchmarks_in_one_table(tmp_path, monkeypatch):
+    """Published forms of two benchmarks, both found by what they are called; cycles, options and settings stated."""
+    published.vstar_jsonl(tmp_path / "files")
+    published.hrbench_parquet(tmp_path / "files")
+    sweep = ["-m", "data=vstar,hrbench_4k", "resolution=56,84", f"++data.path={tmp_path / 'files'}"]
+    few = ["model=tiny_random", "logger=none", "trainer.enable_progress_bar=false", "rollout.max_new_tokens=3"]
+    conditions = "evaluate.conditions=[greedy,direct]"
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *sweep, *few, conditions, f"paths.output_dir={out}"])
+    entry.main()
+    with (out / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["data"], row["resolution"]) for row in rows] == [
+        (data, side) for data in ("vstar", "hrbench_4k") for side in ("56", "84")
+    ]
+    vstar, hrbench = (json.loads((out / job / "evaluation.json").read_text()) for job in ("1", "3"))
+    assert set(vstar["parts"]) == {"all", "direct_attributes", "relative_position"}
+    assert vstar["parts"]["all"]["unanswered/greedy"] == 1.0  # random weights name no option: wrong, and counted
+    assert vstar["settings"]["most_pixels"]["overview"] == 84 * 84
+    assert set(hrbench["parts"]) == {"all", "FSP", "FCP"}
+    assert set(hrbench["cycles"]["FSP"]["direct"]) == {f"cycle_{number}" for number in range(4)}

@@ -1,5 +1,6 @@
 """The main job end to end, on rendered pictures, through the real transformers classes."""
 
+import csv
 import json
 import os
 import signal
@@ -232,6 +233,8 @@ def test_a_failing_job_does_not_end_the_sweep(tmp_path):
     assert "crop=big: must be a whole number" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert [(tmp_path / str(number) / "summary.json").exists() for number in range(3)] == [True, False, True]
+    with (tmp_path / "results.csv").open() as file:
+        assert [(row["job"], row["crop"]) for row in csv.DictReader(file)] == [("0", "200"), ("2", "400")]
 
 
 def test_ctrl_c_during_the_first_evaluation_says_so(tmp_path, monkeypatch, capsys):

@@ -13,7 +13,8 @@ from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from loupe.intervals import bootstrap
+from loupe.evaluation.answers import read_parquet
+from loupe.evaluation.figures import paired
 
 HERE = Path(__file__).resolve().parent
 
@@ -22,21 +23,19 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def greedy_scores(folder: Path) -> dict[str, tuple[str, float]]:
-    """Subset and VQA score of each question's greedy answer."""
-    rows = lines(folder / "answers.jsonl")
-    return {row["id"]: (row["subset"], row["terms"]["hard"]) for row in rows if row["condition"] == "greedy"}
-
-
 def gains(base: Path, judged: Path) -> dict[str, float]:
-    """What the score rose by, question by question, with its 95% interval."""
-    before, after = greedy_scores(base), greedy_scores(judged)
+    """What the greedy score rose by, question by question, with its 95% interval."""
+    before, after = greedy(base), greedy(judged)
     report = {}
     for part in ("small", "large", "all"):
-        differences = [after[q][1] - before[q][1] for q, (subset, _) in after.items() if part in ("all", subset)]
-        estimate = bootstrap(differences)
+        rows = [row for row in after if part in ("all", row["subset"])]
+        estimate = paired(before, rows, lambda one, other: other - one)
         report |= {f"gain_{part}": estimate.mean, f"gain_{part}_low": estimate.low, f"gain_{part}_high": estimate.high}
     return report
+
+
+def greedy(folder: Path) -> list[dict]:
+    return [row for row in read_parquet(folder / "answers.parquet") if row["condition"] == "greedy"]
 
 
 def advantages(run: Path) -> dict[str, float]:

@@ -107,13 +107,21 @@ def wants_traceback() -> bool:
 
 def _suggestion(text: str) -> str:
     """For a key of a configuration or a group that was mistyped, the one that is nearest."""
-    mistyped = re.search(r"Could not override '(\w+)", text)
+    mistyped = re.search(r"Could not override '((\w+)[\w.]*)", text)
     if mistyped is None:
         return ""
+    key, name = mistyped.groups()
     known = {key for path in CONF.glob("*.yaml") for key in OmegaConf.load(path)}
     known |= {path.name for path in CONF.iterdir() if path.is_dir()}
-    near = difflib.get_close_matches(mistyped[1], known, n=1)
+    if name in known:  # a sweep's own settings are first applied without what is swept over
+        return f"where {name} is swept over, write ++{key}=... " if wants_multirun() else ""
+    near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}? " if near else ""
+
+
+def wants_multirun() -> bool:
+    """Whether the command line asks for a sweep."""
+    return bool({"-m", "--multirun"} & set(sys.argv))
 
 
 def resolved(cfg: DictConfig) -> dict:

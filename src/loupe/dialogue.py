@@ -55,9 +55,12 @@ class Dialogue:
     user, observation: templates; ``<image>`` stands for the picture, ``{width}`` and ``{height}`` for its size as
     shown, after rounding to the patch grid; in ``user`` also ``{question}`` and ``{frame}``.
     resolution: long side of the overview in pixels; never enlarges.
+    prefill: words put into the policy's mouth, with which every first turn begins. They earn no gradient.
     """
 
-    def __init__(self, policy: Policy, resolution: int, tool: Tool, system: str, user: str, observation: str):
+    def __init__(
+        self, policy: Policy, resolution: int, tool: Tool, system: str, user: str, observation: str, prefill: str = ""
+    ):
         if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < policy.factor:
             raise UserError(
                 f"resolution={resolution}: must be a whole number of pixels, {policy.factor} (one patch) or more"
@@ -68,12 +71,15 @@ class Dialogue:
             ("observation", observation, 1, {"width", "height"}),
         ]:
             _check_template(f"prompt.{name}", template, pictures, fields)
+        if not isinstance(prefill, str):
+            raise UserError(f"prompt.prefill={prefill!r}: must be a text")
         self.policy = policy
         self.resolution = resolution
         self.tool = tool
         self.system = system.format(tool=tool.instruction)
         self.user = user
         self.observation = observation
+        self.prefill = prefill
 
     def prompt(self, example: Example) -> Prompt:
         """Open the picture, reduce it and write the prompt. Raises :class:`BadExample`, naming the row."""
@@ -92,7 +98,7 @@ class Dialogue:
         if ids.count(self.policy.image_token) != patches.tokens(self.policy.merge):
             raise BadExample("the question holds a picture placeholder token; remove it")
         cut_from = picture if example.zoom_image is None else open_picture(example.zoom_image)
-        return Prompt(ids, [patches], cut_from, shown.size)
+        return Prompt(ids, [patches], cut_from, shown.size, self.prefill)
 
     def opening(
         self, question: str, patches: ImagePatches, shown_size: tuple[int, int], original_size: tuple[int, int]
@@ -102,7 +108,7 @@ class Dialogue:
         frame = self.tool.frame(original_size)
         content = self._content(self.user, question=question, frame=frame, width=width, height=height)
         messages = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
-        return self._tokens(self._render(messages), [patches])
+        return self._tokens(self._render(messages) + self.prefill, [patches])
 
     def overview(self, picture: Image.Image) -> Image.Image:
         """The whole picture as the policy is shown it."""

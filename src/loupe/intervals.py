@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` questions, with its bootstrap interval."""
+    """A mean over ``n`` values, with its bootstrap interval."""
 
     mean: float
     low: float
@@ -25,17 +25,52 @@ class Estimate:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def bootstrap(values: Sequence[float], resamples: int = 2000, seed: int = 0) -> Estimate:
+def bootstrap(
+    values: Sequence[float],
+    resamples: int = 2000,
+    seed: int = 0,
+    clusters: Sequence[Hashable] | None = None,
+    parts: Sequence[Hashable] | None = None,
+) -> Estimate:
     """The mean and its 95% percentile interval over ``resamples`` draws of whole questions, with replacement.
 
     values: one a question; several samples of a question are averaged first, since they are not independent. For the
     difference of two policies pass the differences question by question (a paired bootstrap).
+    clusters: which values are one question in several forms; they are drawn together. None: each is its own.
+    parts: which part (cycle) each value belongs to; the mean is then that of the parts' means. None: there is one.
     """
     if not len(values):
         raise UserError("no values to take an interval of: the split, or this part of it, is empty")
-    data = np.asarray(values, dtype=float)
+    sums, counts = _by_cluster_and_part(
+        np.asarray(values, dtype=float),
+        _numbered(clusters or range(len(values))),
+        _numbered(parts or [0] * len(values)),
+    )
     generator = np.random.default_rng(seed)
-    means = [data[generator.integers(len(data), size=len(data))].mean() for _ in range(resamples)]
+    means = []
+    for _ in range(resamples):
+        drawn = np.bincount(generator.integers(len(sums), size=len(sums)), minlength=len(sums))
+        means.append(_mean_of_parts(drawn @ sums, drawn @ counts))
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(float(data.mean()), float(low), float(high), len(data))
+    return Estimate(_mean_of_parts(sums.sum(0), counts.sum(0)), float(low), float(high), len(values))
+
+
+def _numbered(labels: Sequence[Hashable]) -> np.ndarray:
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(label, len(numbers)) for label in labels])
+
+
+def _by_cluster_and_part(values: np.ndarray, clusters: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and counts of the values, each [clusters, parts]."""
+    sums = np.zeros((clusters.max() + 1, parts.max() + 1))
+    counts = np.zeros_like(sums)
+    np.add.at(sums, (clusters, parts), values)
+    np.add.at(counts, (clusters, parts), 1)
+    return sums, counts
+
+
+def _mean_of_parts(sums: np.ndarray, counts: np.ndarray) -> float:
+    """A part that was not drawn at all does not count."""
+    there = counts > 0
+    return float((sums[there] / counts[there]).mean())

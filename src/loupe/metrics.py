@@ -89,14 +89,9 @@ def summary_metrics(groups: list[Group]) -> dict[str, float | None]:
     parts = {"": pairs} | {f"_{subset}": members for subset, members in _by_subset(pairs).items()}
     report: dict[str, float | None] = {f"score{suffix}": _score(members) for suffix, members in parts.items()}
     report |= {f"zoom_rate{suffix}": _zoom_rate(members) for suffix, members in parts.items()}
-    hits = [
-        any(is_hit(event.box, target) for target in example.target_boxes)
-        for trajectory, example in pairs
-        for event in trajectory.events
-        if event.status == OK and example.target_boxes
-    ]
+    hit = [value for trajectory, example in pairs if example.target_boxes for value in hits(trajectory, example)]
     calls = [event.status != OK for trajectory, _ in pairs for event in trajectory.events]
-    report["zoom_hit_rate"] = fmean(hits) if hits else None
+    report["zoom_hit_rate"] = fmean(hit) if hit else None
     report["failed_call_rate"] = fmean(calls) if calls else 0.0
     return report | {"n": len(pairs)}
 
@@ -127,6 +122,12 @@ def histogram(values: list[float]) -> Histogram:
     """Counts over ``EDGES``; what lies beyond them is counted in the outermost bins."""
     counts, _ = np.histogram(np.clip(values, EDGES[0], EDGES[-1]), EDGES)
     return Histogram(counts.tolist(), EDGES.tolist())
+
+
+def hits(trajectory: Trajectory, example: Example) -> list[bool]:
+    """Whether each executed call hit one of the targets."""
+    executed = (event.box for event in trajectory.events if event.status == OK)
+    return [any(is_hit(box, target) for target in example.target_boxes) for box in executed]
 
 
 def is_hit(box: Box, target: Box) -> bool:

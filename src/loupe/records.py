@@ -90,12 +90,14 @@ class Prompt:
     images: the pictures behind the placeholders, in order.
     picture: full resolution; the tool cuts from this one. It is the original (or ``Example.zoom_image``).
     shown_size: (width, height) at which the model was shown it, as stated in the prompt.
+    prefill: the beginning of the first turn, where it is given to the policy; the last tokens of ``ids``.
     """
 
     ids: list[int]
     images: list[ImagePatches]
     picture: Image.Image
     shown_size: tuple[int, int]
+    prefill: str = ""
 
 
 class TrajectoryType(StrEnum):
@@ -144,8 +146,9 @@ class Trajectory:
     and then the answer turn, sampled again. ``images`` holds the observation's picture once.
 
     sample: index within the group. turns: decoded text the policy wrote, one string a turn, without the
-    end-of-turn token. entropies: of the distributions the sampled tokens were drawn from, in nats. Filled in later:
-    terms, reward, advantage, and old_logprobs and ref_logprobs (one per sampled token).
+    end-of-turn token; the first begins with the prompt's prefill. entropies: of the distributions the sampled tokens
+    were drawn from, in nats. Filled in later: terms, reward, advantage, and old_logprobs and ref_logprobs (one per
+    sampled token).
     """
 
     sample: int

@@ -179,6 +179,7 @@ class GroupRollout:
         over = self._turn_is_over(branch)
         ids = trajectory.ids[branch.turn_start :]
         text = self.policy.tokenizer.decode(ids[:-1] if ids[-1] == self.policy.end_of_turn else ids)
+        text = text if trajectory.turns else branch.prompt.prefill + text
         trajectory.turns.append(text)
         turn = read_turn(text)
         failed = None

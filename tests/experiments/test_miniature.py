@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from loupe.evaluation.answers import COLUMNS, write_parquet
+
+FILE = "answers.parquet"
 PATH = Path(__file__).parents[2] / "experiments" / "miniature" / "collect.py"
 spec = importlib.util.spec_from_file_location("collect", PATH)
 collect = importlib.util.module_from_spec(spec)
@@ -17,14 +20,16 @@ def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def answers(scores):
-    rows = [{"id": q, "subset": s, "condition": "greedy", "terms": {"hard": score}} for q, (s, score) in scores.items()]
-    return [*rows, {"id": "a", "subset": "small", "condition": "sampled", "terms": {"hard": 0.25}}]
+def answers(folder, condition, scores):
+    folder.mkdir(parents=True)
+    blank = {key: None for key in COLUMNS}
+    rows = [blank | {"id": q, "subset": s, "condition": condition, "score": score} for q, (s, score) in scores.items()]
+    write_parquet([*rows, blank | {"id": "a", "subset": "small", "condition": "sampled", "score": 0.25}], folder / FILE)
 
 
 def test_gains_are_paired_by_question_and_greedy(tmp_path):
-    write(tmp_path / "base" / "answers.jsonl", answers({"a": ("small", 0.0), "b": ("small", 1.0), "c": ("large", 1.0)}))
-    write(tmp_path / "run" / "answers.jsonl", answers({"c": ("large", 1.0), "b": ("small", 1.0), "a": ("small", 1.0)}))
+    answers(tmp_path / "base", "greedy", {"a": ("small", 0.0), "b": ("small", 1.0), "c": ("large", 1.0)})
+    answers(tmp_path / "run", "greedy", {"c": ("large", 1.0), "b": ("small", 1.0), "a": ("small", 1.0)})
     gains = collect.gains(tmp_path / "base", tmp_path / "run")
     assert (gains["gain_small"], gains["gain_large"]) == (0.5, 0)
     assert gains["gain_all"] == pytest.approx(1 / 3)

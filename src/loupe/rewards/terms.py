@@ -33,6 +33,13 @@ def hard(trajectory: Trajectory, example: Example) -> float:
     return vqa_score(trajectory.answer, example.references)
 
 
+def hard_leave_one_out(trajectory: Trajectory, example: Example) -> float:
+    """:func:`vqa_score_leave_one_out` of the answer; 0 without one. As :func:`hard` with options."""
+    if example.options or not trajectory.answer:
+        return hard(trajectory, example)
+    return vqa_score_leave_one_out(trajectory.answer, example.references)
+
+
 def soft(trajectory: Trajectory, example: Example) -> float:
     """:func:`soft_score` of the answer; 0 without an answer or with an empty one. Options are not like one another by
     their letters: with them it is :func:`hard`.

@@ -1,0 +1,128 @@
+"""The conditions under which a policy is asked the questions of one split (conf/evaluate.yaml names them)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from torch.utils.data import Dataset, Subset
+
+from loupe.data.datamodule import LoupeDataModule
+from loupe.errors import UserError, require_choice, require_int
+from loupe.evaluation.answers import Outcome, answer_row
+from loupe.records import Example
+from loupe.rewards.composite import CompositeReward
+from loupe.rollout import GroupRollout
+
+LOG = logging.getLogger(__name__)
+SPLITS = ("train", "val", "test")
+SETTINGS = {"tool", "crops", "samples", "prompt"}
+CROPS = ("own", "shuffled")
+
+
+class Shuffled(Dataset[Example]):
+    """The same questions, but the tool cuts from the picture of the question half the set further on."""
+
+    def __init__(self, examples: Dataset[Example]):
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        other = (index + max(1, len(self) // 2)) % len(self)
+        return replace(self.examples[index], zoom_image=self.examples[other].image)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to ask the questions. samples: sampled answers to each; None for one greedy answer."""
+
+    name: str
+    rollout: GroupRollout
+    examples: Dataset[Example]
+    samples: int | None = None
+
+    def answer(self, indices: Sequence[int], batch_size: int, reward: CompositeReward) -> Iterator[list[Outcome]]:
+        """What comes of these questions, a batch at a time, scored."""
+        factor, merge = self.rollout.policy.factor, self.rollout.policy.merge
+        for start in range(0, len(indices), batch_size):
+            numbers = indices[start : start + batch_size]
+            batch = [self.examples[i] for i in numbers]
+            groups, errors = self.rollout(batch, self.samples or 1, step=0, greedy=self.samples is None)
+            answered = {id(group.example): group for group in groups}
+            reasons = iter(errors)
+            outcomes = []
+            for number, example in zip(numbers, batch, strict=True):
+                group = answered.get(id(example))
+                if group is None:
+                    outcomes.append(Outcome(self.name, number, [], str(next(reasons))))
+                    continue
+                reward.score_group(group, step=0)
+                rows = [answer_row(self.name, trajectory, group, factor, merge) for trajectory in group.trajectories]
+                outcomes.append(Outcome(self.name, number, rows))
+            yield outcomes
+
+
+def questions(data: LoupeDataModule, split: str, n: int | None) -> Dataset[Example]:
+    """The first ``n`` questions of a split of ``data``, or all of them."""
+    require_choice("evaluate.split", split, SPLITS)
+    examples = getattr(data, split)
+    if examples is None:
+        has = ", ".join(name for name in SPLITS if getattr(data, name) is not None)
+        raise UserError(f"evaluate.split={split}: this data set has none; it has {has}")
+    wanted = len(examples) if n is None else require_int("evaluate.n", n, 1)
+    return Subset(examples, range(min(wanted, len(examples))))
+
+
+def conditions(
+    asked: Sequence[str], known: dict[str, dict], examples: Dataset[Example], build: Callable[[dict], GroupRollout]
+) -> list[Condition]:
+    """The conditions called ``asked``, in this order.
+
+    known: the settings of each: tool (false: the prompt does not speak of it), crops ("own" or "shuffled": of another
+    question's picture), samples (null: greedy; 0: leave the condition out), prompt (what to change in it).
+    build: makes the rollout of a condition from its settings. Left out is also what needs a tool where there is none.
+    """
+    made, seen = [], []
+    for name in asked:
+        settings = _checked(name, known)
+        if settings["samples"] == 0:
+            continue
+        rollout = build(settings)
+        identity = settings | {"tool": bool(rollout.tool.max_calls)}
+        if reason := _pointless(identity, rollout, examples, seen):
+            LOG.warning("condition %s: left out, %s", name, reason)
+            continue
+        seen.append(identity)
+        shown = Shuffled(examples) if settings["crops"] == "shuffled" else examples
+        made.append(Condition(name, rollout, shown, settings["samples"]))
+    return made
+
+
+def _pointless(identity: dict, rollout: GroupRollout, examples: Dataset[Example], seen: list[dict]) -> str:
+    """Why a condition need not be asked; empty if it must be."""
+    forced = "<tool>" in rollout.dialogue.prefill
+    if not identity["tool"] and (forced or identity["crops"] == "shuffled"):
+        return "since there is no tool"
+    if identity["crops"] == "shuffled" and len(examples) < 2:
+        return "since there is no other picture"
+    return "since it is the same as an earlier one" if identity in seen else ""
+
+
+def _checked(name: str, known: dict[str, dict]) -> dict:
+    """The settings of a condition, each filled in and checked."""
+    if name not in known:
+        raise UserError(f"evaluate.conditions: no condition {name}; there are {', '.join(known)}")
+    where = f"evaluate.known.{name}"
+    if unknown := set(known[name]) - SETTINGS:
+        raise UserError(f"{where}.{min(unknown)}: unknown; known are {', '.join(sorted(SETTINGS))}")
+    settings = {"tool": True, "crops": "own", "samples": None, "prompt": {}} | known[name]
+    require_choice(f"{where}.tool", settings["tool"], (True, False))
+    require_choice(f"{where}.crops", settings["crops"], CROPS)
+    if settings["samples"] is not None:
+        require_int("evaluate.samples", settings["samples"], 0)
+    return settings

@@ -1,0 +1,130 @@
+from dataclasses import replace
+
+import pytest
+from conftest import ANSWER, call, compose_config, examples, make_rollout
+from omegaconf import OmegaConf
+
+from loupe.data.datamodule import LoupeDataModule
+from loupe.data.signs import Signs
+from loupe.errors import UserError
+from loupe.evaluation.conditions import Condition, Shuffled, conditions, questions
+from loupe.records import Example
+from loupe.rewards.composite import CompositeReward
+from loupe.rewards.terms import hard
+from loupe.scripted import ScriptedRollout
+from loupe.tools.zoom import NoTool
+
+REWARD = CompositeReward({"hard": hard}, {"hard": 1.0}, shaping=[])
+KNOWN = OmegaConf.to_container(compose_config(name="evaluate").evaluate.known, resolve=True)
+
+
+def builder(policy, tool=None):
+    def build(settings):
+        rollout = make_rollout(policy, tool=tool if settings["tool"] else NoTool())
+        for key, value in settings["prompt"].items():
+            setattr(rollout.dialogue, key, value)
+        return rollout
+
+    return build
+
+
+def names(made):
+    return [condition.name for condition in made]
+
+
+def test_shuffled_cuts_from_another_picture(shared_policy):
+    signs = Signs("test", 0, 5)
+    shuffled = Shuffled(signs)
+    assert len(shuffled) == 5
+    for index in range(5):
+        one, other = signs[index], shuffled[index].zoom_image
+        assert shuffled[index] == replace(one, zoom_image=other)
+        assert other != one.image
+    assert {shuffled[i].zoom_image.key for i in range(5)} == {signs[i].image.key for i in range(5)}
+    with pytest.raises(IndexError):
+        shuffled[5]
+    rollout = make_rollout(shared_policy, ScriptedRollout, script=[[call("[20, 40]"), ANSWER]])
+    (right,), _ = rollout([signs[0]], 1, step=0)
+    (wrong,), _ = rollout([shuffled[0]], 1, step=0)
+    partner = signs[2].image.render()
+    assert right.trajectories[0].ids == wrong.trajectories[0].ids
+    assert right.prompt.images[0].pixels.equal(wrong.prompt.images[0].pixels)  # the overview is still its own
+    box = wrong.trajectories[0].events[0].box
+    shown = rollout.dialogue.policy.patches(partner.crop(box).resize((112, 112), 3, reducing_gap=3.0))
+    assert wrong.trajectories[0].images[0].pixels.equal(shown.pixels)
+
+
+def test_every_condition_of_the_configuration(shared_policy):
+    made = conditions(list(KNOWN), KNOWN, Signs("test", 0, 2), builder(shared_policy))
+    assert [(c.name, c.samples, c.rollout.tool.max_calls) for c in made] == [
+        ("greedy", None, 1),
+        ("sampled", 4, 1),
+        ("no_tool", None, 0),
+        ("shuffled", None, 1),
+        ("direct", None, 0),
+        ("zoom_first", None, 1),
+    ]
+    assert [isinstance(c.examples, Shuffled) for c in made] == [False, False, False, True, False, False]
+    assert made[4].rollout.dialogue.prefill == "<answer>"
+    assert made[5].rollout.dialogue.prefill.endswith("<tool>\nname: zoom\nkeypoint: [")
+
+
+def test_what_cannot_differ_is_left_out(shared_policy, caplog):
+    without = builder(shared_policy, tool=NoTool())
+    made = conditions(list(KNOWN), KNOWN, Signs("test", 0, 2), without)
+    assert names(made) == ["greedy", "sampled", "direct"]
+    assert "condition zoom_first: left out, since there is no tool" in caplog.text
+    assert "condition no_tool: left out, since it is the same as an earlier one" in caplog.text
+    alone = conditions(["greedy", "shuffled"], KNOWN, Signs("test", 0, 1), builder(shared_policy))
+    assert names(alone) == ["greedy"]
+    assert "no other picture" in caplog.text
+    unsampled = KNOWN | {"sampled": {"samples": 0}}
+    assert names(conditions(["sampled", "greedy"], unsampled, Signs("test", 0, 2), without)) == ["greedy"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (None, "no condition mine; there are greedy"),
+        ({"tol": False}, r"evaluate\.known\.mine\.tol: unknown; known are crops, prompt, samples, tool"),
+        ({"tool": "zoom"}, r"evaluate\.known\.mine\.tool=zoom: must be one of true, false"),
+        ({"crops": "none"}, r"evaluate\.known\.mine\.crops=none: must be one of own, shuffled"),
+        ({"samples": -1}, r"evaluate\.samples=-1"),
+    ],
+)
+def test_bad_conditions(shared_policy, settings, message):
+    known = KNOWN | ({"mine": settings} if settings else {})
+    with pytest.raises(UserError, match=message):
+        conditions(["mine"], known, Signs("test", 0, 2), builder(shared_policy))
+
+
+def test_a_prefill_is_part_of_the_first_turn(shared_policy):
+    rollout = make_rollout(shared_policy, ScriptedRollout, script=[["20, 40]\n</tool>", ANSWER], ["x</tool>", ANSWER]])
+    rollout.dialogue.prefill = "<think>Look.</think>\n<tool>\nname: zoom\nkeypoint: ["
+    (group,), _ = rollout(examples(1), 2, step=0)
+    well_aimed, malformed = group.trajectories
+    assert well_aimed.turns == ["<think>Look.</think>\n<tool>\nname: zoom\nkeypoint: [20, 40]\n</tool>", ANSWER]
+    assert well_aimed.events[0].box and not malformed.events[0].box
+    tokenizer = shared_policy.tokenizer
+    assert tokenizer.decode(group.prompt.ids).endswith("assistant\n" + rollout.dialogue.prefill)
+    first = well_aimed.sampled.index(0)
+    assert tokenizer.decode(well_aimed.ids[:first]).startswith("20, 40]\n</tool>")  # only that was sampled
+
+
+def test_questions():
+    data = LoupeDataModule(None, Signs("val", 0, 3), Signs("test", 0, 5), 1, 1, 0)
+    assert [len(questions(data, split, n)) for split, n in [("val", None), ("test", 2), ("test", 9)]] == [3, 2, 5]
+    with pytest.raises(UserError, match="this data set has none; it has val, test"):
+        questions(data, "train", None)
+
+
+def test_answers_do_not_depend_on_the_batch_and_broken_rows_are_told(shared_policy):
+    rows = [examples(1)[0], Example("broken", b"none", "?", ("1",)), *examples(3)[1:]]
+    condition = Condition("sampled", make_rollout(shared_policy, max_new_tokens=3), rows, samples=2)
+    outcomes = [outcome for batch in condition.answer([0, 1, 2, 3], 2, REWARD) for outcome in batch]
+    assert [outcome.number for outcome in outcomes] == [0, 1, 2, 3]
+    assert [len(outcome.rows) for outcome in outcomes] == [2, 0, 2, 2]
+    assert outcomes[1].skipped.startswith("broken:") and outcomes[0].skipped is None
+    assert outcomes[0].rows[0]["term/hard"] == 0.0
+    (some,) = condition.answer([3, 1], 4, REWARD)
+    assert some == [outcomes[3], outcomes[1]]

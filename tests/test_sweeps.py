@@ -1,0 +1,58 @@
+import csv
+import json
+
+import pytest
+
+from loupe.sweeps import collect, flat, table
+
+SCORE = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8}
+
+
+def job(folder, number, overrides, **files):
+    made = folder / str(number)
+    (made / ".hydra").mkdir(parents=True)
+    (made / ".hydra" / "overrides.yaml").write_text("".join(f"- {override}\n" for override in overrides))
+    (made / "config.yaml").write_text("seed: 3\n")
+    (made / "provenance.json").write_text('{"commit": "abc"}')
+    for name, content in files.items():
+        (made / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_an_interval_takes_four_columns():
+    assert flat({"a": {"b": SCORE, "c": None}, "d": 1}) == {
+        **{"a/b": 0.5, "a/b_low": 0.25, "a/b_high": 0.75, "a/b_n": 8},
+        **{"a/c": None, "d": 1},
+    }
+
+
+def test_a_row_for_each_finished_job(tmp_path):
+    after = {"score": 0.75, "zoom_rate": 0.5, "n": 8}
+    for number in (10, 9):
+        job(tmp_path, number, [f"crop={number}", "+data.x=[1,2]"], summary={"seed": 3, "seconds": 7.0, "after": after})
+    job(tmp_path, 11, ["crop=11"])  # still running, or dead
+    rows = collect(tmp_path)
+    assert [row["job"] for row in rows] == ["9", "10"]
+    with (tmp_path / "results.csv").open() as file:
+        first, _ = csv.DictReader(file)
+    assert first == {
+        **{"job": "9", "seed": "3", "crop": "9", "data.x": "[1,2]", "commit": "abc", "seconds": "7.0"},
+        **{"after/score": "0.75", "after/zoom_rate": "0.5", "after/n": "8"},
+    }
+    lines = table(rows).splitlines()
+    assert lines[0].split() == ["job", "crop", "after/score", "after/zoom_rate"]
+    assert lines[2].split() == ["10", "10", "0.750", "0.500"]
+
+
+def test_evaluations_show_their_intervals(tmp_path):
+    figures = {"settings": {"crop": 1}, "skipped_rows": 0, "parts": {"all": {"score/greedy": SCORE}}}
+    for number, data in enumerate(("vstar", "hrbench_4k")):
+        job(tmp_path, number, [f"data={data}"], evaluation=figures)
+    assert table(collect(tmp_path)).splitlines()[1].split() == ["0", "vstar", "0.500", "[0.250,", "0.750]"]
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_nothing_to_collect(tmp_path, name):
+    if name == "empty":
+        job(tmp_path, 0, [])
+    assert collect(tmp_path) == []
+    assert not (tmp_path / "results.csv").exists()
