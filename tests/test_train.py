@@ -102,6 +102,14 @@ def test_the_metrics(first):
     assert [row["step"] for row in lines(folder / "timing.jsonl")] == [1, 2, 3, 4]
 
 
+def test_the_model_card(first):
+    folder, done = first
+    card = (folder / "model" / "README.md").read_text()
+    assert "reward=composite crop=400 data=signs seed=3" in card
+    assert "| n | 6 | 6 |" in card and "| zoom_hit_rate | - | - |" in card
+    assert f"hf upload owner/name {folder / 'model'}" in done.stdout
+
+
 def test_the_trajectories(first):
     rows = lines(first[0] / "trajectories.jsonl")
     assert {row["split"] for row in rows} == {"train", "before", "after"}

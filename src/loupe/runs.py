@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from transformers.utils import logging as transformers_logging
 
 from loupe import metrics, plots
+from loupe.card import figure, write_card
 from loupe.checkpoints import LastCheckpoint
 from loupe.cli import LOG, resolved, run_folder
 from loupe.errors import UserError, require_choice, require_int
@@ -242,7 +243,7 @@ def load_best(trainer: lightning.Trainer, module: GRPOModule) -> None:
 
 
 def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, after: dict) -> dict:
-    """Save the model, the advantage figure and summary.json, and tell the figures before and after."""
+    """Save the model with its card, the figures and summary.json, and tell the figures before and after."""
     save_policy(module.policy, folder / "model")
     plots.advantage_figure(folder / "metrics.jsonl", folder / "advantages.png")
     plots.learning_figure(folder / "metrics.jsonl", folder / "learning.png")
@@ -256,18 +257,15 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     table = [f"{'held-out test':<20}{'before':>10}{'after':>10}"]
-    table += [f"{key:<20}{_figure(value):>10}{_figure(after[key]):>10}" for key, value in module.before.items()]
+    table += [f"{key:<20}{figure(value):>10}{figure(after[key]):>10}" for key, value in module.before.items()]
     LOG.info("\n%s", "\n".join(table))
     if module.skipped:
         LOG.warning("%d rows could not be read and were skipped", len(module.skipped))
     if not module.had_signal:
         LOG.warning("no group had rewards that differ, so nothing was learned (random weights earn none)")
     LOG.info("trained %.0f s; everything is in %s", seconds, folder)
+    write_card(cfg, module.rollout.dialogue, summary, folder)
     return summary
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _draw_example(module: GRPOModule, out: Path) -> None:

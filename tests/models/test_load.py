@@ -1,5 +1,7 @@
 import importlib.util
 import json
+import shutil
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -7,6 +9,7 @@ import torch
 from conftest import MIXED, scripted
 
 from loupe import update
+from loupe.cli import package_path
 from loupe.errors import UserError
 from loupe.models.load import load_policy, save_policy
 from loupe.models.tiny import build
@@ -51,6 +54,113 @@ def test_an_adapter_is_the_same_when_loaded(tmp_path):
     }
 
 
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory):
+    """On the miniature, by its path on this machine."""
+    return save_adapter(package_path("models/miniature"), tmp_path_factory.mktemp("adapter") / "model")
+
+
+def save_adapter(base, folder):
+    policy = load_policy(base, lora=LORA)
+    for name, parameter in policy.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    save_policy(policy, folder)
+    return policy, folder
+
+
+def named_base(folder, base=None):
+    """The base that an adapter names; with ``base``, changed to that."""
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | ({"base_model_name_or_path": base} if base else {})))
+    return config["base_model_name_or_path"]
+
+
+def same(policy, again):
+    groups = scripted(policy, MIXED[:3], max_new_tokens=60)
+    return logprobs(again, groups) == logprobs(policy, groups)
+
+
+def test_an_adapter_on_the_miniature_finds_it_from_everywhere(adapter, tmp_path, monkeypatch):
+    policy, folder = adapter
+    assert named_base(folder) == "./src/loupe/models/miniature"
+    shutil.copytree(folder, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    again = load_policy("moved")
+    assert same(policy, again)
+    save_policy(again, tmp_path / "further")
+    assert named_base(tmp_path / "further") == "./src/loupe/models/miniature"
+
+
+def test_a_base_elsewhere_is_named_by_its_whole_path_and_can_be_named_anew(tmp_path, monkeypatch):
+    shutil.copytree(package_path("models/miniature"), tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    policy, folder = save_adapter("base", tmp_path / "model")
+    assert named_base(folder) == str(tmp_path / "base")
+    (tmp_path / "base").rename(tmp_path / "other")
+    with pytest.raises(UserError, match=r"^model\.path=\S*/model: the base .*/base, cannot be loaded; write where"):
+        load_policy(str(folder))
+    named_base(folder, str(tmp_path / "other"))
+    assert same(policy, load_policy(str(folder)))
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Put a folder where the hub's client keeps what it has downloaded."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def publish(folder, name):
+        cache = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        shutil.copytree(folder, cache / "snapshots" / "a1")
+        (cache / "refs").mkdir()
+        (cache / "refs" / "main").write_text("a1")
+        if not (folder / "config.json").exists():  # the client notes what it found to be missing
+            (cache / ".no_exist" / "a1").mkdir(parents=True)
+            (cache / ".no_exist" / "a1" / "config.json").touch()
+
+    return publish
+
+
+def test_a_base_and_an_adapter_of_the_hub(published, tmp_path):
+    published(Path(package_path("models/miniature")), "owner/base")
+    policy, folder = save_adapter("owner/base", tmp_path / "model")
+    assert named_base(folder) == "owner/base"
+    published(folder, "owner/adapter")
+    again = load_policy("owner/adapter")
+    assert again.has_adapter and same(policy, again)
+
+
+def test_an_adapter_on_built_weights_needs_them_built(tmp_path):
+    save_policy(load_policy(None, build, LORA), tmp_path)
+    assert named_base(tmp_path) is None
+    with pytest.raises(UserError, match="an adapter on random weights; choose the model"):
+        load_policy(str(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+@pytest.mark.parametrize("size", [0, 100], ids=["empty", "cut"])
+def test_a_broken_adapter_is_named_in_one_line(adapter, tmp_path, file, size):
+    folder = shutil.copytree(adapter[1], tmp_path / "model")
+    (folder / file).write_bytes((folder / file).read_bytes()[:size])
+    with pytest.raises(UserError, match=r"^model\.path=[^\n]*cannot be loaded[^\n]*$"):
+        load_policy(str(folder))
+
+
+def test_an_adapter_without_weights_is_named(adapter, tmp_path):
+    folder = shutil.copytree(adapter[1], tmp_path / "model")
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"^model\.path=[^\n]*$"):
+        load_policy(str(folder))
+
+
+def test_settings_of_generation_are_kept(saved, tmp_path):
+    policy = load_policy(str(saved[1]))
+    policy.model.generation_config.repetition_penalty = 1.05
+    save_policy(policy, tmp_path)
+    assert load_policy(str(tmp_path)).model.generation_config.repetition_penalty == 1.05
+
+
 def test_dtype_is_that_of_the_weights_and_leaves_the_rotary_frequencies_exact():
     exact, policy = load_policy(None, build), load_policy(None, build, LORA, dtype="bfloat16")
     assert {p.dtype for p in policy.parameters() if not p.requires_grad} == {torch.bfloat16}
@@ -61,11 +171,12 @@ def test_dtype_is_that_of_the_weights_and_leaves_the_rotary_frequencies_exact():
     assert all(value <= 0 for value in logprobs(policy, groups)[0])
 
 
-def test_a_saved_folder_is_what_auto_processor_reads(saved):
+@pytest.mark.parametrize("kind", ["saved", "adapter"])
+def test_a_saved_folder_is_what_auto_processor_reads(kind, request):
     """Where torchvision is missing, its absence is all that AutoProcessor complains of."""
     from transformers import AutoProcessor
 
-    _, folder = saved
+    _, folder = request.getfixturevalue(kind)
     assert json.loads((folder / "preprocessor_config.json").read_text())["image_processor_type"].startswith("Qwen2VL")
     if importlib.util.find_spec("torchvision"):
         assert type(AutoProcessor.from_pretrained(folder)).__name__ == "Qwen2_5_VLProcessor"

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, AutoTokenizer, BitsAndBytesConfig
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from loupe import hub
 from loupe.errors import UserError, require_choice, require_int
+from loupe.places import located, portable
 from loupe.policy import Policy
 
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
@@ -42,7 +46,8 @@ def load_policy(
 ) -> Policy:
     """The policy to train, or only to ask.
 
-    path: a folder (of a model, or of an adapter saved by this project) or a hub id; None calls ``build`` instead.
+    path: a folder or a hub id, of a model or of an adapter (of peft); None calls ``build`` instead. The base of an
+    adapter is what its adapter_config.json names, see :func:`save_policy`.
     build: makes (model, tokenizer, image processor). lora: ``{r, alpha, dropout, target}`` trains an adapter.
     dtype: of the frozen weights. What is trained stays in float32: at learning rates of RL most updates would be
     rounded away in bfloat16. attention: transformers' implementation. train_vision: False freezes the vision tower,
@@ -59,11 +64,8 @@ def load_policy(
         raise UserError("model.path is empty: give a folder or a hub id")
     options = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     options |= {"quantization_config": _four_bits(options["dtype"])} if four_bit else {}
-    if path is not None and (Path(path) / "adapter_config.json").is_file():
-        base = PeftConfig.from_pretrained(path).base_model_name_or_path or None
-        model, *_ = _load(base, options) if base else build()
-        tokenizer, image_processor = _load_processors(path)
-        model = PeftModel.from_pretrained(model, path, is_trainable=True)
+    if path is not None and _is_adapter(path):
+        model, tokenizer, image_processor = _load_adapter(path, build, options)
     else:
         model, tokenizer, image_processor = build() if path is None else _load(path, options)
         model = _with_adapter(model, lora, train_vision) if lora else model
@@ -101,10 +103,51 @@ def _recompute_mlps(model) -> None:
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
-    """Write model (or adapter), tokenizer and image processor; ``AutoProcessor`` can read the folder too."""
-    policy.model.save_pretrained(folder)
+    """Write model (or adapter), tokenizer and image processor, for plain transformers and peft to read.
+
+    An adapter's adapter_config.json names its base: a hub id as it is, a folder within the project from the project's
+    own folder (where commands are run), any other folder by its absolute path, and null where the base was built.
+    """
+    # The vocabulary never changes; to find that out by itself, peft would ask the hub for the base.
+    options = {"save_embedding_layers": False} if policy.has_adapter else {}
+    policy.model.save_pretrained(folder, **options)
+    # Beside an adapter there is no config.json that would tell AutoProcessor which processor this is.
+    policy.tokenizer._set_processor_class(PROCESSOR_MAPPING_NAMES[policy.backbone.config.model_type])
     policy.tokenizer.save_pretrained(folder)
     policy.image_processor.save_pretrained(folder)
+
+
+def _is_adapter(path: str) -> bool:
+    """Whether a folder, or what the hub has under that id, holds an adapter."""
+    if Path(path).exists() or not HUB_ID.fullmatch(path):
+        return (Path(path) / "adapter_config.json").is_file()
+    hub.prepare()
+    return find_adapter_config_file(path) is not None
+
+
+def _load_adapter(path: str, build: Callable | None, options: dict):
+    """An adapter on its base, and the processors that were saved with it."""
+    with _reading(path):
+        base = PeftConfig.from_pretrained(path).base_model_name_or_path
+    model = _load_base(path, base, build, options)
+    tokenizer, image_processor = _load_processors(path)
+    with _reading(path):
+        return PeftModel.from_pretrained(model, path, is_trainable=True), tokenizer, image_processor
+
+
+def _load_base(path: str, base: str | None, build: Callable | None, options: dict):
+    """The model that the adapter at ``path`` was trained on."""
+    if not base and build is None:
+        raise UserError(f"model.path={path}: an adapter on random weights; choose the model that it was trained with")
+    if not base:
+        return build()[0]
+    try:
+        return _load(located(base), options)[0]
+    except UserError as error:
+        raise UserError(
+            f"model.path={path}: the base of this adapter, {base}, cannot be loaded; "
+            f"write where it is as base_model_name_or_path in {path}/adapter_config.json"
+        ) from error
 
 
 def _load(path: str, options: dict):
@@ -116,13 +159,8 @@ def _load(path: str, options: dict):
     elif not (folder / "config.json").is_file():
         raise UserError(f"model.path={path}: no config.json there; give a folder written by save_pretrained")
     tokenizer, image_processor = _load_processors(path)
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(path, **options)
-    except OSError as error:
-        raise _unreachable(path) from error
-    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        raise _broken(path, error) from error
-    return model, tokenizer, image_processor
+    with _reading(path):
+        return AutoModelForImageTextToText.from_pretrained(path, **options), tokenizer, image_processor
 
 
 def _load_processors(path: str):
@@ -130,21 +168,22 @@ def _load_processors(path: str):
     for what, files in [("tokenizer", TOKENIZER_FILES), ("image processor", IMAGE_PROCESSOR_FILES)]:
         if folder.exists() and not any((folder / file).is_file() for file in files):
             raise UserError(f"model.path={path}: no {what} there ({' or '.join(files)}); copy it from the base model")
-    try:
+    with _reading(path):
         return AutoTokenizer.from_pretrained(path), Qwen2VLImageProcessorPil.from_pretrained(path)
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Say in one line what is wrong with a model that cannot be had, or with its files."""
+    try:
+        yield
     except OSError as error:
-        raise _unreachable(path) from error
-    except (ValueError, KeyError) as error:
-        raise _broken(path, error) from error
-
-
-def _unreachable(path: str) -> UserError:
-    return UserError(f"model.path={path}: neither a folder here nor to be had from the hub; give model.path=<folder>")
-
-
-def _broken(path: str, error: Exception) -> UserError:
-    reason = str(error).strip().splitlines()[0]
-    return UserError(f"model.path={path}: cannot be loaded ({reason}); copy it again, or give another")
+        raise UserError(
+            f"model.path={path}: neither a folder here nor to be had from the hub; give model.path=<folder>"
+        ) from error
+    except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"model.path={path}: cannot be loaded ({reason}); copy it again, or give another") from error
 
 
 def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
@@ -173,6 +212,9 @@ def _with_adapter(model, lora: dict, train_vision: bool) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
     except (TypeError, ValueError) as error:
         raise UserError(f"model.lora={lora}: {str(error).splitlines()[0]}") from error
+    if model.name_or_path:
+        adapted.active_peft_config.base_model_name_or_path = portable(model.name_or_path)
+    return adapted
