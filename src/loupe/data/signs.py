@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.utils.data import Dataset
 
 from loupe.data.datamodule import LoupeDataModule
+from loupe.data.mixing import mixed
 from loupe.errors import UserError, is_number, require_int
 from loupe.records import Box, Example
 
@@ -179,6 +180,10 @@ class Signs(Dataset[Example]):
     def __len__(self) -> int:
         return self.size
 
+    @property
+    def ids(self) -> list[str]:
+        return [f"signs/{self.split}/{self.seed}/{index}" for index in range(self.size)]
+
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < self.size:
             raise IndexError(index)
@@ -203,11 +208,18 @@ def signs_datamodule(
     batch_size: int,
     eval_batch_size: int,
     num_workers: int = 0,
+    mined: str | None = None,
+    mix: str = "all",
+    hard_fraction: float | None = None,
     **style: object,
 ) -> LoupeDataModule:
-    """Train scenes follow the run's ``seed``; every run is judged on the scenes of ``heldout_seed``."""
+    """Train scenes follow the run's ``seed``; every run is judged on the scenes of ``heldout_seed``.
+
+    mined, mix, hard_fraction: see ``mixing.mixed``.
+    """
+    train = Signs("train", seed, n_train, **style)
     return LoupeDataModule(
-        train=Signs("train", seed, n_train, **style),
+        train=mixed(train, train.ids, mined, mix, hard_fraction, seed),
         val=Signs("validation", heldout_seed, n_val, **style),
         test=Signs("test", heldout_seed, n_test, **style),
         batch_size=batch_size,

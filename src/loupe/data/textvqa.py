@@ -15,12 +15,14 @@ import datasets
 
 from loupe.data import tables
 from loupe.data.datamodule import LoupeDataModule
+from loupe.data.mixing import mixed
 from loupe.data.tables import Rows
 from loupe.errors import UserError, require_int
 from loupe.records import Example
 
 HUB = "lmms-lab/textvqa"
 OFFICIAL = {"train": "train", "validation": "val"}
+PREFIX = "textvqa/"
 COLUMNS = ("image_id", "question_id", "question", "image", "answers")
 
 
@@ -35,19 +37,25 @@ def textvqa_datamodule(
     batch_size: int,
     eval_batch_size: int,
     num_workers: int = 0,
+    mined: str | None = None,
+    mix: str = "all",
+    hard_fraction: float | None = None,
 ) -> LoupeDataModule:
     """Trains on the published training split but for about ``n_val`` questions, which choose the checkpoint: all that
     are asked about some pictures drawn by ``heldout_seed``. Tests on ``n_test`` of the published validation split,
     drawn by ``heldout_seed`` (None: all, in order), whose answers are public; those of the test split are not.
 
     path: a folder, None for the hub. images: the folder of the official json's pictures, if not beside it.
+    mined, mix, hard_fraction: see ``mixing.mixed``.
     """
     train, test = (_open(path, images, split) for split in ("train", "validation"))
     rows = _usable(train, "TextVQA train")
     kept, val = hold_out(rows, train["image_id"], require_int("data.n_val", n_val, 1), heldout_seed)
     kept = kept[: None if n_train is None else require_int("data.n_train", n_train, 1)]
+    numbers = train["question_id"]
+    ids = [f"{PREFIX}{numbers[i]}" for i in kept]
     return LoupeDataModule(
-        train=Rows(train, example, kept),
+        train=mixed(Rows(train, example, kept), ids, mined, mix, hard_fraction, seed),
         val=Rows(train, example, val),
         test=Rows(test, example, draw(_usable(test, "TextVQA validation"), n_test, heldout_seed)),
         batch_size=batch_size,
@@ -59,7 +67,7 @@ def textvqa_datamodule(
 
 def example(row: dict) -> Example:
     return Example(
-        id=f"textvqa/{row['question_id']}",
+        id=f"{PREFIX}{row['question_id']}",
         image=tables.picture(row["image"]),
         question=row["question"],
         references=tuple(row["answers"]),

@@ -1,0 +1,63 @@
+"""From a configuration to the answers that the entries evaluate.py and mine.py count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from loupe import cli, runs
+from loupe.checkpoints import Interrupted
+from loupe.evaluation import settings
+from loupe.evaluation.answers import Journal
+from loupe.evaluation.conditions import Condition, conditions
+from loupe.provenance import command_line
+from loupe.records import Example
+from loupe.tools.zoom import NoTool
+
+
+def answers(cfg: DictConfig, folder: Path, examples: Dataset[Example], stated: dict) -> tuple[list[dict], list[str]]:
+    """The rows of every answer to ``examples`` (``answers.answer_row``), and why questions had to be skipped.
+
+    Answers given earlier under the same settings (``stated``) in the same folder are taken over.
+    """
+    ways = build_conditions(cfg, examples)
+    settings.claim(folder, stated)
+    runs.write_provenance(cfg, folder)
+    journal = Journal(folder)
+    journal.read()
+    try:
+        ask(cfg, ways, journal)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"stopped; to go on: {command_line()} paths.output_dir={cfg.paths.output_dir}") from stop
+    for line in journal.skipped:
+        cli.LOG.warning("skipped: %s", line)
+    return journal.rows([way.name for way in ways]), journal.skipped
+
+
+def build_conditions(cfg: DictConfig, examples: Dataset[Example]) -> list[Condition]:
+    """The conditions that ``evaluate.conditions`` names, for the policy of ``model``."""
+    policy = runs.make(cfg.model, trainable=False)
+
+    def build(way: dict):
+        prompted = OmegaConf.merge(cfg, {"prompt": way["prompt"]})
+        return runs.build_rollout(prompted, policy, runs.make(cfg.tool) if way["tool"] else NoTool())
+
+    known = OmegaConf.to_container(cfg.evaluate.known, resolve=True)
+    return conditions(cfg.evaluate.conditions, known, examples, build)
+
+
+def ask(cfg: DictConfig, ways: Sequence[Condition], journal: Journal) -> None:
+    """Ask what the journal does not hold yet."""
+    reward = runs.make(cfg.reward)
+    missing = {way.name: journal.missing(way.name, len(way.examples)) for way in ways}
+    bar = tqdm(total=sum(map(len, missing.values())), unit="question", disable=not cfg.trainer.enable_progress_bar)
+    with runs.device(cfg, ways[0].rollout.policy), bar:
+        for way in ways:
+            bar.set_description(way.name)
+            for outcomes in way.answer(missing[way.name], cfg.data.eval_batch_size, reward):
+                journal.add(outcomes)
+                bar.update(len(outcomes))
