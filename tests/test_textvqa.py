@@ -1,0 +1,60 @@
+"""The command this project is known by, on files in the published form: it trains, goes on and is judged."""
+
+import json
+import subprocess
+import sys
+import time
+
+import published
+import pytest
+from conftest import compose_config
+from test_train import ROOT
+
+import evaluate as judging
+import train as training
+from loupe.evaluation.answers import read_parquet
+from loupe.models.load import load_policy
+
+COMMAND = ["reward=composite", "crop=400", "data=textvqa", "model=tiny", "resolution=112"]
+FEW = [
+    *("data.n_val=2", "data.n_test=4", "data.batch_size=2", "data.num_workers=0", "trainer.enable_progress_bar=false"),
+    *("algorithm.group_size=4", "rollout.max_new_tokens=24", "threads=1", "logger=none"),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return published.textvqa_parquet(tmp_path_factory.mktemp("textvqa"))
+
+
+@pytest.mark.parametrize("adapter", [[], ["model.lora={r: 4, alpha: 8}", "model.train_vision=false"]])
+def test_it_trains_goes_on_and_is_judged(files, tmp_path, adapter):
+    given = [*COMMAND, *FEW, *adapter, f"data.path={files}"]
+    run = tmp_path / "run"
+    first = training.train(compose_config(*given, "trainer.max_steps=2", f"paths.output_dir={run}"))
+    more = training.train(compose_config(*given, "trainer.max_steps=3", f"resume={run}"))
+    assert more["before"] == first["before"]
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in steps if "loss" in row] == [1, 2, 3]
+    assert load_policy(str(run / "model")).has_adapter == bool(adapter)
+
+    judged = tmp_path / "judged"
+    asked = [*given, f"model.path={run / 'model'}", "evaluate.conditions=[greedy,direct]", f"paths.output_dir={judged}"]
+    asked = [setting for setting in asked if setting not in adapter]
+    figures = judging.evaluate(compose_config(*asked, name="evaluate"))
+    scores = figures["parts"]["all"]
+    assert scores["score/greedy"]["mean"] == more["after"]["score"]
+    assert {"score_leave_one_out/greedy", "unanswered/direct"} <= set(scores)
+    assert all(row["id"].startswith("textvqa/") for row in read_parquet(judged / "answers.parquet"))
+
+
+def test_without_a_hub_it_says_so_at_once(tmp_path):
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "src/train.py", *COMMAND[:3], f"paths.output_dir={tmp_path}"],
+        **{"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120},
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert "model.path=Qwen/Qwen2.5-VL-3B-Instruct" in done.stderr and "give model.path=<folder>" in done.stderr
+    assert time.perf_counter() - began < 60
