@@ -112,8 +112,3 @@ MIXED = [
 ]
 """One trajectory of each kind: no call, two successes, two failures, an unclosed call, a call too many, a closing tag
 merged with a line break, and a call that is cut short inside its tag. Turns of up to 60 tokens."""
-
-
-def vowels(trajectory, example) -> float:
-    """A reward term that even random weights earn: the share of vowels in what was written."""
-    return sum(character in "aeiou" for character in trajectory.text) / (len(trajectory.text) + 1)

@@ -30,7 +30,7 @@ SMALL = [
 
 
 VOWELS = [
-    "+reward.terms.dense={_target_: hydra.utils.get_method, path: conftest.vowels}",
+    "+reward.terms.dense={_target_: hydra.utils.get_method, path: earned.vowels}",
     "+reward.weights.dense=1",
 ]
 
