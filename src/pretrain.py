@@ -26,9 +26,9 @@ def build(cfg):
 def pretrain(cfg) -> dict:
     with runs.job(cfg) as folder:
         module = build(cfg)
-        trainer = runs.build_trainer(cfg, folder, keep_best=False)
+        trainer = runs.build_trainer(cfg, folder, keep_best=False, one_device=True)
         runs.begin(cfg, folder)
-        with runs.finishing(trainer.loggers):
+        with runs.finishing(trainer):
             trainer.fit(module, ckpt_path=runs.checkpoint(cfg))
             return finish(folder, module)
 

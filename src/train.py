@@ -13,7 +13,7 @@ def train(cfg) -> dict:
         data = runs.make(cfg.data)
         trainer = runs.build_trainer(cfg, folder)
         earlier = runs.begin(cfg, folder)
-        with runs.finishing(trainer.loggers):
+        with runs.finishing(trainer):
             module.before = earlier.get("before") or runs.measure_before(trainer, module, data)
             trainer.fit(module, data, ckpt_path=runs.checkpoint(cfg))
             seconds = module.seconds

@@ -51,7 +51,7 @@ def complain(monkeypatch, *overrides):
         ("data.batch_size=0", r"data\.batch_size=0: must be a whole number"),
         ("data.p_small=2", r"data\.p_small=2"),
         ("trainer.precision=bf16-true", r"trainer\.precision=bf16-true: must be one of 32-true, bf16-mixed"),
-        ("+trainer.strategy=ddp trainer.devices=2", r"2 devices: only one is supported yet"),
+        ("+trainer.strategy=ddp trainer.devices=2", r"2 devices: say trainer=ddp as well"),
         ("algorithm.max_grad_norm=0", r"algorithm\.max_grad_norm=0: must be a number above 0"),
         ("algorithm.old_logprobs=both", r"algorithm\.old_logprobs=both: must be one of rollout, update"),
         ("logger.mode=loud", r"logger\.mode=loud: must be one of"),

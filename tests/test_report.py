@@ -40,6 +40,14 @@ def test_a_table_has_the_crop_drawn_and_the_telling_question_first(groups):
     assert told[0]["picture"] is None and told[1]["picture"].size == (640, 480)
 
 
+def test_the_table_leaves_out_what_came_without_pictures(groups, tmp_path):
+    tables = Tables()
+    Reporter().trajectories([tables, JsonlLogger(tmp_path)], 3, "train", [groups[0].light(), groups[1]])
+    ((_, columns, rows, _),) = tables.tables
+    assert {row[columns.index("id")] for row in rows} == {groups[1].example.id}
+    assert len((tmp_path / "trajectories.jsonl").read_text().splitlines()) == 4
+
+
 def test_now_and_then(groups):
     logger = Tables()
     for step in range(1, 12):

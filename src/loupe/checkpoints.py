@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from loupe import distributed
 from loupe.errors import UserError
 
 
@@ -37,7 +38,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         validation_follows = trainer.should_stop or trainer.global_step % trainer.val_check_batch == 0
-        if self.requested and not validation_follows:
+        if distributed.anywhere(self.requested) and not validation_follows:
             self._save(trainer)
 
     def on_validation_end(self, trainer, module) -> None:
@@ -45,7 +46,7 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_exception(self, trainer, module, exception) -> None:
-        if isinstance(exception, KeyboardInterrupt):
+        if isinstance(exception, KeyboardInterrupt) and distributed.is_main():
             print(f"\nstopped at once; {self._way_on()}")
 
     def teardown(self, trainer, module, stage) -> None:
@@ -53,8 +54,8 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer) -> None:
         trainer.save_checkpoint(self.path)
-        if self.requested:
-            raise Interrupted(f"stopped after step {trainer.global_step}; {self._way_on()}")
+        if distributed.anywhere(self.requested):
+            distributed.stop(Interrupted(f"stopped after step {trainer.global_step}; {self._way_on()}"))
 
     def _way_on(self) -> str:
         if not self.path.exists():
@@ -64,7 +65,8 @@ class LastCheckpoint(Checkpoint):
     def _request(self, number, frame) -> None:
         self.requested = True
         self._restore()
-        print("\nstopping after this step; press Ctrl-C again to stop at once", flush=True)
+        if distributed.is_main():
+            print("\nstopping after this step; press Ctrl-C again to stop at once", flush=True)
 
     def _restore(self) -> None:
         for number, handler in self.earlier.items():

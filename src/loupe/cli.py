@@ -19,6 +19,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from loupe import distributed
 from loupe.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -43,7 +44,7 @@ def entry(config_name: str, literal: tuple[str, ...] = ()) -> Callable:
                 if message is None or wants_traceback():
                     raise
                 if HydraConfig.get().mode == RunMode.RUN:
-                    sys.exit(message)
+                    sys.exit(distributed.signed(message))
                 LOG.error(message)  # the other jobs of a sweep go on; Hydra raises this error again at its end
                 raise
 

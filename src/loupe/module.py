@@ -2,6 +2,7 @@
 
 GRPO (arXiv 2402.03300, as used in arXiv 2506.14821) with manual optimisation. What stays with Lightning: devices,
 checkpoints, validation schedule, resuming. ``global_step`` counts rollout batches, also with several inner epochs.
+Of several processes each samples and differentiates its own groups; what is divided by, summed or told is of all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.optim.lr_scheduler import LambdaLR
 
-from loupe import metrics, update
+from loupe import distributed, metrics, update
 from loupe.advantages import SCALES, group_advantages
 from loupe.errors import BadExample, NonFiniteError, UserError, require_choice, require_int, require_number
 from loupe.losses import GRPO
@@ -88,6 +89,7 @@ class GRPOModule(lightning.LightningModule):
         self.microbatch_tokens = require_int("algorithm.microbatch_tokens", microbatch_tokens, 1)
         self.skipped: set[str] = set()  # one line for each row that could not be read
         self.evaluated: list[Group] = []
+        self.faults = distributed.Faults()
         self.empty_batches = 0
         self.had_signal = False  # whether any group's rewards differed
         self.earlier_seconds = 0.0  # of training, before the run was resumed
@@ -103,18 +105,24 @@ class GRPOModule(lightning.LightningModule):
 
     def training_step(self, batch: list[Example], batch_idx: int) -> None:
         step, clock = self.global_step, Clock()
-        with clock("rollout"):
-            groups, skipped = self.rollout(batch, self.group_size, step)
-        with clock("reward"):
-            self.score(groups, step)
+        with self.faults.held():
+            with clock("rollout"):
+                groups, skipped = self.rollout(batch, self.group_size, step)
+            with clock("reward"):
+                self.score(groups, step)
+        self.faults.meet()  # goes on only if no rank holds an error
         with clock("update"):
             report = self.optimise(groups)
-        self._note_skipped(skipped, nothing_left=not groups)
-        if groups:
-            report |= metrics.rollout_metrics(groups) | metrics.advantage_metrics(groups)
-            self.log("score", report["score"], prog_bar=True, logger=False, batch_size=len(groups))
+        everyone = distributed.flat(distributed.gather_groups(groups))
+        skipped = distributed.flat(distributed.gather(skipped))
+        with self.faults.held():
+            self._note_skipped(skipped, nothing_left=not everyone)
+        self.faults.meet()
+        if everyone:
+            report |= metrics.rollout_metrics(everyone) | metrics.advantage_metrics(everyone)
+            self.log("score", report["score"], prog_bar=True, logger=False, batch_size=len(everyone))
         report |= {"data/skipped": len(skipped)} | clock.report()
-        self.reporter.training(self.loggers, self.global_step, report, groups)
+        self.reporter.training(self.loggers, self.global_step, report, everyone)
 
     def score(self, groups: list[Group], step: int) -> None:
         """Fill in rewards and advantages."""
@@ -128,22 +136,27 @@ class GRPOModule(lightning.LightningModule):
                 trajectory.advantage = advantage
 
     def optimise(self, groups: list[Group]) -> dict[str, float]:
-        """Take ``inner_epochs`` optimiser steps on these groups; returns what there is to report."""
-        optimizer, everyone = self.optimizers(), [t for group in groups for t in group.trajectories]
-        lengths = torch.tensor([trajectory.n_sampled for trajectory in everyone], dtype=torch.float32)
-        weights = dict(zip(map(id, everyone), self.loss.token_weights(lengths).tolist(), strict=True))
+        """Take ``inner_epochs`` optimiser steps on these groups and those of the other ranks.
+
+        Returns what there is to report of all of them.
+        """
+        optimizer, trajectories = self.optimizers(), [t for group in groups for t in group.trajectories]
+        weights = self._token_weights(trajectories)
         self._add_logprobs(groups)
-        self.had_signal = self.had_signal or any(trajectory.advantage for trajectory in everyone)
+        self.had_signal = distributed.anywhere(self.had_signal or any(t.advantage for t in trajectories))
         # Without a KL term a trajectory of zero advantage has no gradient; its tokens stay in the weights.
         active = [
             Group(g.example, g.prompt, [t for t in g.trajectories if t.advantage or self.loss.beta]) for g in groups
         ]
-        epochs = [Counter() for _ in range(self.inner_epochs)]
-        for epoch, sums in enumerate(epochs):
+        epochs: list[Counter] = []
+        for epoch in range(self.inner_epochs):
+            sums = Counter()
             loss_of = partial(self._loss, weights=weights, sums=sums)
             update.backward(self.policy, active, loss_of, self.rollout.temperature, self.microbatch_tokens)
+            distributed.sum_gradients(self.policy.parameters())
+            epochs.append(distributed.total(sums))
             norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm).item()
-            self._require_finite(sums["loss"], norm, groups)
+            self._require_finite(epochs[-1]["loss"], norm, groups)
             # Only the last step goes through Lightning, which counts it: global_step counts rollout batches.
             (optimizer if epoch == self.inner_epochs - 1 else optimizer.optimizer).step()
             optimizer.zero_grad()
@@ -152,6 +165,13 @@ class GRPOModule(lightning.LightningModule):
         report = _means(epochs) | {"grad_norm": norm, "learning_rate": schedule.get_last_lr()[0]}
         schedule.step()
         return report
+
+    def _token_weights(self, trajectories: list[Trajectory]) -> dict[int, float]:
+        """The weight of a token of each trajectory, by the trajectory's id(), among those of all ranks."""
+        lengths = distributed.gather([trajectory.n_sampled for trajectory in trajectories])
+        weights = self.loss.token_weights(torch.tensor(distributed.flat(lengths), dtype=torch.float32))
+        mine = weights.split(list(map(len, lengths)))[distributed.rank()]
+        return dict(zip(map(id, trajectories), mine.tolist(), strict=True))
 
     def _loss(self, trajectories: list[Trajectory], logp, mask, weights: dict[int, float], sums: Counter):
         """The loss of a micro-batch; what there is to report is added to ``sums``."""
@@ -197,31 +217,45 @@ class GRPOModule(lightning.LightningModule):
     def _require_finite(self, loss: float, norm: float, groups: list[Group]) -> None:
         if all(torch.isfinite(torch.tensor(value)) for value in (loss, norm)):
             return
-        path = self.folder / "nonfinite_batch.pt"
+        rank = distributed.rank()  # each saves its own questions, since only it has their pictures
+        path = self.folder / (f"nonfinite_batch_{rank}.pt" if rank else "nonfinite_batch.pt")
         torch.save({"step": self.global_step, "loss": loss, "grad_norm": norm, "groups": groups}, path)
-        raise NonFiniteError(
-            f"step {self.global_step}: loss {loss}, gradient norm {norm}; the batch is in {path}; "
-            "lower algorithm.optimizer.lr or resume from an earlier checkpoint"
+        distributed.stop(
+            NonFiniteError(
+                f"step {self.global_step}: loss {loss}, gradient norm {norm}; the batch is in {path}; "
+                "lower algorithm.optimizer.lr or resume from an earlier checkpoint"
+            )
         )
 
     def _note_skipped(self, errors: list[BadExample], nothing_left: bool) -> None:
         """Name each row once; give up on a data set of which nothing can be read."""
-        for error in errors:
-            if str(error) not in self.skipped:
-                self.skipped.add(str(error))
-                LOG.warning("skipped: %s", error)
+        self._name_skipped(map(str, errors))
         self.empty_batches = self.empty_batches + 1 if nothing_left else 0
         if self.empty_batches == EMPTY_BATCHES:
             raise UserError(f"no row of {EMPTY_BATCHES} batches in a row could be read; the last: {errors[-1]}")
 
-    # Validation and test: greedy, one trajectory a question.
+    def _name_skipped(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            if line not in self.skipped:
+                self.skipped.add(line)
+                LOG.warning("skipped: %s", line)
+
+    # Validation and test: greedy, one trajectory a question. Ranks meet only at the end.
 
     def _evaluation_step(self, batch: list[Example]) -> None:
-        groups, skipped = self.rollout(batch, 1, self.global_step, greedy=True)
-        for group in groups:
-            self.reward.score_group(group, self.global_step)
-        self._note_skipped(skipped, nothing_left=not groups)
-        self.evaluated += [group.light() for group in groups]
+        with self.faults.held():
+            groups, skipped = self.rollout(batch, 1, self.global_step, greedy=True)
+            for group in groups:
+                self.reward.score_group(group, self.global_step)
+            self._note_skipped(skipped, nothing_left=bool(skipped) and not groups)
+            self.evaluated += [group.light() for group in groups]
+
+    def _join_evaluated(self) -> None:
+        """From here on every rank knows the answers to all questions."""
+        self.faults.meet()
+        self.evaluated = distributed.interleaved(distributed.gather_groups(self.evaluated))
+        self._name_skipped(distributed.flat(distributed.gather(sorted(self.skipped))))
+        self.empty_batches = min(distributed.gather(self.empty_batches))
 
     def on_validation_epoch_start(self) -> None:
         self.evaluated = []
@@ -230,7 +264,10 @@ class GRPOModule(lightning.LightningModule):
         self._evaluation_step(batch)
 
     def on_validation_epoch_end(self) -> None:
-        report = metrics.rollout_metrics(self.evaluated)
+        self._join_evaluated()
+        with self.faults.held():
+            report = metrics.rollout_metrics(self.evaluated)
+        self.faults.meet()
         self.log("val/score", report["score"], prog_bar=True, logger=False)
         self.reporter.validation(self.loggers, self.global_step, report)
 
@@ -238,6 +275,9 @@ class GRPOModule(lightning.LightningModule):
 
     def test_step(self, batch: list[Example], batch_idx: int) -> None:
         self._evaluation_step(batch)
+
+    def on_test_epoch_end(self) -> None:
+        self._join_evaluated()
 
     @property
     def seconds(self) -> float:

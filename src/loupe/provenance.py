@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 LEFT_BY_A_RUN = (
     *("config.yaml", "provenance.json", "diff.patch", "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"),
     *("wandb", "checkpoints", "model", "advantages.png", "learning.png", "example.png", "summary.json", "skills.json"),
-    "nonfinite_batch.pt",
+    "nonfinite_batch*.pt",
 )
 PACKAGES = ("torch", "transformers", "lightning", "hydra-core", "peft", "wandb", "pillow", "Levenshtein")
 
@@ -31,9 +31,8 @@ def set_aside(folder: Path) -> Path | None:
     while (aside := folder / f"previous-{number}").exists():
         number += 1
     aside.mkdir()
-    for name in LEFT_BY_A_RUN:
-        if (folder / name).exists():
-            shutil.move(folder / name, aside / name)
+    for left in [path for pattern in LEFT_BY_A_RUN for path in folder.glob(pattern)]:
+        shutil.move(left, aside / left.name)
     return aside
 
 

@@ -33,13 +33,14 @@ class Reporter:
         self._metrics(loggers, step, {f"val/{key}": value for key, value in report.items()})
 
     def trajectories(self, loggers: list, step: int, split: str, groups: list[Group]) -> None:
-        """Record all trajectories of these groups in full."""
+        """Record all trajectories of these groups in full; the table has those whose pictures are at hand."""
         pairs = [(trajectory, group) for group in groups for trajectory in group.trajectories]
+        at_hand = [(trajectory, group) for trajectory, group in pairs if group.prompt]
         for logger in loggers:
             if isinstance(logger, JsonlLogger):
                 logger.log_trajectories([metrics.trajectory_row(t, g.example, step, split) for t, g in pairs])
-            elif isinstance(logger, RunWandbLogger) and all(group.prompt for group in groups):
-                logger.log_table("trajectories", COLUMNS, [_table_row(t, g, step) for t, g in pairs], step)
+            elif isinstance(logger, RunWandbLogger) and at_hand:
+                logger.log_table("trajectories", COLUMNS, [_table_row(t, g, step) for t, g in at_hand], step)
 
     def _metrics(self, loggers: list, step: int, report: dict) -> None:
         for logger in loggers:

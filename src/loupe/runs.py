@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from transformers.utils import logging as transformers_logging
 
-from loupe import metrics, plots
+from loupe import distributed, metrics, plots
 from loupe.card import figure, write_card
 from loupe.checkpoints import LastCheckpoint
 from loupe.cli import LOG, resolved, run_folder
@@ -44,6 +44,7 @@ NOISE = (
     ".*smaller than the logging interval.*",  # ours are logged at every step
     ".*isinstance.treespec, LeafSpec.*",  # within Lightning
     ".*is_gradient_checkpointing.*",  # within peft
+    ".*sync_dist=True.*",  # what is logged is of all ranks already
     "Checkpoint directory .* exists and is not empty.*",  # a resumed run
 )
 
@@ -55,7 +56,8 @@ def job(cfg: DictConfig) -> Iterator[Path]:
         raise UserError(f"seed={cfg.seed}: must be below 2^32")
     threads = torch.get_num_threads()
     torch.set_num_threads(threads if cfg.threads is None else require_int("threads", cfg.threads, 1))
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -88,16 +90,19 @@ def build_module(cfg: DictConfig) -> GRPOModule:
 
 
 @contextmanager
-def finishing(loggers: list) -> Iterator[None]:
-    """Close the loggers when a run ends, whichever way."""
+def finishing(trainer: lightning.Trainer) -> Iterator[None]:
+    """Close the loggers when a run ends, whichever way; after an error, end the processes that it started, too."""
     try:
         yield
+    except BaseException:
+        distributed.end_children(trainer)
+        raise
     finally:
-        for logger in loggers:
+        for logger in trainer.loggers:
             logger.finish()
 
 
-def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True) -> lightning.Trainer:
+def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_device: bool = False) -> lightning.Trainer:
     """The Lightning trainer with its loggers, best and last checkpoint, and an orderly stop on Ctrl-C."""
     asked = cfg.trainer
     require_choice("trainer.precision", asked.precision, PRECISIONS)
@@ -116,17 +121,13 @@ def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True) -> ligh
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"{str(error).splitlines()[0]} (given: {_settings(asked)})") from error
-    _require_one(trainer.world_size)
+    distributed.check(trainer, one_device)
+    distributed.mute()
     return trainer
 
 
 def _settings(asked: Mapping) -> str:
-    return ", ".join(f"trainer.{key}={value}" for key, value in asked.items() if not key.startswith("_"))
-
-
-def _require_one(devices: int) -> None:
-    if devices > 1:
-        raise UserError(f"{devices} devices: only one is supported yet; use trainer.devices=1")
+    return ", ".join(f"trainer.{k}={v}" for k, v in asked.items() if k[0] != "_" and not isinstance(v, Mapping))
 
 
 @contextmanager
@@ -138,7 +139,7 @@ def device(cfg: DictConfig, policy: Policy) -> Iterator[None]:
         fabric = lightning.Fabric(**asked)
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{str(error).splitlines()[0]} (given: {_settings(asked)})") from error
-    _require_one(fabric.world_size)
+    distributed.check(fabric, one_device=True)
     policy.to(fabric.device)
     with fabric.autocast():
         yield
@@ -147,9 +148,11 @@ def device(cfg: DictConfig, policy: Policy) -> Iterator[None]:
 def begin(cfg: DictConfig, folder: Path) -> dict:
     """Make the folder ready, once everything could be built: keep an earlier run, or go on with it.
 
-    Returns the checkpoint to go on from; for a new run there is nothing in it.
+    Returns the checkpoint to go on from; for a new run there is nothing in it. Only the main rank touches the folder.
     """
     earlier = resumed(cfg)
+    if not distributed.is_main():
+        return earlier
     if earlier:
         JsonlLogger(folder).resume(earlier["global_step"])
     elif aside := set_aside(folder):
@@ -206,7 +209,8 @@ def resumed(cfg: DictConfig) -> dict:
         raise UserError(f"resume={cfg.resume}: not a checkpoint, or a broken one; give another") from error
     if not isinstance(state, dict) or "global_step" not in state:
         raise UserError(f"resume={cfg.resume}: not a checkpoint of a training run")
-    _compare(OmegaConf.load(own / "config.yaml"), resolved(cfg))
+    if distributed.is_main():  # which soon writes the file anew
+        _compare(OmegaConf.load(own / "config.yaml"), resolved(cfg))
     return state
 
 
@@ -231,7 +235,8 @@ def evaluate(trainer: lightning.Trainer, module: GRPOModule, data: lightning.Lig
     """Greedy figures on the held-out test pictures; the trajectories go to the logs under ``when``."""
     trainer.test(module, datamodule=data, verbose=False)
     if not module.evaluated:
-        raise UserError(f"none of the test rows could be read; one of them: {min(module.skipped, default='no rows')}")
+        one = min(module.skipped, default="no rows")
+        distributed.stop(UserError(f"none of the test rows could be read; one of them: {one}"))
     module.reporter.trajectories(trainer.loggers, module.global_step, when, module.evaluated)
     return metrics.summary_metrics(module.evaluated)
 
@@ -243,11 +248,10 @@ def load_best(trainer: lightning.Trainer, module: GRPOModule) -> None:
 
 
 def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, after: dict) -> dict:
-    """Save the model with its card, the figures and summary.json, and tell the figures before and after."""
-    save_policy(module.policy, folder / "model")
-    plots.advantage_figure(folder / "metrics.jsonl", folder / "advantages.png")
-    plots.learning_figure(folder / "metrics.jsonl", folder / "learning.png")
-    _draw_example(module, folder / "example.png")
+    """Save the model with its card, the figures and summary.json, and tell the scores before and after.
+
+    Only the main rank does so.
+    """
     summary = {
         "seed": cfg.seed,
         "seconds": round(seconds, 1),
@@ -255,6 +259,12 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
         "before": module.before,
         "after": after,
     }
+    if not distributed.is_main():
+        return summary
+    save_policy(module.policy, folder / "model")
+    plots.advantage_figure(folder / "metrics.jsonl", folder / "advantages.png")
+    plots.learning_figure(folder / "metrics.jsonl", folder / "learning.png")
+    _draw_example(module, folder / "example.png")
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     table = [f"{'held-out test':<20}{'before':>10}{'after':>10}"]
     table += [f"{key:<20}{figure(value):>10}{figure(after[key]):>10}" for key, value in module.before.items()]
@@ -270,7 +280,8 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
 
 def _draw_example(module: GRPOModule, out: Path) -> None:
     """Draw the held-out answer that earned most with a zoom, if any zoomed."""
-    zoomed = [group for group in module.evaluated if group.trajectories[0].type is TrajectoryType.TOOL_SUCCESS]
+    at_hand = [group for group in module.evaluated if group.example.image]  # not the encoded pictures of other ranks
+    zoomed = [group for group in at_hand if group.trajectories[0].type is TrajectoryType.TOOL_SUCCESS]
     if zoomed:
         best = max(zoomed, key=lambda group: group.trajectories[0].reward)
         dialogue = module.rollout.dialogue

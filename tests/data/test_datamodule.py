@@ -114,6 +114,12 @@ def test_evaluation_is_strided_over_ranks():
     assert [example.id for example in batch] == ["signs/test/0/1", "signs/test/0/3", "signs/test/0/5"]
 
 
+def test_a_rank_without_a_share_gets_an_empty_batch():
+    module = data(n_val=1)
+    module.trainer = type("TwoRanks", (), {"global_rank": 1, "world_size": 2})
+    assert list(module.val_dataloader()) == [[]]
+
+
 def test_loaders_leave_the_global_random_state_alone():
     module = data()
     before = torch.get_rng_state()

@@ -9,7 +9,7 @@ from random import Random
 
 import lightning
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from loupe.errors import UserError, require_int
 from loupe.records import Example
@@ -99,7 +99,7 @@ class LoupeDataModule(lightning.LightningDataModule):
         return self._loader(self.train, batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[list[Example]] | list:
-        """In order, every ``world_size``-th example; empty where there is no validation split."""
+        """In order, every ``world_size``-th example; no loader where there is no validation split."""
         return [] if self.val is None else self._in_order(self.val)
 
     def test_dataloader(self) -> DataLoader[list[Example]]:
@@ -116,8 +116,10 @@ class LoupeDataModule(lightning.LightningDataModule):
 
     def _in_order(self, dataset: Dataset[Example]) -> DataLoader[list[Example]]:
         rank, world_size = self._rank()
-        share = Subset(dataset, range(rank, len(dataset), world_size))
-        return self._loader(share, batch_size=self.eval_batch_size)
+        share, size = range(rank, len(dataset), world_size), self.eval_batch_size
+        # An empty share is one empty batch: Lightning would leave the evaluation out, in which the ranks meet.
+        batches = [list(share[i : i + size]) for i in range(0, len(share), size)] or [[]]
+        return self._loader(dataset, batch_sampler=batches)
 
     def _loader(self, dataset: Dataset[Example], **batching: object) -> DataLoader[list[Example]]:
         # A DataLoader draws a seed whenever it is iterated. From a generator of its own, so that the global
