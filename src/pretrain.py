@@ -19,7 +19,7 @@ def build(cfg):
     make_rollout = partial(runs.build_rollout, cfg, policy)
     heldout = runs.make(cfg.data).val
     skills = Skills(teacher, make_rollout, cfg.resolution, heldout)
-    curriculum = Curriculum(teacher, cfg.trainer.max_steps, cfg.seed, heldout.style)
+    curriculum = Curriculum(teacher, cfg.trainer.max_steps, cfg.seed, heldout.style, cfg.pretrain.course)
     return runs.make(cfg.pretrain.module, policy=policy, curriculum=curriculum, measure=skills)
 
 

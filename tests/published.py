@@ -2,7 +2,8 @@
 
     python tests/published.py some/folder
 
-writes textvqa/, textvqa_json/, vstar/, vstar_author/, hrbench/ and hrbench_tsv/ there, to try the commands on.
+writes textvqa/, textvqa_json/, vstar/, vstar_author/, hrbench/, hrbench_tsv/ and refcoco/ there, to try the commands
+on.
 """
 
 from __future__ import annotations
@@ -182,7 +183,51 @@ def hrbench_tsv(folder: Path) -> Path:
     return folder
 
 
+def refcoco_rows(split: str, n: int = 3) -> list[dict]:
+    """Two expressions for one box in each picture; COCO's boxes are x, y, width, height."""
+    rows = []
+    for number in range(n):
+        scene = SignScene(f"refcoco {split}", 0, number)
+        sign = scene.asked
+        x1, y1, x2, y2 = sign.box
+        rows.append(
+            {
+                "question_id": str(500 + number),
+                "image": {"bytes": jpeg(scene), "path": None},
+                "question": "Please carefully observe the area circled in the image and come up with a caption.",
+                "answer": [f"{sign.color} sign", f"the sign that is {sign.color}"],
+                "segmentation": [float(v) for v in (x1, y1, x2, y1, x2, y2, x1, y2)],
+                "bbox": [float(v) for v in (x1, y1, x2 - x1, y2 - y1)],
+                "iscrowd": 0,
+                "file_name": f"COCO_train2014_{number:012}_0.jpg",
+            }
+        )
+    return rows
+
+
+def refcoco(folder: Path, n_train: int = 6) -> Path:
+    """The hub's parquet for two splits, and VLM-R1's jsonl in both of its forms, with its pictures beside it."""
+    (folder / "data").mkdir(parents=True)
+    for split in ("val", "testA"):
+        table = datasets.Dataset.from_list(refcoco_rows(split))
+        table.to_parquet(folder / "data" / f"{split}-00000-of-00001-0123456789abcdef.parquet")
+    (folder / "train2014").mkdir()
+    ask = "Please provide the bounding box coordinate of the region this sentence describes: "
+    entries = []
+    for number in range(n_train):
+        scene = SignScene("refcoco train", 0, number)
+        name = f"train2014/COCO_train2014_{number:012}.jpg"
+        (folder / name).write_bytes(jpeg(scene))
+        problem, box = f"{ask}{scene.asked.color} sign", [float(v) for v in scene.asked.box]
+        said = [{"from": "human", "value": f"<image>{problem}"}, {"from": "gpt", "value": json.dumps({"bbox_2d": box})}]
+        form = {"problem": problem, "solution": box} if number % 2 else {"id": number, "conversations": said}
+        entries.append({"image": name} | form)
+    (folder / "refcoco_train.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return folder
+
+
 MAKERS = {
+    "refcoco": refcoco,
     "textvqa": textvqa_parquet,
     "textvqa_json": textvqa_json,
     "vstar": vstar_jsonl,

@@ -87,8 +87,8 @@ def test_braces_and_picture_marks_in_a_question_are_text(shared_policy):
     ("coordinates", "said"),
     [
         ("shown", "The picture is 112x84 pixels. What"),
-        ("original", "112x84 pixels. Keypoints count in pixels of the original, which is 1600x1200. What"),
-        ("relative_1000", "112x84 pixels. Keypoints count in thousandths of width and height. What"),
+        ("original", "112x84 pixels. Coordinates count in pixels of the original, which is 1600x1200. What"),
+        ("relative_1000", "112x84 pixels. Coordinates count in thousandths of width and height. What"),
     ],
 )
 def test_the_prompt_says_what_keypoints_count_in(shared_policy, coordinates, said):

@@ -1,10 +1,20 @@
 import json
+import statistics
 from dataclasses import replace
 
 import pytest
 
 from loupe.errors import UserError
-from loupe.metrics import advantage_metrics, histogram, is_hit, rollout_metrics, summary_metrics, trajectory_row
+from loupe.frames import Frame
+from loupe.metrics import (
+    advantage_metrics,
+    histogram,
+    is_hit,
+    rollout_metrics,
+    summary_metrics,
+    think_metrics,
+    trajectory_row,
+)
 from loupe.records import OK, Example, Group, StopReason, ToolEvent, Trajectory
 from loupe.tools.errors import CallError
 
@@ -126,8 +136,36 @@ def test_rollout_metrics():
         "length/written": 1.0,
         "length/turns": 1.5,
         "entropy": 1.0,
+        "think/words": 0.0,
+        "think/unique_share": 0.0,
         "zero_variance_share": 0.5,
     }
+
+
+def test_what_is_thought():
+    def thinking(sample, thought, reward):
+        return trajectory(sample, [f"<think>{thought}</think><answer>7</answer>"], reward=reward)
+
+    said = [thinking(0, "it is red", 0.5), thinking(1, "it is", 0.0), thinking(2, "it  is", 0.0), thinking(3, "", 0.0)]
+    report = think_metrics(said)
+    assert report["think/words"] == 7 / 4
+    assert report["think/unique_share"] == 0.5  # the first and the last; white space does not count
+    assert report["think/reward_correlation"] == pytest.approx(statistics.correlation([3, 2, 2, 0], [1, 0, 0, 0]))
+    assert "think/reward_correlation" not in think_metrics(said[1:])  # the rewards are all the same
+
+
+def test_boxes():
+    frame = Frame.of("shown", (100, 50), (200, 100))
+    answers = ["[10, 10, 30, 20]", "[10, 10, 20, 20]", "[30, 10, 10, 20]", "left", None]
+    trajectories = [trajectory(i, [f"<answer>{a}</answer>" if a else NONE]) for i, a in enumerate(answers)]
+    for one in trajectories:
+        one.frame = frame
+    asked = Example("q", b"", "Where?", (), answer_box=(20.0, 20.0, 60.0, 40.0))
+    report = rollout_metrics([Group(asked, None, trajectories)])
+    assert report["iou"] == pytest.approx((1 + 0.5) / 5)
+    assert report["score"] == pytest.approx(2 / 5)
+    bad = {key.removeprefix("bad_box/"): value for key, value in report.items() if key.startswith("bad_box/") and value}
+    assert bad == {"reversed": 1, "malformed": 1, "no_answer": 1}
 
 
 def test_entropy_is_a_mean_over_tokens_not_trajectories():

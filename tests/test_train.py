@@ -295,7 +295,7 @@ def test_threads_are_set_for_the_job_and_set_back(tmp_path, monkeypatch):
 
 def test_the_miniature_has_something_to_learn_from(tmp_path):
     """The defaults for a few steps: all kinds of trajectories, rewards that differ, and the figures one looks at."""
-    few = ["trainer.max_steps=3", "data.batch_size=4", "data.n_val=8", "data.n_test=16", "threads=2", "logger=none"]
+    few = ["trainer.max_steps=3", "data.batch_size=4", "data.n_val=8", "data.n_test=16", "threads=1", "logger=none"]
     summary = entry.train(compose_config(*few, "trainer.enable_progress_bar=false", f"paths.output_dir={tmp_path}"))
     assert summary["before"]["score"] > 0.1
     steps = [row for row in lines(tmp_path / "metrics.jsonl") if "loss" in row]

@@ -15,12 +15,13 @@ from omegaconf import DictConfig
 
 from loupe.cli import LOG, resolved
 from loupe.dialogue import STOP_TEXTS, Dialogue
+from loupe.frames import COORDINATES
 from loupe.models.load import HUB_ID
 from loupe.places import portable
 from loupe.policy import Policy
 from loupe.provenance import command_line
 from loupe.tools import Tool
-from loupe.tools.zoom import COORDINATES, ZoomTool
+from loupe.tools.zoom import ZoomTool
 
 TAGS = ["loupe", "grpo", "reinforcement-learning", "visual-question-answering"]
 TOLD = ("model", "prompt", "tool", "data", "reward", "algorithm", "rollout", "trainer")

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from loupe.errors import BadExample, UserError
+from loupe.frames import Frame, Size
 from loupe.pictures import open_picture, resize_to_grid
 from loupe.policy import Policy
-from loupe.records import Example, ImagePatches, Prompt
+from loupe.records import Box, Example, ImagePatches, Prompt
 from loupe.tools import Tool, ToolResult
 
 STOP_TEXTS = ("</tool>", "</answer>")
@@ -50,7 +51,7 @@ def read_turn(text: str) -> Turn:
 class Dialogue:
     """Writes prompts and observations for a policy.
 
-    tool: says in ``instruction`` how it is called and in ``frame`` what keypoints count in.
+    tool: says in ``instruction`` how it is called and in ``coordinates`` what keypoints count in.
     system: the system prompt; ``{tool}`` stands for the tool's instruction.
     user, observation: templates; ``<image>`` stands for the picture, ``{width}`` and ``{height}`` for its size as
     shown, after rounding to the patch grid; in ``user`` also ``{question}`` and ``{frame}``.
@@ -92,20 +93,20 @@ class Dialogue:
         if not example.question.strip():
             raise BadExample("the question is empty; give one or drop the row")
         picture = open_picture(example.image)
+        _require_inside(example.answer_box, picture.size)
         shown = self.overview(picture)
         patches = self.policy.patches(shown)
-        ids = self.opening(example.question, patches, shown.size, picture.size)
+        frame = Frame.of(self.tool.coordinates, shown.size, picture.size)
+        points = bool(self.tool.max_calls or example.answer_box)
+        ids = self.opening(example.question, patches, shown.size, frame.sentence if points else "")
         if ids.count(self.policy.image_token) != patches.tokens(self.policy.merge):
             raise BadExample("the question holds a picture placeholder token; remove it")
         cut_from = picture if example.zoom_image is None else open_picture(example.zoom_image)
-        return Prompt(ids, [patches], cut_from, shown.size, self.prefill)
+        return Prompt(ids, [patches], cut_from, shown.size, self.prefill, frame)
 
-    def opening(
-        self, question: str, patches: ImagePatches, shown_size: tuple[int, int], original_size: tuple[int, int]
-    ) -> list[int]:
-        """The prompt's tokens, up to where the policy begins to write. Sizes are (width, height)."""
+    def opening(self, question: str, patches: ImagePatches, shown_size: Size, frame: str = "") -> list[int]:
+        """The prompt's tokens, up to where the policy begins to write. frame: what it says of coordinates."""
         width, height = shown_size
-        frame = self.tool.frame(original_size)
         content = self._content(self.user, question=question, frame=frame, width=width, height=height)
         messages = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
         return self._tokens(self._render(messages) + self.prefill, [patches])
@@ -159,6 +160,12 @@ class Dialogue:
             else:
                 ids.append(token)
         return ids
+
+
+def _require_inside(box: Box | None, size: Size) -> None:
+    """Refuse an answer that lies outside of its picture (by more than the rounding of annotations)."""
+    if box and not (-1 <= box[0] < box[2] <= size[0] + 1 and -1 <= box[1] < box[3] <= size[1] + 1):
+        raise BadExample(f"the box {list(box)} does not lie in the {size[0]}x{size[1]} picture; mend or drop the row")
 
 
 def _check_template(name: str, template: object, pictures: int, fields: set[str]) -> None:

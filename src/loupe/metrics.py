@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from statistics import fmean
+from statistics import correlation, fmean
 
 import numpy as np
 
 from loupe.errors import UserError
 from loupe.records import OK, Box, Example, Group, StopReason, Trajectory, TrajectoryType
 from loupe.rewards import terms
+from loupe.rewards.boxes import BoxError, iou, read_box
 from loupe.tools.errors import CallError
 
 EDGES = np.linspace(-3, 3, 25)
 """Bins of the advantage histograms, the same at every step so that they can be stacked."""
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+
+THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 
 Pair = tuple[Trajectory, Example]
 
@@ -56,7 +60,8 @@ def advantage_metrics(groups: list[Group]) -> dict[str, float | Histogram]:
 def rollout_metrics(groups: list[Group]) -> dict[str, float]:
     """Rewards, scores, tool use, stop reasons and lengths of scored groups; means over trajectories.
 
-    Terms are raw (unweighted). ``entropy`` is a mean over sampled tokens, ``failed_call/{kind}`` a count. Left out
+    Terms are raw (unweighted). ``entropy`` is a mean over sampled tokens, ``failed_call/{kind}`` a count. See also
+    :func:`box_metrics` and :func:`think_metrics`. Left out
     where undefined: ``zoom_hit_rate``, and ``zero_variance_share`` (groups whose rewards are all equal) for groups
     of one. Raises UserError without trajectories.
     """
@@ -68,6 +73,7 @@ def rollout_metrics(groups: list[Group]) -> dict[str, float]:
     for term in everyone[0].terms:
         report[f"reward/{term}"] = fmean(trajectory.terms[term] for trajectory in everyone)
     report |= {f"failed_call/{kind}": failures[kind] for kind in CallError}
+    report |= box_metrics(_pairs(groups)) | think_metrics(everyone)
     report |= {f"stop/{reason}": stops[reason] / len(everyone) for reason in StopReason}
     report["length/sampled"] = fmean(trajectory.n_sampled for trajectory in everyone)
     report["length/written"] = fmean(len(trajectory.ids) - trajectory.n_sampled for trajectory in everyone)
@@ -78,12 +84,36 @@ def rollout_metrics(groups: list[Group]) -> dict[str, float]:
     return report
 
 
+def box_metrics(pairs: list[Pair]) -> dict[str, float]:
+    """How many answers are no box, by kind, where boxes are asked for."""
+    asked = [trajectory for trajectory, example in pairs if example.answer_box]
+    errors = Counter(read_box(trajectory.answer, trajectory.frame) for trajectory in asked)
+    return {f"bad_box/{kind}": errors[kind] for kind in BoxError if asked}
+
+
+def think_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
+    """What is said in ``<think>``: words on average, the share of trajectories that say something nobody else says,
+    and the correlation of the number of words with the reward (left out where either is the same throughout).
+    """
+    thoughts = [" ".join(THOUGHT.findall(trajectory.text)).split() for trajectory in trajectories]
+    times = Counter(map(tuple, thoughts))
+    lengths = [len(words) for words in thoughts]
+    rewards = [trajectory.reward for trajectory in trajectories]
+    report = {
+        "think/words": fmean(lengths),
+        "think/unique_share": fmean(times[tuple(words)] == 1 for words in thoughts),
+    }
+    if len(set(lengths)) > 1 and len(set(rewards)) > 1:
+        report["think/reward_correlation"] = correlation(lengths, rewards)
+    return report
+
+
 def summary_metrics(groups: list[Group]) -> dict[str, float | None]:
     """What summary.json states: scores and tool use, over all trajectories and by subset.
 
-    The score is ``terms.hard``, whatever the reward is made of. ``zoom_hit_rate`` is the share of the executed calls
-    on pictures with known targets that hit one of them (:func:`is_hit`), None if there are no such calls. Raises
-    UserError without trajectories.
+    The score is ``terms.hard``, whatever the reward is made of; ``iou`` is there where answers are boxes.
+    ``zoom_hit_rate`` is the share of the executed calls on pictures with known targets that hit one of them
+    (:func:`is_hit`), None if there are no such calls. Raises UserError without trajectories.
     """
     pairs = _pairs(groups)
     parts = {"": pairs} | {f"_{subset}": members for subset, members in _by_subset(pairs).items()}
@@ -93,7 +123,8 @@ def summary_metrics(groups: list[Group]) -> dict[str, float | None]:
     calls = [event.status != OK for trajectory, _ in pairs for event in trajectory.events]
     report["zoom_hit_rate"] = fmean(hit) if hit else None
     report["failed_call_rate"] = fmean(calls) if calls else 0.0
-    return report | {"n": len(pairs)}
+    ious = [iou(trajectory, example) for trajectory, example in pairs if example.answer_box]
+    return report | ({"iou": fmean(ious)} if ious else {}) | {"n": len(pairs)}
 
 
 def trajectory_row(trajectory: Trajectory, example: Example, step: int, split: str) -> dict:

@@ -20,6 +20,8 @@ from typing import Protocol
 import torch
 from PIL import Image
 
+from loupe.frames import Frame
+
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the original picture; x2 and y2 are exclusive."""
 
@@ -44,6 +46,7 @@ class Example:
     cycle: a second such name: which rotation of the options this is.
     cluster: shared by rows that are one question in several forms; intervals resample them together.
     zoom_image: what the tool cuts from, if that is not ``image``. For controls, such as another picture's crops.
+    answer_box: the answer, where the answer is a box (original pixels); there are no references then.
     """
 
     id: str
@@ -56,6 +59,7 @@ class Example:
     cycle: str | None = None
     cluster: str | None = None
     zoom_image: Path | bytes | Renderable | None = None
+    answer_box: Box | None = None
 
 
 def middle(box: Box) -> tuple[float, float]:
@@ -91,6 +95,7 @@ class Prompt:
     picture: full resolution; the tool cuts from this one. It is the original (or ``Example.zoom_image``).
     shown_size: (width, height) at which the model was shown it, as stated in the prompt.
     prefill: the beginning of the first turn, where it is given to the policy; the last tokens of ``ids``.
+    frame: what the coordinates in an answer count in.
     """
 
     ids: list[int]
@@ -98,6 +103,7 @@ class Prompt:
     picture: Image.Image
     shown_size: tuple[int, int]
     prefill: str = ""
+    frame: Frame | None = None
 
 
 class TrajectoryType(StrEnum):
@@ -148,7 +154,7 @@ class Trajectory:
     sample: index within the group. turns: decoded text the policy wrote, one string a turn, without the
     end-of-turn token; the first begins with the prompt's prefill. entropies: of the distributions the sampled tokens
     were drawn from, in nats. Filled in later: terms, reward, advantage, and old_logprobs and ref_logprobs (one per
-    sampled token).
+    sampled token). frame: what the coordinates in the answer count in.
     """
 
     sample: int
@@ -165,6 +171,7 @@ class Trajectory:
     advantage: float = 0.0
     old_logprobs: list[float] | None = None
     ref_logprobs: list[float] | None = None
+    frame: Frame | None = None
 
     def append_sampled(self, token: int, logprob: float, entropy: float) -> None:
         """Add a token that the policy sampled, with its log-probability and the entropy it was drawn at."""

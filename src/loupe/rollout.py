@@ -102,7 +102,7 @@ class GroupRollout:
             except BadExample as error:
                 skipped.append(error)
             else:
-                groups.append(Group(example, prompt, [Trajectory(g) for g in range(group_size)]))
+                groups.append(Group(example, prompt, [Trajectory(g, frame=prompt.frame) for g in range(group_size)]))
         for i in range(0, len(groups), self.prompts_per_batch):
             self._run(groups[i : i + self.prompts_per_batch], step, greedy)
         self.policy.train(was_training)

@@ -4,7 +4,15 @@ from loupe.errors import UserError
 from loupe.evaluation.figures import RIGHT, gain_and_harm, paired, question_scores, report, table
 from loupe.intervals import bootstrap
 
-BLANK = {"cluster": None, "cycle": None, "hits": None, "score_leave_one_out": None, "answered": True, "pixels": 784}
+BLANK = {
+    "cluster": None,
+    "cycle": None,
+    "hits": None,
+    "score_leave_one_out": None,
+    "answered": True,
+    "pixels": 784,
+    "iou": None,
+}
 
 
 def rows(condition, question, *scores, subset="small", calls=(), **more):

@@ -8,6 +8,7 @@ from conftest import make_rollout
 
 from loupe.data.signs import COLORS, Sign, SignScene
 from loupe.errors import UserError
+from loupe.frames import Frame
 from loupe.pretrain.teacher import (
     CLUMSY,
     DIGITS,
@@ -82,7 +83,7 @@ def test_the_teacher_needs_a_tool_that_it_can_use(tool):
 def test_keypoints_point_back_to_where_they_came_from():
     for point in [(0, 0), (1599, 1199), (813.5, 401), (-20, 5000)]:
         keypoint = keypoint_of(point, (112, 84), (1600, 1200))
-        back = locate(keypoint, (112, 84), (1600, 1200), "shown")
+        back = locate(keypoint, Frame.of("shown", (112, 84), (1600, 1200)))
         inside = (min(max(point[0], 0), 1599), min(max(point[1], 0), 1199))
         assert all(abs(a - b) <= 1600 / 112 for a, b in zip(back, inside, strict=True))
 

@@ -158,8 +158,23 @@ def test_configs(name, weights, tool, gate):
     assert reward.gate == gate
 
 
+def test_the_reward_for_boxes():
+    reward = load("iou", "reward.terms.iou_above.stages=[[0, 0.5], [10, 0.75]]", "reward.weights.iou_above=0.5")
+    assert [name for name in reward.terms if reward.weight(name, 0)] == ["iou", "format", "iou_above"]
+    assert reward.terms["iou_above"].stages == [[0, 0.5], [10, 0.75]]
+
+
+def test_a_term_may_change_over_training():
+    class Later:
+        def at(self, step):
+            return lambda trajectory, example: float(step)
+
+    scored = group(*four())
+    assert rewards(CompositeReward({"later": Later()}, {"later": 0.5}), scored, step=3) == [1.5] * 4
+
+
 def test_every_config_is_tested():
-    names = {file.stem for file in (CONF / "reward").glob("*.yaml")}
+    names = {file.stem for file in (CONF / "reward").glob("*.yaml")} - {"iou"}
     tested = {case[0] for mark in test_configs.pytestmark for case in mark.args[1]}
     assert names == tested
 

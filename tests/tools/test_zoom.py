@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from loupe.errors import UserError
+from loupe.frames import Frame
 from loupe.pictures import resize_to_grid
 from loupe.tools.errors import CallError, Failure
 from loupe.tools.zoom import NoTool, ZoomTool, crop_box, locate
@@ -65,7 +66,7 @@ def test_box_of_other_sizes(center, size, picture, box):
     ],
 )
 def test_keypoint_to_original_pixels(keypoint, coordinates, point):
-    assert locate(keypoint, (100, 80), (1000, 800), coordinates) == point
+    assert locate(keypoint, Frame.of(coordinates, (100, 80), (1000, 800))) == point
 
 
 @pytest.mark.parametrize(
@@ -82,13 +83,13 @@ def test_keypoint_to_original_pixels(keypoint, coordinates, point):
 )
 def test_keypoint_outside(keypoint, coordinates, extent):
     message = f"Error: the keypoint {keypoint} lies outside {extent}."
-    assert locate(keypoint, (100, 80), (1000, 800), coordinates) == Failure(
+    assert locate(keypoint, Frame.of(coordinates, (100, 80), (1000, 800))) == Failure(
         CallError.OUT_OF_BOUNDS, message, {"keypoint": keypoint}
     )
 
 
 def test_shown_frame_with_another_aspect_ratio():
-    assert locate([30, 10], (112, 84), (1600, 1000), "shown") == pytest.approx((435.714286, 125.0))
+    assert locate([30, 10], Frame.of("shown", (112, 84), (1600, 1000))) == pytest.approx((435.714286, 125.0))
 
 
 def test_crop_comes_from_the_original():

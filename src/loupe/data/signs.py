@@ -17,8 +17,8 @@ The light changes evenly with x and y, so that even a tiny vision tower can tell
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache, partial
 from random import Random
 
 import numpy as np
@@ -199,6 +199,15 @@ class Signs(Dataset[Example]):
         )
 
 
+class Boxes(Signs):
+    """The same pictures; the answer is where the sign stands."""
+
+    def __getitem__(self, index: int) -> Example:
+        example = super().__getitem__(index)
+        question = f"Where is the {example.image.asked.color} sign?"
+        return replace(example, question=question, references=(), answer_box=example.target_boxes[0])
+
+
 def signs_datamodule(
     seed: int,
     heldout_seed: int,
@@ -211,22 +220,26 @@ def signs_datamodule(
     mined: str | None = None,
     mix: str = "all",
     hard_fraction: float | None = None,
+    asks: type[Signs] = Signs,
     **style: object,
 ) -> LoupeDataModule:
     """Train scenes follow the run's ``seed``; every run is judged on the scenes of ``heldout_seed``.
 
-    mined, mix, hard_fraction: see ``mixing.mixed``.
+    mined, mix, hard_fraction: see ``mixing.mixed``. asks: what is asked about the scenes.
     """
-    train = Signs("train", seed, n_train, **style)
+    train = asks("train", seed, n_train, **style)
     return LoupeDataModule(
         train=mixed(train, train.ids, mined, mix, hard_fraction, seed),
-        val=Signs("validation", heldout_seed, n_val, **style),
-        test=Signs("test", heldout_seed, n_test, **style),
+        val=asks("validation", heldout_seed, n_val, **style),
+        test=asks("test", heldout_seed, n_test, **style),
         batch_size=batch_size,
         eval_batch_size=eval_batch_size,
         seed=seed,
         num_workers=num_workers,
     )
+
+
+boxes_datamodule = partial(signs_datamodule, asks=Boxes)
 
 
 def annotate(text: str, rng: Random) -> tuple[str, ...]:

@@ -99,9 +99,9 @@ def usable(table: datasets.Dataset, name: str, **checks: Callable[[object], bool
     return list(good)
 
 
-def first(rows: Dataset[Example], n: int | None) -> Dataset[Example]:
-    """The first ``n`` rows; all if ``n`` is None."""
-    return rows if n is None else Subset(rows, range(min(len(rows), require_int("data.n_test", n, 1))))
+def first(rows: Dataset[Example], n: int | None, name: str = "data.n_test") -> Dataset[Example]:
+    """The first ``n`` rows; all if ``n`` is None. name: of the setting that ``n`` is."""
+    return rows if n is None else Subset(rows, range(min(len(rows), require_int(name, n, 1))))
 
 
 def folder(path: str | Path) -> Path:

@@ -15,6 +15,7 @@ from pyarrow import parquet
 from loupe.metrics import hits
 from loupe.records import Group, Trajectory
 from loupe.rewards import terms
+from loupe.rewards.boxes import BoxError, iou, read_box
 from loupe.rewards.choice import LETTERS, chosen_option
 
 TEXT, NUMBER, WHOLE, FLAG = pyarrow.string(), pyarrow.float64(), pyarrow.int64(), pyarrow.bool_()
@@ -23,6 +24,7 @@ COLUMNS = {
     **dict.fromkeys(("condition", "id", "subset", "cycle", "cluster", "question"), TEXT),
     **{"references": pyarrow.list_(TEXT), "options": pyarrow.list_(TEXT), "sample": WHOLE},
     **dict.fromkeys(("type", "stop", "answer", "chosen"), TEXT),
+    **{"box": pyarrow.list_(NUMBER), "box_error": TEXT, "iou": NUMBER},
     **{"answered": FLAG, "score": NUMBER, "score_leave_one_out": NUMBER, "reward": NUMBER},
     **{"turns": pyarrow.list_(TEXT), "calls": pyarrow.list_(TEXT), "keypoints": POINTS, "crops": POINTS},
     **{"hits": pyarrow.list_(FLAG), "n_sampled": WHOLE, "image_tokens": WHOLE, "pixels": WHOLE},
@@ -34,17 +36,20 @@ TERM = "term/"
 def answer_row(condition: str, trajectory: Trajectory, group: Group, factor: int, merge: int) -> dict:
     """One answer, as answers.parquet holds it.
 
-    chosen: the letter of the option that the answer names. answered: whether there is an answer, and with options
-    whether it names one. score: ``terms.hard``; score_leave_one_out: the published form of VQA accuracy, where there
-    are several references. calls: "ok" or the kind of failure. keypoints, crops: of the executed calls, original
-    pixels; hits: whether each shows a target, null where no target is known or the crops are another picture's.
-    image_tokens, pixels: of all pictures shown, ``factor`` squared pixels a token.
+    chosen: the letter of the option that the answer names. box: the answered one, where one is asked for, original
+    pixels; box_error: or why it is none. answered: whether there is an answer, and one of the kind asked for. score:
+    ``terms.hard``; score_leave_one_out: the published form of VQA accuracy, where there are several references. calls:
+    "ok" or the kind of failure. keypoints, crops: of the executed calls, original pixels; hits: whether each shows a
+    target, null where no target is known or the crops are another picture's. image_tokens, pixels: of all pictures
+    shown, ``factor`` squared pixels a token.
     """
     example, answer = group.example, trajectory.answer
     number = chosen_option(answer, example.options) if answer and example.options else None
     executed = [event for event in trajectory.events if event.box]
     tokens = sum(image.tokens(merge) for image in [*group.prompt.images, *trajectory.images])
     several = len(example.references) > 1 and not example.options
+    box = read_box(answer, trajectory.frame) if example.answer_box else None
+    is_none = isinstance(box, BoxError)
     return {
         "condition": condition,
         "id": example.id,
@@ -59,7 +64,10 @@ def answer_row(condition: str, trajectory: Trajectory, group: Group, factor: int
         "stop": trajectory.stop,
         "answer": answer,
         "chosen": None if number is None else LETTERS[number],
-        "answered": bool(answer) and (not example.options or number is not None),
+        "box": None if is_none else box,
+        "box_error": box if is_none else None,
+        "iou": iou(trajectory, example) if example.answer_box else None,
+        "answered": bool(answer) and not is_none and (not example.options or number is not None),
         "score": terms.hard(trajectory, example),
         "score_leave_one_out": terms.hard_leave_one_out(trajectory, example) if several else None,
         "reward": trajectory.reward,

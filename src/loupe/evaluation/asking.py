@@ -44,7 +44,8 @@ def build_conditions(cfg: DictConfig, examples: Dataset[Example]) -> list[Condit
 
     def build(way: dict):
         prompted = OmegaConf.merge(cfg, {"prompt": way["prompt"]})
-        return runs.build_rollout(prompted, policy, runs.make(cfg.tool) if way["tool"] else NoTool())
+        tool = runs.make(cfg.tool)
+        return runs.build_rollout(prompted, policy, tool if way["tool"] else NoTool(tool.coordinates))
 
     known = OmegaConf.to_container(cfg.evaluate.known, resolve=True)
     return conditions(cfg.evaluate.conditions, known, examples, build)

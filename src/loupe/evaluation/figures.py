@@ -54,7 +54,7 @@ def question_scores(rows: Rows, score: str = "score") -> dict[str, float]:
 
 def _part(answers: dict[str, Rows], resamples: int) -> dict:
     part: dict = {}
-    for name in ("score", "score_leave_one_out"):
+    for name in ("score", "score_leave_one_out", "iou"):
         for condition, rows in answers.items():
             if all(row[name] is not None for row in rows):
                 part[f"{name}/{condition}"] = asdict(_mean(rows, name, resamples))

@@ -12,7 +12,7 @@ from random import Random
 from torch.utils.data import Dataset
 
 from loupe.data.signs import SceneStyle, Sign, SignScene
-from loupe.errors import require_int
+from loupe.errors import require_choice, require_int
 from loupe.pretrain.lessons import Lesson, LessonBatch, pack_lessons
 from loupe.pretrain.teacher import Desk, Teacher
 from loupe.records import Box, middle
@@ -53,24 +53,31 @@ STAGES = (FIRST, WIDER, DIALOGUES)
 """The two things that take hundreds of steps to begin are taught together from the start: to read, on tight views of
 one sign, and to tie colours to places, by descriptions. Whichever came second was slowed by what the first had left."""
 
+BOXES = Stage(1.00, (2, 3), 3, 1.2, {"boxed": 1}, views=0, pictures=16)
+COURSES = {"base": STAGES, "boxes": (BOXES,)}
+"""What is taught: everything, from random weights; or careless boxes, to the base, which could already do better."""
+CLUMSY = ("clumsy", "boxed")
+"""Lessons whose course is drawn at random, and whose prompt may explain the tool."""
+
 
 class Curriculum(Dataset[list[LessonBatch]]):
     """The lessons of step k of ``steps``, as item k: those on single views, then those on whole pictures.
 
-    style: of the scenes; the stages choose how many signs and how much clutter.
+    style: of the scenes; the stages choose how many signs and how much clutter. course: one of ``COURSES``.
     """
 
-    def __init__(self, teacher: Teacher, steps: int, seed: int, style: SceneStyle):
+    def __init__(self, teacher: Teacher, steps: int, seed: int, style: SceneStyle, course: str = "base"):
         self.teacher = teacher
         self.style = style
         self.steps = require_int("trainer.max_steps", steps, 1)
         self.seed = require_int("seed", seed, 0)
+        self.stages = COURSES[require_choice("pretrain.course", course, COURSES)]
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, step: int) -> list[LessonBatch]:
-        stage = next(stage for stage in STAGES if step <= stage.until * self.steps)
+        stage = next(stage for stage in self.stages if step <= stage.until * self.steps)
         pictures = [self._picture(*self._scene(step, i, stage, stage.n_signs), stage) for i in range(stage.pictures)]
         # A close view shows one sign, however many there are; three in a picture save drawing two others.
         scenes = (self._scene(step, stage.pictures + i, stage, (3, 3)) for i in range(stage.views))
@@ -86,7 +93,7 @@ class Curriculum(Dataset[list[LessonBatch]]):
         return scene, scene.rng("lessons")
 
     def _picture(self, scene: SignScene, rng: Random, stage: Stage) -> list[Lesson]:
-        with_tool = "clumsy" in stage.mix and rng.random() < WITH_TOOL
+        with_tool = not stage.mix.keys().isdisjoint(CLUMSY) and rng.random() < WITH_TOOL
         # With the tool, only the clumsy lesson answers the question: it alone decides how often one zooms.
         unfit = "direct" if with_tool else "clumsy"
         mix = {kind: share for kind, share in stage.mix.items() if kind != unfit}
@@ -112,7 +119,7 @@ class Curriculum(Dataset[list[LessonBatch]]):
 
 
 def _lesson(desk: Desk, kind: str, sign: Sign, rng: Random) -> Lesson:
-    return desk.clumsy(sign, rng) if kind == "clumsy" else getattr(desk, kind)(sign)
+    return getattr(desk, kind)(sign, rng) if kind in CLUMSY else getattr(desk, kind)(sign)
 
 
 def _side(rng: Random) -> int:

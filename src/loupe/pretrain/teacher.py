@@ -19,6 +19,7 @@ from loupe.errors import UserError
 from loupe.pictures import resize_to_grid
 from loupe.pretrain.lessons import Lesson, Part
 from loupe.records import Box, middle
+from loupe.tools import ToolResult
 from loupe.tools.errors import Failure
 from loupe.tools.zoom import NoTool, ZoomTool
 
@@ -29,6 +30,12 @@ CLUMSY = 1 / 7
 """Share of its calls that fail."""
 AIM = 80
 """Standard deviation of the keypoints of its calls around the sign's middle, in pixels of the original, each way."""
+CARELESS = 0.6
+"""Its boxes are too large: on each side by up to this share of the sign's width or height."""
+FORGETFUL = 0.2
+"""Share of its boxes that come without a thought; half as many lack a number."""
+BOX_ZOOM = 0.4
+"""How likely it zooms, where it may, before it answers with a box."""
 FORM, DIGITS, GUESS, KEYPOINT = 1.0, 4.0, 0.25, 3.0
 """Weights: words and tags; digits that can be read; digits that can't; where a sign stands."""
 
@@ -53,7 +60,7 @@ class Teacher:
     def view(self, picture: Image.Image, sign: Sign, box: Box, long_side: int) -> Lesson:
         """A part of the picture alone, and the number on it: reading and nothing else."""
         image = resize_to_grid(picture.crop(box), long_side, self.policy.factor, enlarge=True)
-        lesson = _open(self.bare, VIEWED.format(sign.color), image, picture.size)
+        lesson = _open(self.bare, VIEWED.format(sign.color), image)
         lesson.append_turn(self.policy.tokenizer, [("<answer>", FORM), (sign.text, DIGITS), ("</answer>", FORM)])
         return lesson
 
@@ -78,8 +85,7 @@ class Desk:
 
     def where(self, sign: Sign) -> Lesson:
         """The sign's box, [x1, y1, x2, y2] in the pixels shown."""
-        scale = [a / b for a, b in zip(self.shown.size, self.picture.size, strict=True)] * 2
-        return self._located(WHERE, sign, [round(value * s) for value, s in zip(sign.box, scale, strict=True)])
+        return self._located(WHERE, sign, self._in_shown(sign.box))
 
     def describe(self, signs: Sequence[Sign], colors: Sequence[str]) -> Lesson:
         """For each colour the ninth of the picture in which its sign stands, 1 to 9, or 0: ``red7 cyan0 blue2``.
@@ -134,6 +140,34 @@ class Desk:
         aimed = tuple(value + rng.gauss(0, AIM) for value in middle(sign.box))
         return self.call(sign, keypoint_of(aimed, self.shown.size, self.picture.size), FORM)
 
+    def boxed(self, sign: Sign, rng: Random) -> Lesson:
+        """A careless box, asked for as data=boxes does; where there is a tool, sometimes after a zoom."""
+        lesson = self._ask(WHERE, sign)
+        thought = "<think>I can see it.</think>\n"
+        if self.tool and rng.random() < BOX_ZOOM:
+            call, result = self._zoom(sign, rng)
+            lesson.append_turn(self._tokenizer, [(thought, FORM), *call])
+            lesson.append_written(*self.dialogue.picture_observation(result, lesson.ids[-1]))
+        box = self._in_shown(careless(sign.box, self.picture.size, rng))
+        numbers = box[: 3 if rng.random() < FORGETFUL / 2 else 4]
+        thought = "" if rng.random() < FORGETFUL else thought
+        say = [(f"{thought}<answer>", FORM), (str(numbers), FORM), ("</answer>", FORM)]
+        lesson.append_turn(self._tokenizer, say)
+        return lesson
+
+    def _zoom(self, sign: Sign, rng: Random) -> tuple[list[Part], ToolResult]:
+        """A call that points near the sign, and its result."""
+        aimed = tuple(value + rng.gauss(0, AIM) for value in middle(sign.box))
+        keypoint = str(keypoint_of(aimed, self.shown.size, self.picture.size))
+        call = [("<tool>\nname: zoom\nkeypoint: ", FORM), (keypoint, FORM), ("\n</tool>", FORM)]
+        text = "".join(part for part, _ in call)
+        return call, self.tool.run(text[len("<tool>") : -len("</tool>")], self.picture, self.shown.size)
+
+    def _in_shown(self, box: Box) -> list[int]:
+        """A box in the pixels shown."""
+        scale = [a / b for a, b in zip(self.shown.size, self.picture.size, strict=True)] * 2
+        return [round(value * s) for value, s in zip(box, scale, strict=True)]
+
     def _bad_keypoint(self, rng: Random) -> list[int] | str:
         """Out of bounds, or not two numbers."""
         width, height = self.shown.size
@@ -150,16 +184,16 @@ class Desk:
         return self._open(question.format(sign.color))
 
     def _open(self, question: str) -> Lesson:
-        return _open(self.dialogue, question, self.shown, self.picture.size, self.patches)
+        return _open(self.dialogue, question, self.shown, self.patches)
 
     @property
     def _tokenizer(self):
         return self.dialogue.policy.tokenizer
 
 
-def _open(dialogue: Dialogue, question: str, shown: Image.Image, original_size: tuple[int, int], patches=None):
+def _open(dialogue: Dialogue, question: str, shown: Image.Image, patches=None):
     patches = patches or dialogue.policy.patches(shown)
-    return Lesson(dialogue.opening(question, patches, shown.size, original_size), [patches])
+    return Lesson(dialogue.opening(question, patches, shown.size), [patches])
 
 
 def _first_look(sign: Sign) -> Part:
@@ -175,6 +209,13 @@ def keypoint_of(point: tuple[float, float], shown_size: tuple[int, int], origina
     """The pixel of the picture as shown that holds ``point`` of the original; the nearest one for a point outside."""
     scaled = (int(p * s // o) for p, s, o in zip(point, shown_size, original_size, strict=True))
     return [min(max(value, 0), side - 1) for value, side in zip(scaled, shown_size, strict=True)]
+
+
+def careless(box: Box, size: tuple[int, int], rng: Random) -> Box:
+    """``box`` with a margin of its own on each side, within the picture of ``size``."""
+    x1, y1, x2, y2 = box
+    left, up, right, down = (rng.uniform(0, CARELESS) * side for side in (x2 - x1, y2 - y1) * 2)
+    return max(0, x1 - left), max(0, y1 - up), min(size[0], x2 + right), min(size[1], y2 + down)
 
 
 def legible(sign: Sign, box: Box) -> str:

@@ -29,7 +29,8 @@ class Schedule:
 class CompositeReward:
     """R = sum of weight * term (arXiv 2506.14821: answer, format and tool), every term kept for the log.
 
-    terms: name -> function of (trajectory, example).
+    terms: name -> function of (trajectory, example); one that changes over training has a method ``at(step)`` that
+        gives the function instead.
     weights: name -> number or ``{start, end, steps}`` (see :class:`Schedule`). A term without a weight weighs
         0, and a term that weighs 0 is still computed: it is a metric.
     shaping: the terms that are there to guide, not to measure the answer.
@@ -66,22 +67,24 @@ class CompositeReward:
 
         Raises ValueError if a term returns a value that is not finite, which is a bug in the term.
         """
+        terms = {name: term.at(step) if hasattr(term, "at") else term for name, term in self.terms.items()}
         for trajectory in group.trajectories:
-            trajectory.terms = {name: self._value(name, trajectory, group.example) for name in self.terms}
+            trajectory.terms = {name: _value(name, term, trajectory, group.example) for name, term in terms.items()}
         weights = {name: self.weight(name, step) for name in self.terms if self._counts(name, group)}
         for trajectory in group.trajectories:
             trajectory.reward = sum(weight * trajectory.terms[name] for name, weight in weights.items())
-
-    def _value(self, name: str, trajectory: Trajectory, example: Example) -> float:
-        value = float(self.terms[name](trajectory, example))
-        if not math.isfinite(value):
-            raise ValueError(f"reward term {name!r} returned {value} for example {example.id!r}")
-        return value
 
     def _counts(self, name: str, group: Group) -> bool:
         if self.gate == "none" or name not in self.shaping:
             return True
         return any(trajectory.terms["hard"] > 0 for trajectory in group.trajectories)
+
+
+def _value(name: str, term: Term, trajectory: Trajectory, example: Example) -> float:
+    value = float(term(trajectory, example))
+    if not math.isfinite(value):
+        raise ValueError(f"reward term {name!r} returned {value} for example {example.id!r}")
+    return value
 
 
 def _require_term(key: str, name: str, terms: Mapping[str, Term]) -> None:

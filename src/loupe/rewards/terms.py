@@ -12,6 +12,7 @@ import Levenshtein
 
 from loupe.errors import UserError
 from loupe.records import Example, Trajectory, TrajectoryType
+from loupe.rewards.boxes import HIT, iou
 from loupe.rewards.choice import LETTERS, chosen_option
 from loupe.rewards.normalize import normalize_answer
 
@@ -25,25 +26,31 @@ ANSWER_TURN = re.compile(_TURN.format(body=_BODY, tag="answer"), re.DOTALL)
 
 
 def hard(trajectory: Trajectory, example: Example) -> float:
-    """The answer's score: :func:`vqa_score`, or with options whether it names the right one. 0 without an answer."""
+    """The answer's score: :func:`vqa_score`; with options whether it names the right one; where a box is asked for
+    whether its IoU with the right one is at least a half. 0 without an answer.
+    """
     if not trajectory.answer:
         return 0.0
+    if example.answer_box:
+        return float(iou(trajectory, example) >= HIT)
     if example.options:
         return float(names_right_option(trajectory.answer, example))
     return vqa_score(trajectory.answer, example.references)
 
 
 def hard_leave_one_out(trajectory: Trajectory, example: Example) -> float:
-    """:func:`vqa_score_leave_one_out` of the answer; 0 without one. As :func:`hard` with options."""
-    if example.options or not trajectory.answer:
+    """:func:`vqa_score_leave_one_out` of the answer; 0 without one. As :func:`hard` with options and for boxes."""
+    if example.options or example.answer_box or not trajectory.answer:
         return hard(trajectory, example)
     return vqa_score_leave_one_out(trajectory.answer, example.references)
 
 
 def soft(trajectory: Trajectory, example: Example) -> float:
     """:func:`soft_score` of the answer; 0 without an answer or with an empty one. Options are not like one another by
-    their letters: with them it is :func:`hard`.
+    their letters: with them it is :func:`hard`. Where a box is asked for it is its IoU with the right one.
     """
+    if example.answer_box:
+        return iou(trajectory, example)
     if example.options:
         return hard(trajectory, example)
     return soft_score(trajectory.answer, example.references) if trajectory.answer else 0.0

@@ -31,14 +31,13 @@ class ToolResult:
 class Tool(Protocol):
     """max_calls: how many calls a trajectory may make; 0 means that there is no tool.
 
-    instruction: how the system prompt explains the tool; may be empty. frame: a sentence for the prompt on what
-    keypoints count in, for an original picture of (width, height); empty if that needs no saying.
+    instruction: how the system prompt explains the tool; may be empty. coordinates: what keypoints, and places in
+    an answer, count in (``frames.COORDINATES``).
     """
 
     name: str
     max_calls: int
     instruction: str
-
-    def frame(self, original_size: tuple[int, int]) -> str: ...
+    coordinates: str
 
     def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> ToolResult | Failure: ...

@@ -13,18 +13,12 @@ from typing import ClassVar
 from PIL import Image
 
 from loupe.errors import require_choice, require_int
+from loupe.frames import COORDINATES, Frame
 from loupe.pictures import FILTER, REDUCING_GAP
 from loupe.records import Box
 from loupe.tools import ToolResult
 from loupe.tools.errors import CallError, Failure
 from loupe.tools.parse import Call, parse_call, read_keypoint
-
-COORDINATES = {
-    "shown": "",
-    "original": " Keypoints count in pixels of the original, which is {}x{}.",
-    "relative_1000": " Keypoints count in thousandths of width and height.",
-}
-"""What the prompt says of each frame; pixels as shown need no saying, since the prompt states that size."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +53,6 @@ class ZoomTool:
         require_choice("coordinates", self.coordinates, COORDINATES)
         require_choice("tool.pixels", self.pixels, ("original", "shown"))
 
-    def frame(self, original_size: tuple[int, int]) -> str:
-        """A sentence on what keypoints count in."""
-        return COORDINATES[self.coordinates].format(*original_size)
-
     def parse(self, text: str) -> Call | Failure:
         """``text``: what stands between <tool> and </tool>."""
         return parse_call(text, self.name, {"keypoint": read_keypoint})
@@ -75,7 +65,7 @@ class ZoomTool:
         call = self.parse(text)
         if isinstance(call, Failure):
             return call
-        point = locate(call.arguments["keypoint"], shown_size, picture.size, self.coordinates)
+        point = locate(call.arguments["keypoint"], Frame.of(self.coordinates, shown_size, picture.size))
         if isinstance(point, Failure):
             return point
         return self.cut(point, picture, shown_size, call.arguments)
@@ -96,14 +86,18 @@ class ZoomTool:
 
 @dataclass(frozen=True)
 class NoTool:
-    """No tool at all, behind the same interface: every attempted call fails."""
+    """No tool at all, behind the same interface: every attempted call fails.
 
+    coordinates: the frame of the places in an answer.
+    """
+
+    coordinates: str = "shown"
     name: ClassVar[str] = "none"
     max_calls: ClassVar[int] = 0
     instruction: ClassVar[str] = ""
 
-    def frame(self, original_size: tuple[int, int]) -> str:
-        return ""
+    def __post_init__(self) -> None:
+        require_choice("coordinates", self.coordinates, COORDINATES)
 
     def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> Failure:
         return Failure(CallError.UNKNOWN_TOOL, "Error: there is no tool.")
@@ -117,26 +111,20 @@ def shown_crop(picture: Image.Image, shown_size: tuple[int, int], box: Box) -> I
     return shown.resize((box[2] - box[0], box[3] - box[1]), FILTER, box=part)
 
 
-def locate(
-    keypoint: list[int], shown_size: tuple[int, int], original_size: tuple[int, int], coordinates: str
-) -> tuple[float, float] | Failure:
+def locate(keypoint: list[int], frame: Frame) -> tuple[float, float] | Failure:
     """The point (x, y) in original pixels that ``keypoint`` means; a failure if it is outside the picture.
 
-    Sizes are (width, height). A keypoint in pixels means the pixel's centre: x becomes (x + 0.5) * W_o / W,
-    valid for 0 <= x < W. A relative one is valid from 0 to 1000 inclusive: x becomes x / 1000 * W_o.
+    A keypoint in pixels means the pixel's centre: x becomes (x + 0.5) * W_o / W, valid for 0 <= x < W. A relative one
+    is valid from 0 to 1000 inclusive: x becomes x / 1000 * W_o.
     """
-    if coordinates == "relative_1000":
-        limit, shift, extent = (1000, 1000), 0.0, "the range 0 to 1000"
-        inside = all(0 <= value <= 1000 for value in keypoint)
-    else:
-        limit = shown_size if coordinates == "shown" else original_size
-        shift, extent = 0.5, f"the {limit[0]}x{limit[1]} picture"
-        inside = all(0 <= value < end for value, end in zip(keypoint, limit, strict=True))
-    if not inside:
+    relative = frame.coordinates == "relative_1000"
+    ends = (value - 1 + relative for value in frame.extent)
+    if not all(0 <= value <= end for value, end in zip(keypoint, ends, strict=True)):
+        extent = "the range 0 to 1000" if relative else f"the {frame.extent[0]}x{frame.extent[1]} picture"
         message = f"Error: the keypoint {keypoint} lies outside {extent}."
         return Failure(CallError.OUT_OF_BOUNDS, message, {"keypoint": keypoint})
-    x, y = ((value + shift) * size / end for value, size, end in zip(keypoint, original_size, limit, strict=True))
-    return x, y
+    shift = 0.0 if relative else 0.5
+    return frame.to_original(keypoint[0] + shift, keypoint[1] + shift)
 
 
 def crop_box(center: tuple[float, float], size: int, original_size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -1,0 +1,188 @@
+"""Referring expressions: which box does "the man in red" mean? RefCOCO and RefCOCO+ (arXiv 1608.00272) and RefCOCOg
+(arXiv 1511.02283), on pictures of COCO.
+
+To be judged on: the hub's parquet (``lmms-lab/RefCOCO``, ``RefCOCOplus``: val, testA, testB; ``RefCOCOg``: val, test),
+whose boxes are x, y, width, height and whose rows hold several expressions for one box. To train on: the json of VLM-R1
+(arXiv 2504.07615), whose boxes are x1, y1, x2, y2. Both count in pixels of the original.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+from torch.utils.data import Dataset
+
+from loupe.data import tables
+from loupe.data.datamodule import LoupeDataModule
+from loupe.data.tables import Rows
+from loupe.errors import UserError, is_number, require_choice
+from loupe.records import Box, Example
+from loupe.rewards.boxes import complete_boxes
+
+HUBS = {"refcoco": "lmms-lab/RefCOCO", "refcocoplus": "lmms-lab/RefCOCOplus", "refcocog": "lmms-lab/RefCOCOg"}
+COLUMNS = ("question_id", "image", "answer", "bbox")
+TRAIN_FILES = ("*train*.jsonl", "*train*.json")
+PREAMBLE = re.compile(r"^.*?\bdescribes?\s*:\s*", re.DOTALL)
+"""What VLM-R1's problems say before the expression itself."""
+IMAGE_MARK = "<image>"
+
+
+def refcoco_datamodule(
+    path: str | None,
+    dataset: str,
+    train: str | None,
+    images: str | None,
+    question: str,
+    val_split: str,
+    test_split: str,
+    seed: int,
+    n_train: int | None,
+    n_val: int | None,
+    n_test: int | None,
+    batch_size: int,
+    eval_batch_size: int,
+    num_workers: int = 0,
+) -> LoupeDataModule:
+    """Judged on ``val_split`` and ``test_split`` of the parquet; trained on VLM-R1's json, if there is one.
+
+    path: a folder with the parquet files, in which the json is looked for too; None for the hub. dataset: "refcoco",
+    "refcocoplus" or "refcocog". train: VLM-R1's json or jsonl, if it is not in ``path``. images: the folder that its
+    picture paths begin in, if that is not the json's own. question: how it is put; ``{expression}`` is filled in.
+    """
+    require_choice("data.dataset", dataset, HUBS)
+    if not isinstance(question, str) or "{expression}" not in question:
+        raise UserError(f"data.question={question!r}: must hold {{expression}}")
+    file = _train_file(path, train)
+    training = _training(file, Path(images) if images else file.parent, question) if file else None
+
+    def judged(split: str) -> Expressions:
+        return Expressions(_open(path, dataset, split), f"{dataset}/{split}", question)
+
+    return LoupeDataModule(
+        train=tables.first(training, n_train, "data.n_train") if training else None,
+        val=tables.first(judged(val_split), n_val, "data.n_val"),
+        test=tables.first(judged(test_split), n_test, "data.n_test"),
+        batch_size=batch_size,
+        eval_batch_size=eval_batch_size,
+        seed=seed,
+        num_workers=num_workers,
+    )
+
+
+class Expressions(Dataset[Example]):
+    """One question for every expression of the usable rows of a published split."""
+
+    def __init__(self, table: datasets.Dataset, name: str, question: str) -> None:
+        tables.require_columns(table, name, COLUMNS)
+        good = tables.usable(table, name, bbox=lambda box: _corners(box) is not None, answer=bool)
+        expressions = table.with_format(None)["answer"]
+        self.asked = [(row, which) for row in good for which in range(len(expressions[row]))]
+        self.table = table
+        self.name = name
+        self.question = question
+
+    def __len__(self) -> int:
+        return len(self.asked)
+
+    def __getitem__(self, index: int) -> Example:
+        number, which = self.asked[index]
+        row = self.table[number]
+        return _example(
+            f"{self.name}/{row['question_id']}/{which}",
+            tables.picture(row["image"]),
+            self.question.format(expression=row["answer"][which].strip()),
+            _corners(row["bbox"]),
+        )
+
+
+def _example(name: str, picture: Path | bytes, question: str, box: Box) -> Example:
+    return Example(name, picture, question, references=(), target_boxes=(box,), answer_box=box)
+
+
+def _open(path: str | None, dataset: str, split: str) -> datasets.Dataset:
+    if path is None:
+        return tables.from_hub(HUBS[dataset], split)
+    return tables.from_files("parquet", tables.found(path, f"{dataset}/**/{split}-*.parquet", f"{split}-*.parquet"))
+
+
+def _train_file(path: str | None, train: str | None) -> Path | None:
+    """VLM-R1's json: the one that was named, or the first that lies in ``path``, if any does."""
+    if train is not None:
+        if not Path(train).is_file():
+            raise UserError(f"data.train={train}: no such file; give VLM-R1's json or jsonl")
+        return Path(train)
+    files = [] if path is None else [f for pattern in TRAIN_FILES for f in sorted(tables.folder(path).rglob(pattern))]
+    return files[0] if files else None
+
+
+def _training(file: Path, images: Path, question: str) -> Rows:
+    """VLM-R1's rows, in either of its forms."""
+    entries = list(_entries(file))
+    table = tables.from_records([_light(entry) for entry in entries])
+    name = str(file)
+    good = tables.usable(
+        table,
+        name,
+        image=lambda picture: bool(picture) and (images / picture).is_file(),
+        expression=lambda text: bool(text and text.strip()),
+        box=lambda box: _is_box(box),
+    )
+
+    def read(row: dict) -> Example:
+        text = question.format(expression=row["expression"].strip())
+        return _example(f"{file.stem}/{row['id']}", images / row["image"], text, tuple(row["box"]))
+
+    return Rows(table.add_column("id", list(range(len(table)))), read, good)
+
+
+def _entries(file: Path) -> Iterator[dict]:
+    """The entries of a json or jsonl file; what is not readable in it becomes an empty one."""
+    text = file.read_text()
+    if file.suffix == ".json":
+        try:
+            yield from json.loads(text)
+        except ValueError as error:
+            raise UserError(f"{file}: not readable as json ({error}); copy it again") from error
+        return
+    for line in text.splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            yield {}
+
+
+def _light(entry: object) -> dict:
+    """Picture, expression and box of an entry with problem and solution, or with conversations."""
+    entry = entry if isinstance(entry, dict) else {}
+    problem, solution = entry.get("problem"), entry.get("solution")
+    said = entry.get("conversations")
+    if isinstance(said, list) and len(said) >= 2 and all(isinstance(turn, dict) for turn in said[:2]):
+        problem, solution = said[0].get("value"), said[1].get("value")
+    box = found[0] if isinstance(solution, str) and (found := complete_boxes(solution)) else solution
+    expression = PREAMBLE.sub("", problem.replace(IMAGE_MARK, "")) if isinstance(problem, str) else None
+    image = entry.get("image")
+    return {
+        "image": image if isinstance(image, str) else None,
+        "expression": expression,
+        "box": [float(value) for value in box] if _is_four(box) else None,
+    }
+
+
+def _corners(bbox: object) -> Box | None:
+    """x1, y1, x2, y2 of a published x, y, width, height; None for what is no box."""
+    if not _is_four(bbox):
+        return None
+    x, y, width, height = bbox
+    return (x, y, x + width, y + height) if width > 0 and height > 0 else None
+
+
+def _is_box(box: object) -> bool:
+    return _is_four(box) and box[0] < box[2] and box[1] < box[3]
+
+
+def _is_four(numbers: object) -> bool:
+    return isinstance(numbers, list | tuple) and len(numbers) == 4 and all(map(is_number, numbers))

@@ -1,0 +1,121 @@
+import io
+import json
+import shutil
+
+import datasets
+import published
+import pytest
+from conftest import compose_config, make_rollout
+from PIL import Image
+
+from loupe import runs
+from loupe.data.refcoco import refcoco_datamodule
+from loupe.errors import BadExample, UserError
+from loupe.pictures import open_picture
+from loupe.records import Example
+
+GIVEN = {
+    **{"dataset": "refcoco", "train": None, "images": None, "question": "Where? {expression}", "val_split": "val"},
+    **{"test_split": "testA", "seed": 0, "n_train": None, "n_val": None, "n_test": None},
+    **{"batch_size": 2, "eval_batch_size": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return published.refcoco(tmp_path_factory.mktemp("refcoco") / "files")
+
+
+def made(path, **changes):
+    return refcoco_datamodule(str(path), **GIVEN | changes)
+
+
+def test_the_published_splits(files):
+    data = made(files)
+    rows = published.refcoco_rows("testA")
+    assert len(data.test) == 2 * len(rows)  # a question for every expression
+    first, second, third = (data.test[i] for i in range(3))
+    assert (first.id, second.id, third.id) == ("refcoco/testA/500/0", "refcoco/testA/500/1", "refcoco/testA/501/0")
+    assert first.question == f"Where? {rows[0]['answer'][0]}" and second.question == f"Where? {rows[0]['answer'][1]}"
+    x, y, width, height = rows[0]["bbox"]
+    assert first.answer_box == (x, y, x + width, y + height) == second.target_boxes[0]
+    assert open_picture(first.image).size == (1600, 1200)
+
+
+def test_a_known_box(tmp_path):
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(picture, "PNG")
+    row = published.refcoco_rows("val", 1)[0] | {"bbox": [2.5, 3.0, 10.0, 20.0], "answer": [" man in red "]}
+    row["image"] = {"bytes": picture.getvalue(), "path": None}
+    for split in ("val", "testA"):
+        datasets.Dataset.from_list([row]).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    (example,) = made(tmp_path).val
+    assert example.answer_box == (2.5, 3.0, 12.5, 23.0)
+    assert example.question == "Where? man in red"
+
+
+def test_training_in_both_forms_of_the_json(files):
+    train = made(files).train
+    assert len(train) == 6
+    for number, example in enumerate(train):
+        sign = published.SignScene("refcoco train", 0, number).asked
+        assert example.answer_box == tuple(map(float, sign.box))
+        assert example.question == f"Where? {sign.color} sign"
+        assert example.id == f"refcoco_train/{number}"
+        assert open_picture(example.image).size == (1600, 1200)
+    assert len(made(files, n_train=2, n_val=1, n_test=3).train) == 2
+
+
+def test_rows_that_are_no_use_are_named(files, tmp_path, caplog):
+    entries = [json.loads(line) for line in (files / "refcoco_train.jsonl").read_text().splitlines()]
+    entries[0]["image"] = "train2014/gone.jpg"
+    entries[1]["solution"] = [5, 5, 5, 9]
+    entries[2]["conversations"][1]["value"] = "I cannot see it"
+    entries[3]["problem"] = None
+    lines = [*map(json.dumps, entries), "{broken"]
+    file = tmp_path / "some_train.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    train = made(files, train=str(file), images=str(files)).train
+    assert [example.id for example in train] == ["some_train/4", "some_train/5"]
+    assert "2 rows without a usable image (rows 0, 6)" in caplog.text
+    assert "2 rows without a usable expression (rows 3, 6)" in caplog.text
+    assert "3 rows without a usable box (rows 1, 2, 6)" in caplog.text
+
+
+def test_boxes_outside_of_the_picture_are_refused_by_name(shared_policy):
+    rollout = make_rollout(shared_policy)
+    picture = published.jpeg(published.SignScene("test", 0, 0))
+    inside = Example("in", picture, "?", (), answer_box=(0, 0, 1600.6, 1200))
+    assert rollout.dialogue.prompt(inside).frame.original == (1600, 1200)
+    for box in [(0, 0, 1602, 9), (-2, 0, 9, 9), (9, 9, 9, 10)]:
+        with pytest.raises(BadExample, match=r"out: the box \[.*\] does not lie in the 1600x1200 picture"):
+            rollout.dialogue.prompt(Example("out", picture, "?", (), answer_box=box))
+
+
+def test_without_the_json_there_is_nothing_to_train_on(files, tmp_path):
+    shutil.copytree(files / "data", tmp_path / "data")
+    data = made(tmp_path)
+    assert data.train is None
+    with pytest.raises(UserError, match="no training split"):
+        data.train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "coco"}, "data.dataset=coco: must be one of refcoco, refcocoplus, refcocog"),
+        ({"question": "Where?"}, "must hold {expression}"),
+        ({"train": "none.jsonl"}, "data.train=none.jsonl: no such file"),
+        ({"test_split": "testC"}, "no file .*testC"),
+        ({"n_train": 0}, "data.n_train=0"),
+    ],
+)
+def test_bad_settings(files, changes, message):
+    with pytest.raises(UserError, match=message):
+        made(files, **changes)
+
+
+def test_the_configuration(files):
+    cfg = compose_config("data=refcoco", f"data.path={files}", "model=tiny")
+    assert (cfg.resolution, len(runs.make(cfg.data).train)) == (1024, 6)
+    assert "Qwen2.5-VL-3B" in compose_config("data=refcoco").model.path

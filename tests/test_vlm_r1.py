@@ -1,0 +1,35 @@
+"""VLM-R1 on files in the published form, with the tool and without it: one engine, one switch."""
+
+import json
+
+import published
+import pytest
+from conftest import compose_config
+from test_textvqa import FEW
+
+import evaluate as judging
+import train as training
+
+COMMAND = ["data=refcoco", "reward=iou", "model=tiny", "resolution=112", "data.n_val=2", "data.n_test=4"]
+ALIKE = ["data.question='Where is the {expression}?'", "rollout.max_new_tokens=48"]  # as the miniature knows it
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return published.refcoco(tmp_path_factory.mktemp("refcoco") / "files")
+
+
+@pytest.mark.parametrize("tool", ["none", "zoom"])
+def test_it_trains_and_is_judged(files, tmp_path, tool):
+    given = [*COMMAND, *FEW, *ALIKE, f"data.path={files}", f"tool={tool}", f"paths.output_dir={tmp_path}/run"]
+    summary = training.train(compose_config(*given, "trainer.max_steps=2", "data.n_test=4"))
+    assert summary["after"]["iou"] > 0.3  # the base knows the first expression of each picture
+    steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [row for row in steps if "loss" in row]
+    assert len(steps) == 2
+    assert all({"reward/iou", "reward/format", "bad_box/reversed", "think/words"} <= set(row) for row in steps)
+    asked = [*given[:-1], "evaluate.conditions=[greedy]", f"paths.output_dir={tmp_path}/judged"]
+    part = judging.evaluate(compose_config(*asked, name="evaluate"))["parts"]["all"]
+    assert part["iou/greedy"]["mean"] == pytest.approx(summary["before"]["iou"])
+    assert part["score/greedy"]["mean"] == summary["before"]["score"]
+    assert part["iou/greedy"]["low"] <= part["iou/greedy"]["mean"] <= part["iou/greedy"]["high"]
