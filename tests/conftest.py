@@ -38,7 +38,7 @@ def compose_config(*overrides: str, name: str = "train"):
 
 def prompt_texts() -> dict:
     prompt = OmegaConf.to_container(compose_config().prompt)
-    return {key: prompt[key] for key in ("system", "user", "observation")}
+    return {key: prompt[key] for key in ("system", "user", "observation", "earlier")}
 
 
 INSTRUCTION = compose_config().tool.instruction

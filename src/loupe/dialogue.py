@@ -53,14 +53,22 @@ class Dialogue:
 
     tool: says in ``instruction`` how it is called and in ``coordinates`` what keypoints count in.
     system: the system prompt; ``{tool}`` stands for the tool's instruction.
-    user, observation: templates; ``<image>`` stands for the picture, ``{width}`` and ``{height}`` for its size as
-    shown, after rounding to the patch grid; in ``user`` also ``{question}`` and ``{frame}``.
+    user, observation, earlier: templates; ``<image>`` stands for the picture, ``{width}`` and ``{height}`` for its size
+    as shown, after rounding to the patch grid; in ``user`` also ``{question}`` and ``{frame}``.
     resolution: long side of the overview in pixels; never enlarges.
     prefill: words put into the policy's mouth, with which every first turn begins. They earn no gradient.
     """
 
     def __init__(
-        self, policy: Policy, resolution: int, tool: Tool, system: str, user: str, observation: str, prefill: str = ""
+        self,
+        policy: Policy,
+        resolution: int,
+        tool: Tool,
+        system: str,
+        user: str,
+        observation: str,
+        earlier: str = "<image>",
+        prefill: str = "",
     ):
         if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < policy.factor:
             raise UserError(
@@ -70,6 +78,7 @@ class Dialogue:
             ("system", system, 0, {"tool"}),
             ("user", user, 1, {"question", "frame", "width", "height"}),
             ("observation", observation, 1, {"width", "height"}),
+            ("earlier", earlier, 1, {"width", "height"}),
         ]:
             _check_template(f"prompt.{name}", template, pictures, fields)
         if not isinstance(prefill, str):
@@ -80,6 +89,7 @@ class Dialogue:
         self.system = system.format(tool=tool.instruction)
         self.user = user
         self.observation = observation
+        self.earlier = earlier
         self.prefill = prefill
 
     def prompt(self, example: Example) -> Prompt:
@@ -92,24 +102,30 @@ class Dialogue:
     def _prompt(self, example: Example) -> Prompt:
         if not example.question.strip():
             raise BadExample("the question is empty; give one or drop the row")
-        picture = open_picture(example.image)
+        *_, picture = pictures = [open_picture(image) for image in (*example.earlier_images, example.image)]
         _require_inside(example.answer_box, picture.size)
-        shown = self.overview(picture)
-        patches = self.policy.patches(shown)
-        frame = Frame.of(self.tool.coordinates, shown.size, picture.size)
+        shown = [self.overview(picture) for picture in pictures]
+        patches = [self.policy.patches(picture) for picture in shown]
+        frame = Frame.of(self.tool.coordinates, shown[-1].size, picture.size)
         points = bool(self.tool.max_calls or example.answer_box)
-        ids = self.opening(example.question, patches, shown.size, frame.sentence if points else "")
-        if ids.count(self.policy.image_token) != patches.tokens(self.policy.merge):
+        sizes = [picture.size for picture in shown]
+        ids = self.opening(example.question, patches, sizes, frame.sentence if points else "")
+        if ids.count(self.policy.image_token) != sum(image.tokens(self.policy.merge) for image in patches):
             raise BadExample("the question holds a picture placeholder token; remove it")
         cut_from = picture if example.zoom_image is None else open_picture(example.zoom_image)
-        return Prompt(ids, [patches], cut_from, shown.size, self.prefill, frame)
+        return Prompt(ids, patches, cut_from, sizes[-1], self.prefill, frame)
 
-    def opening(self, question: str, patches: ImagePatches, shown_size: Size, frame: str = "") -> list[int]:
-        """The prompt's tokens, up to where the policy begins to write. frame: what it says of coordinates."""
-        width, height = shown_size
-        content = self._content(self.user, question=question, frame=frame, width=width, height=height)
+    def opening(self, question: str, patches: list[ImagePatches], sizes: list[Size], frame: str = "") -> list[int]:
+        """The prompt's tokens, up to where the policy begins to write.
+
+        patches, sizes: of the pictures, as shown; the question is about the last one. frame: what is said of
+        coordinates.
+        """
+        *earlier, (width, height) = sizes
+        content = [part for w, h in earlier for part in self._content(self.earlier, width=w, height=h)]
+        content += self._content(self.user, question=question, frame=frame, width=width, height=height)
         messages = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
-        return self._tokens(self._render(messages) + self.prefill, [patches])
+        return self._tokens(self._render(messages) + self.prefill, patches)
 
     def overview(self, picture: Image.Image) -> Image.Image:
         """The whole picture as the policy is shown it."""

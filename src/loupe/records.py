@@ -47,6 +47,7 @@ class Example:
     cluster: shared by rows that are one question in several forms; intervals resample them together.
     zoom_image: what the tool cuts from, if that is not ``image``. For controls, such as another picture's crops.
     answer_box: the answer, where the answer is a box (original pixels); there are no references then.
+    earlier_images: further pictures, shown before ``image``; the tool and boxes have to do with ``image`` alone.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Example:
     cluster: str | None = None
     zoom_image: Path | bytes | Renderable | None = None
     answer_box: Box | None = None
+    earlier_images: tuple[Path | bytes | Renderable, ...] = ()
 
 
 def middle(box: Box) -> tuple[float, float]:

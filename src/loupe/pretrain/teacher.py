@@ -193,7 +193,7 @@ class Desk:
 
 def _open(dialogue: Dialogue, question: str, shown: Image.Image, patches=None):
     patches = patches or dialogue.policy.patches(shown)
-    return Lesson(dialogue.opening(question, patches, shown.size), [patches])
+    return Lesson(dialogue.opening(question, [patches], [shown.size]), [patches])
 
 
 def _first_look(sign: Sign) -> Part:
