@@ -22,7 +22,7 @@ LITTLE = (
 
 @pytest.fixture
 def pretrain(monkeypatch):
-    monkeypatch.setattr(curriculum, "STAGES", LITTLE)
+    monkeypatch.setitem(curriculum.COURSES, "base", LITTLE)
 
     def run(folder, *overrides):
         settings = ["trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.enable_progress_bar=false"]

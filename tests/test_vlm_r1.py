@@ -33,3 +33,13 @@ def test_it_trains_and_is_judged(files, tmp_path, tool):
     assert part["iou/greedy"]["mean"] == pytest.approx(summary["before"]["iou"])
     assert part["score/greedy"]["mean"] == summary["before"]["score"]
     assert part["iou/greedy"]["low"] <= part["iou/greedy"]["mean"] <= part["iou/greedy"]["high"]
+
+
+def test_without_thinking_the_answer_comes_at_once(tmp_path):
+    few = [setting for setting in FEW if not setting.startswith(("data.n_", "data.num"))]
+    given = ["data=boxes", "reward=iou", "tool=none", "experiment=no_thinking", *few, "data.n_val=2", "data.n_test=8"]
+    summary = training.train(compose_config(*given, "trainer.max_steps=1", f"paths.output_dir={tmp_path}"))
+    assert summary["before"]["iou"] > 0.1
+    row = json.loads((tmp_path / "trajectories.jsonl").read_text().splitlines()[0])
+    assert row["turns"][0].startswith("<answer>[") and row["terms"]["format"] == 0
+    assert row["reward"] == row["terms"]["iou"]

@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from loupe.data.signs import COLORS, SceneStyle, Signs, SignScene, annotate
+from loupe.data.signs import COLORS, Boxes, SceneStyle, Signs, SignScene, annotate
 from loupe.errors import UserError
 
 # The pixels of the first training scene: they change only with the drawing code or with Pillow.
@@ -155,3 +155,10 @@ def test_splits_and_seeds_are_disjoint():
 def test_bad_options_are_named(options, named):
     with pytest.raises(UserError, match=named):
         Signs(**{"split": "train", "seed": 0, "size": 4, **options})
+
+
+def test_boxes_ask_where_the_same_signs_are():
+    for sign, box in zip(Signs("test", 0, 5), Boxes("test", 0, 5), strict=True):
+        assert (box.id, box.image, box.subset) == (sign.id, sign.image, sign.subset)
+        assert box.answer_box == sign.target_boxes[0] and box.references == ()
+        assert box.question == sign.question.replace("What number is on", "Where is")

@@ -65,7 +65,7 @@ def test_every_condition_of_the_configuration(shared_policy):
         ("zoom_first", None, 1),
     ]
     assert [isinstance(c.examples, Shuffled) for c in made] == [False, False, False, True, False, False]
-    assert made[4].rollout.dialogue.prefill == "<answer>"
+    assert made[4].rollout.dialogue.prefill == "<answer"
     assert made[5].rollout.dialogue.prefill.endswith("<tool>\nname: zoom\nkeypoint: [")
 
 

@@ -1,4 +1,4 @@
-"""The base that comes with the project is what its skills.json states: able, and clumsy only in its choice."""
+"""The bases that come with the project are what their skills.json state: able, and clumsy only in their choice."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,11 @@ from conftest import compose_config
 
 from loupe import runs
 from loupe.cli import package_path
+from loupe.metrics import summary_metrics
 from pretrain import build
 
 BASE = Path(package_path("models/miniature"))
+BOXES = Path(package_path("models/miniature_boxes"))
 N = 64
 
 
@@ -47,3 +49,15 @@ def test_it_is_what_training_begins_with():
     policy = runs.make(compose_config().model)
     assert sum(p.numel() for p in policy.parameters()) == pytest.approx(1.6e6, rel=0.05)
     assert compose_config().model.path == str(BASE)
+
+
+def test_the_base_of_boxes_is_careless():
+    stated = json.loads((BOXES / "skills.json").read_text())
+    assert 0.3 < stated["greedy/iou"] < 0.5
+    assert stated["sampled/well_formed"] < 0.9  # so that there is a form to learn, too
+    assert 0.2 < stated["sampled/zoom_rate"] < 0.6  # asked with the tool
+    cfg = compose_config("data=boxes", "tool=none", "data.heldout_seed=3", f"data.n_val={N}")
+    assert cfg.model.path == str(BOXES)
+    policy = runs.make(cfg.model, trainable=False)
+    groups, _ = runs.build_rollout(cfg, policy, runs.make(cfg.tool))(list(runs.make(cfg.data).val), 1, 0, greedy=True)
+    assert summary_metrics(groups)["iou"] == pytest.approx(stated["greedy/iou"], abs=0.1)

@@ -18,6 +18,7 @@ from loupe.pretrain.teacher import (
     POINT,
     SENSIBLE,
     Teacher,
+    careless,
     keypoint_of,
     legible,
 )
@@ -47,6 +48,25 @@ def test_a_call_is_word_for_word_what_the_rollout_would_hold(desk, scene, shared
     assert [w > 0 for w in lesson.weights] == [False] * len(group.prompt.ids) + [s == 1 for s in trajectory.sampled]
     assert [i.pixels.tolist() for i in lesson.images[1:]] == [i.pixels.tolist() for i in trajectory.images]
     assert well_formed(trajectory, group.example) == 1
+
+
+def test_a_careless_box_is_word_for_word_what_the_rollout_would_hold(desk, scene, shared_policy):
+    sign, kinds = scene.asked, Counter()
+    for seed in range(12):
+        lesson = desk.boxed(sign, Random(seed))
+        said = shared_policy.tokenizer.decode(lesson.ids).split("assistant\n")[1:]
+        turns = [turn.partition("<|im_end|>")[0] for turn in said]
+        group = follow(shared_policy, scene, f"Where is the {sign.color} sign?", turns)
+        assert lesson.ids == group.prompt.ids + group.trajectories[0].ids
+        kinds[len(turns), well_formed(group.trajectories[0], group.example)] += 1
+    assert len(kinds) == 4  # with a zoom and without, with a thought and without
+
+
+def test_careless_boxes_are_too_large():
+    for seed in range(50):
+        x1, y1, x2, y2 = careless((100, 100, 300, 200), (1600, 1200), Random(seed))
+        assert 0 <= 100 - x1 <= 120 and 0 <= 100 - y1 <= 60 and 0 <= x2 - 300 <= 120 and 0 <= y2 - 200 <= 60
+        assert careless((0, 0, 1600, 1200), (1600, 1200), Random(seed)) == (0, 0, 1600, 1200)
 
 
 def test_direct_point_and_where_are_prompts_of_the_rollout(desk, scene, shared_policy):

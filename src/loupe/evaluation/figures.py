@@ -37,9 +37,11 @@ def report(rows: Rows, resamples: int) -> dict:
     }
 
 
-def paired(before: Rows, after: Rows, figure: Callable[[float, float], float], resamples: int = 2000) -> Estimate:
+def paired(
+    before: Rows, after: Rows, figure: Callable[[float, float], float], resamples: int = 2000, score: str = "score"
+) -> Estimate:
     """``figure`` of the scores before and after of every question that both answer, with its interval."""
-    one, other = question_scores(before), question_scores(after)
+    one, other = question_scores(before, score), question_scores(after, score)
     rows = list({row["id"]: row for row in after if row["id"] in one}.values())
     return _estimate(rows, [figure(one[row["id"]], other[row["id"]]) for row in rows], resamples)
 

@@ -1,0 +1,83 @@
+"""From the runs of run.sh to results.csv: a row a run, against the base on the same held-out pictures.
+
+python experiments/vlm_r1/collect.py outputs/vlm_r1
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from statistics import fmean
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from loupe.evaluation.answers import read_parquet
+from loupe.evaluation.figures import paired
+
+HERE = Path(__file__).resolve().parent
+SATURATED = 0.99
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def greedy(folder: Path) -> list[dict]:
+    return [row for row in read_parquet(folder / "answers.parquet") if row["condition"] == "greedy"]
+
+
+def base_of(run: Path) -> Path:
+    """The base as it was asked: with the tool, without thinking, or neither."""
+    kind = run.name.rpartition("_")[0]
+    return run.parent / (f"base_{kind}" if kind in ("zoom", "no_thinking") else "base")
+
+
+def course(run: Path) -> dict[str, float | None]:
+    """What the training steps tell: format and IoU at the beginning and at the end, and what was thought."""
+    steps = [row for row in lines(run / "metrics.jsonl") if "loss" in row]
+    first, last = steps[:5], steps[-5:]
+    report = {}
+    for name in ("reward/format", "reward/iou", "think/words", "think/unique_share", "zoom_rate"):
+        for when, rows in (("first", first), ("last", last)):
+            report[f"{name.rpartition('/')[2]}_{when}"] = fmean(row[name] for row in rows)
+    well_formed = (row["step"] for row in steps if row["reward/format"] >= SATURATED)
+    report["format_saturated_at"] = next(well_formed, None)
+    related = [row["think/reward_correlation"] for row in steps if "think/reward_correlation" in row]
+    report["think_reward_correlation"] = fmean(related) if related else None
+    return report
+
+
+def row(run: Path) -> dict:
+    """One run: IoU and accuracy, what they rose by with 95% intervals, and its course."""
+    trained = (run / "judged").exists()
+    judged = run / "judged" if trained else run
+    part = json.loads((judged / "evaluation.json").read_text())["parts"]["all"]
+    report = {"run": run.name, "n": part["iou/greedy"]["n"]}
+    for condition in ("greedy", "sampled"):
+        report |= {f"{name}_{condition}": part[f"{name}/{condition}"]["mean"] for name in ("iou", "score")}
+        report[f"no_box_{condition}"] = part[f"unanswered/{condition}"]
+        report[f"zoom_rate_{condition}"] = part[f"zoom_rate/{condition}"]
+    if not trained:
+        return report
+    report["seconds"] = json.loads((run / "summary.json").read_text())["seconds"]
+    for name in ("iou", "score"):
+        gain = paired(greedy(base_of(run)), greedy(judged), lambda one, other: other - one, score=name)
+        report |= {f"gain_{name}": gain.mean, f"gain_{name}_low": gain.low, f"gain_{name}_high": gain.high}
+    return report | course(run)
+
+
+def main(out: Path) -> None:
+    bases = sorted(path.parent for path in out.glob("base*/evaluation.json"))
+    rows = [row(run) for run in [*bases, *sorted(path.parents[1] for path in out.glob("*/judged/evaluation.json"))]]
+    with (HERE / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for r in rows for key in r)))
+        writer.writeheader()
+        writer.writerows({k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in rows)
+    for r in rows:
+        print({k: round(v, 3) if isinstance(v, float) else v for k, v in r.items()})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
