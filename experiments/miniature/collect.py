@@ -57,6 +57,12 @@ def advantages(run: Path) -> dict[str, float]:
     return report
 
 
+def base_of(run: Path) -> Path:
+    """The base as it was asked: at the same resolution, with crops of the same pixels."""
+    settings = [name for name in ("res84", "pixels_shown") if name in run.name]
+    return run.parent / "_".join(["base", *settings])
+
+
 def row(run: Path) -> dict:
     """One run: its gains, its figures under every condition, its time. A base has only its figures."""
     trained = (run / "judged").exists()
@@ -64,9 +70,9 @@ def row(run: Path) -> dict:
     parts = json.loads((judged / "evaluation.json").read_text())["parts"]
     report = {"run": run.name, "n": parts["all"]["score/greedy"]["n"], "n_small": parts["small"]["score/greedy"]["n"]}
     if trained:
-        base = run.parent / ("base_pixels_shown" if run.name == "pixels_shown" else "base")
+        report["commit"] = json.loads((run / "provenance.json").read_text())["commit"][:7]
         report["seconds"] = json.loads((run / "summary.json").read_text())["seconds"]
-        report |= gains(base, judged)
+        report |= gains(base_of(run), judged)
     for condition in ("greedy", "sampled", "no_tool", "shuffled"):
         for part in ("small", "large", "all"):
             report[f"{condition}_{part}"] = parts[part][f"score/{condition}"]["mean"]

@@ -61,6 +61,7 @@ def row(run: Path) -> dict:
         report[f"zoom_rate_{condition}"] = part[f"zoom_rate/{condition}"]
     if not trained:
         return report
+    report["commit"] = json.loads((run / "provenance.json").read_text())["commit"][:7]
     report["seconds"] = json.loads((run / "summary.json").read_text())["seconds"]
     for name in ("iou", "score"):
         gain = paired(greedy(base_of(run)), greedy(judged), lambda one, other: other - one, score=name)
