@@ -3,12 +3,14 @@
 Configuration: conf/train.yaml and the groups beside it. Results: ``paths.output_dir`` (see loupe/runs.py).
 """
 
-from loupe import cli, runs
+from loupe import cli, runs, sweeps
 
 
 def train(cfg) -> dict:
     """Evaluate, train, evaluate again; returns what summary.json holds."""
     with runs.job(cfg) as folder:
+        if done := sweeps.take_up(cfg, folder):
+            return done
         module = runs.build_module(cfg)
         data = runs.make(cfg.data)
         trainer = runs.build_trainer(cfg, folder)
@@ -22,7 +24,7 @@ def train(cfg) -> dict:
             return runs.finish(cfg, folder, module, seconds, after)
 
 
-main = cli.entry("train")(train)
+main = cli.entry("train", objective=lambda summary: summary["best_val_score"])(train)
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import lightning
 import pytest
@@ -14,7 +13,6 @@ import torch
 import torch.distributed as dist
 from conftest import ANSWER, MIXED, examples, make_rollout, scripted
 from earned import vowels
-from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from test_module import Alone, make_module, weights
 from test_train import ROOT, SMALL, VOWELS, lines, run
@@ -205,8 +203,7 @@ def test_what_cannot_use_several_devices_refuses_them(tmp_path, monkeypatch):
     distributed.check(trainer)
     with pytest.raises(UserError, match=r"2 devices: this job uses only one; use trainer\.devices=1"):
         distributed.check(trainer, one_device=True)
-    monkeypatch.setattr(distributed.HydraConfig, "initialized", lambda: True)
-    monkeypatch.setattr(distributed.HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.MULTIRUN))
+    monkeypatch.setattr(distributed, "in_sweep", lambda: True)
     with pytest.raises(UserError, match=r"a sweep \(-m\) over several devices needs hydra/launcher=submitit_slurm"):
         distributed.check(trainer)
 

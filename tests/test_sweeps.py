@@ -2,8 +2,11 @@ import csv
 import json
 
 import pytest
+from conftest import compose_config
+from omegaconf import OmegaConf
 
-from loupe.sweeps import collect, flat, table
+from loupe import sweeps
+from loupe.sweeps import collect, flat, table, take_up
 
 SCORE = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8}
 
@@ -35,7 +38,7 @@ def test_a_row_for_each_finished_job(tmp_path):
     with (tmp_path / "results.csv").open() as file:
         first, _ = csv.DictReader(file)
     assert first == {
-        **{"job": "9", "seed": "3", "crop": "9", "data.x": "[1,2]", "commit": "abc", "seconds": "7.0"},
+        **{"job": "9", "crop": "9", "data.x": "[1,2]", "seed": "3", "commit": "abc", "seconds": "7.0"},
         **{"after/score": "0.75", "after/zoom_rate": "0.5", "after/n": "8"},
     }
     lines = table(rows).splitlines()
@@ -43,11 +46,50 @@ def test_a_row_for_each_finished_job(tmp_path):
     assert lines[2].split() == ["10", "10", "0.750", "0.500"]
 
 
+def config(folder, *overrides):
+    return compose_config(f"paths.output_dir={folder}", "logger.group=null", *overrides)
+
+
+@pytest.fixture
+def left(tmp_path, monkeypatch):
+    """What a job left behind that wrote its configuration and no more."""
+    monkeypatch.setattr(sweeps, "in_sweep", lambda: True)
+    OmegaConf.save(config(tmp_path, "crop=300", "threads=2"), tmp_path / "config.yaml", resolve=True)
+    return tmp_path
+
+
+def test_a_finished_job_is_not_run_again(left):
+    (left / "summary.json").write_text('{"after": 1}')
+    assert take_up(config(left, "crop=300"), left) == {"after": 1}  # threads have no say in it
+
+
+def test_an_unfinished_job_goes_on(left):
+    cfg = config(left, "crop=300")
+    assert take_up(cfg, left) is None and cfg.resume is None  # there is no checkpoint yet
+    (left / "checkpoints").mkdir()
+    (left / "checkpoints" / "last.ckpt").touch()
+    assert take_up(cfg, left) is None and cfg.resume == str(left)
+
+
+def test_a_job_whose_settings_have_changed_begins_anew(left, caplog):
+    (left / "summary.json").write_text("{}")
+    cfg = config(left, "crop=400")
+    assert take_up(cfg, left) is None and cfg.resume is None
+    assert "begins anew" in caplog.text
+
+
+def test_outside_of_a_sweep_nothing_is_taken_up(left, monkeypatch):
+    monkeypatch.undo()
+    (left / "summary.json").write_text("{}")
+    assert take_up(config(left, "crop=300"), left) is None
+    assert sweeps.sweep_name() is None
+
+
 def test_evaluations_show_their_intervals(tmp_path):
     figures = {"settings": {"crop": 1}, "skipped_rows": 0, "parts": {"all": {"score/greedy": SCORE}}}
     for number, data in enumerate(("vstar", "hrbench_4k")):
         job(tmp_path, number, [f"data={data}"], evaluation=figures)
-    assert table(collect(tmp_path)).splitlines()[1].split() == ["0", "vstar", "0.500", "[0.250,", "0.750]"]
+    assert table(collect(tmp_path)).splitlines()[1].split() == ["1", "hrbench_4k", "0.500", "[0.250,", "0.750]"]
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])

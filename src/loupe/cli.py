@@ -19,7 +19,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from loupe import distributed
+from loupe import distributed, sweeps
 from loupe.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -27,10 +27,11 @@ UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIS
 LOG = logging.getLogger("loupe")
 
 
-def entry(config_name: str, literal: tuple[str, ...] = ()) -> Callable:
+def entry(config_name: str, literal: tuple[str, ...] = (), objective: Callable | None = None) -> Callable:
     """Turn ``task(cfg)`` into a command with Hydra's overrides and multirun. ``debug=true`` shows tracebacks.
 
     literal: keys whose values are taken as typed, whatever signs they hold; Hydra's grammar would refuse many.
+    objective: makes, of what the task returns, the number that a sweeper such as Optuna's is to raise or lower.
     """
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -38,7 +39,8 @@ def entry(config_name: str, literal: tuple[str, ...] = ()) -> Callable:
             # Of one run Hydra knows the folder asked for; of a sweep it makes one folder per job below it.
             cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
             try:
-                return task(cfg)
+                result = task(cfg)
+                return objective(result) if objective else result
             except Exception as error:
                 message = explain(error)
                 if message is None or wants_traceback():
@@ -150,3 +152,5 @@ def package_path(relative: str) -> str:
 
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 OmegaConf.register_new_resolver("package_path", package_path, replace=True)
+OmegaConf.register_new_resolver("short_hash", sweeps.short_hash, replace=True)
+OmegaConf.register_new_resolver("sweep_name", sweeps.sweep_name, replace=True)

@@ -18,8 +18,6 @@ from typing import NoReturn, TypeVar
 import lightning
 import torch
 import torch.distributed as dist
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.pytorch.overrides.distributed import _sync_module_states
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -27,6 +25,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from loupe.errors import UserError
 from loupe.records import Example, Group
+from loupe.sweeps import in_sweep
 
 T = TypeVar("T")
 
@@ -68,8 +67,7 @@ def check(trainer: lightning.Trainer | lightning.Fabric, one_device: bool = Fals
         raise UserError(f"{devices} devices: this job uses only one; use trainer.devices=1")
     if not isinstance(trainer.strategy, Ranks):
         raise UserError(f"{devices} devices: say trainer=ddp as well, or use trainer.devices=1")
-    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    if sweep and not trainer.strategy.cluster_environment.creates_processes_externally:
+    if in_sweep() and not trainer.strategy.cluster_environment.creates_processes_externally:
         # Lightning starts the other processes with the same command, which would be the whole sweep.
         raise UserError("a sweep (-m) over several devices needs hydra/launcher=submitit_slurm; or start run by run")
 

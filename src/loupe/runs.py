@@ -256,6 +256,7 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
         "seed": cfg.seed,
         "seconds": round(seconds, 1),
         "skipped_rows": len(module.skipped),
+        "best_val_score": module.trainer.checkpoint_callback.best_model_score.item(),
         "before": module.before,
         "after": after,
     }

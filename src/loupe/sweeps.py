@@ -1,4 +1,6 @@
-"""The results of a multirun in one tidy table: ``results.csv`` in its folder, a row a job."""
+"""Sweeps (multiruns): a folder for each job, named by a hash of its overrides, so that a sweep that died goes on with
+the jobs that it lacks; and all results in one tidy table, ``results.csv``, a row a job.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,10 @@ import csv
 import json
 import logging
 import re
+from hashlib import sha256
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +21,7 @@ from loupe.intervals import Estimate
 LOG = logging.getLogger("loupe")
 FIGURES = ("summary.json", "evaluation.json")
 """What a finished job leaves, by entry: training, evaluation."""
+WITHOUT_EFFECT = dict.fromkeys(("resume", "threads", "debug", "logger"))
 NO_FIGURES = {"settings", "seed"}
 SHOWN = re.compile(r"after/(score|zoom_rate)\w*|parts/all/zoom_rate/greedy|parts/\w+/score/greedy")
 """The figures in the printed table; results.csv holds all."""
@@ -35,10 +40,45 @@ class Results(Callback):
             LOG.info("\n%s\n%d jobs; every figure is in %s", table(rows), len(rows), folder / "results.csv")
 
 
+def in_sweep() -> bool:
+    """Whether this is a job of a multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def sweep_name() -> str | None:
+    """The name of the sweep's folder; None outside of a sweep."""
+    return Path(HydraConfig.get().sweep.dir).name if in_sweep() else None
+
+
+def short_hash(text: str) -> str:
+    """Eight letters and digits that stand for ``text``."""
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+def take_up(cfg: DictConfig, folder: Path) -> dict | None:
+    """What an earlier sweep left of this job: its summary if it was finished; what was not is resumed.
+
+    A job whose configuration has changed since (in the files, for the overrides are the same) begins anew.
+    """
+    if not in_sweep() or not (folder / "config.yaml").exists():
+        return None
+    earlier = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    now = OmegaConf.to_container(cfg, resolve=True)
+    if earlier | WITHOUT_EFFECT != now | WITHOUT_EFFECT:
+        LOG.warning("%s: its settings are others than when it was run; it begins anew", folder)
+        return None
+    if (folder / "summary.json").exists():
+        LOG.info("%s: finished before", folder)
+        return json.loads((folder / "summary.json").read_text())
+    if (folder / "checkpoints" / "last.ckpt").exists():
+        cfg.resume = str(folder)
+    return None
+
+
 def collect(folder: Path) -> list[dict]:
     """A row for each finished job below ``folder``, written to its results.csv."""
-    jobs = sorted({path.parent for name in FIGURES for path in folder.glob(f"*/{name}")}, key=_natural)
-    rows = [job_row(job) for job in jobs]
+    jobs = {path.parent for name in FIGURES for path in folder.glob(f"*/{name}")}
+    rows = sorted(map(job_row, jobs), key=lambda row: [_natural(str(row[key])) for key in _settings(row)])
     if rows:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         partial = folder / "results.csv.partial"
@@ -54,8 +94,8 @@ def job_row(job: Path) -> dict:
     """Job, seed, commit, every override and every figure of one job's folder."""
     figures = json.loads(next(job / name for name in FIGURES if (job / name).exists()).read_text())
     overrides = OmegaConf.load(job / ".hydra" / "overrides.yaml")
-    row = {"job": job.name, "seed": OmegaConf.load(job / "config.yaml").seed}
-    row |= dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    row = {"job": job.name} | dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    row["seed"] = OmegaConf.load(job / "config.yaml").seed
     row["commit"] = json.loads((job / "provenance.json").read_text())["commit"]
     return row | flat({key: value for key, value in figures.items() if key not in NO_FIGURES})
 
@@ -76,8 +116,8 @@ def flat(figures: dict, prefix: str = "") -> dict:
 
 def table(rows: list[dict]) -> str:
     """What differs between the jobs, and their main figures, as text."""
-    settings = [key for key in rows[0] if key not in ("commit", "job") and "/" not in key]
-    differing = [key for key in settings if len({row.get(key) for row in rows}) > 1]
+    settings = dict.fromkeys(key for row in rows for key in _settings(row))
+    differing = [key for key in settings if len({str(row.get(key)) for row in rows}) > 1]
     scores = [key for key in dict.fromkeys(key for row in rows for key in row) if SHOWN.fullmatch(key)]
     lines = [["job", *differing, *(key.removeprefix("parts/") for key in scores)]]
     for row in rows:
@@ -95,5 +135,15 @@ def _cell(row: dict, key: str) -> str:
     return f"{value:.3f}"
 
 
-def _natural(path: Path) -> tuple:
-    return (0, int(path.name), "") if path.name.isdigit() else (1, 0, path.name)
+def _settings(row: dict) -> list[str]:
+    """The keys of a row's overrides and seed."""
+    keys = list(row)
+    return keys[1 : keys.index("commit")]
+
+
+def _natural(text: str) -> tuple:
+    """Numbers by their size, before all words."""
+    try:
+        return (0, float(text), "")
+    except ValueError:
+        return (1, 0.0, text)
