@@ -17,10 +17,10 @@ def question(cfg) -> Example:
     for key in ("image", "question"):
         if OmegaConf.is_missing(cfg, key) or not str(cfg[key]).strip():
             raise UserError(f'{key} is empty; give image=photo.jpg question="What does the sign say?"')
-    path = Path(cfg.image).expanduser()
-    if not path.is_file():
-        raise UserError(f"image={cfg.image}: no such file")
-    return Example(path.name, path, str(cfg.question), references=())
+    *earlier, path = (Path(str(name)).expanduser() for name in (*cfg.earlier, cfg.image))
+    if missing := [file for file in (*earlier, path) if not file.is_file()]:
+        raise UserError(f"image={missing[0]}: no such file")
+    return Example(path.name, path, str(cfg.question), references=(), earlier_images=tuple(earlier))
 
 
 def ask(cfg) -> Group:

@@ -18,13 +18,13 @@ def evaluate(cfg) -> dict:
     asked = cfg.evaluate
     with runs.job(cfg) as folder:
         runs.claim(cfg, folder)
-        stated, resamples = settings.settings(cfg), require_int("evaluate.resamples", asked.resamples, 1)
-        examples = questions(runs.make(cfg.data), asked.split, asked.n)
-        rows, skipped = asking.answers(cfg, folder, examples, stated)
-        report = {"settings": stated, "skipped_rows": len(skipped)} | figures.report(rows, resamples)
-        write_parquet(rows, folder / "answers.parquet")
+        resamples = require_int("evaluate.resamples", asked.resamples, 1)
+        answers = asking.answers(cfg, folder, questions(runs.make(cfg.data), asked.split, asked.n))
+        report = {"settings": answers.settings, "skipped_rows": len(answers.skipped)}
+        report |= figures.report(answers.rows, resamples)
+        write_parquet(answers.rows, folder / "answers.parquet")
         (folder / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n")
-        cli.LOG.info("%s\n%s\nevery answer is in %s", figures.table(report), settings.line(stated), folder)
+        cli.LOG.info("%s\n%s\nevery answer is in %s", figures.table(report), settings.line(answers.settings), folder)
         return report
 
 

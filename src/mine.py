@@ -12,7 +12,7 @@ from torch.utils.data import Subset
 from loupe import cli, runs
 from loupe.data.mixing import HARD, MINED
 from loupe.errors import UserError, require_int
-from loupe.evaluation import asking, figures, settings
+from loupe.evaluation import asking, figures
 from loupe.evaluation.conditions import questions
 
 
@@ -27,9 +27,7 @@ def mine(cfg) -> dict[str, float]:
         folder.mkdir(exist_ok=True)
         examples = questions(runs.make(cfg.data), cfg.evaluate.split, cfg.evaluate.n)
         examples = Subset(examples, range(shard, len(examples), shards))
-        rows, _ = asking.answers(cfg, folder, examples, settings.settings(cfg) | {"shard": [shard, shards]})
-        if not rows:
-            raise UserError("none of the questions could be read; see the skipped rows above")
+        rows = asking.answers(cfg, folder, examples, (shard, shards)).rows
         scores = figures.question_scores(rows)
         with (folder / MINED).open("w", newline="") as file:
             csv.writer(file).writerows([("id", "score"), *scores.items()])

@@ -9,6 +9,7 @@ from PIL import Image
 import ask as entry
 from loupe import runs
 from loupe.data.signs import SignScene
+from loupe.dialogue import Dialogue
 from loupe.scripted import ScriptedRollout
 
 QUESTION = 'What\'s on the sign (left), "A; B!" – or {x}, ${y}, [z], 50% = ½? 日本\\'
@@ -83,3 +84,16 @@ def test_both_must_be_given(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["ask.py", "model=tiny_random", f"paths.output_dir={tmp_path}"])
     with pytest.raises(SystemExit, match=r"error: image is empty; give image=photo\.jpg"):
         entry.main()
+
+
+def test_about_several_pictures(ask, photo, monkeypatch, tmp_path, capsys):
+    other = tmp_path / "other.png"
+    Image.new("RGB", (400, 900)).save(other)
+    seen = []
+    prompt = Dialogue.prompt
+    monkeypatch.setattr(Dialogue, "prompt", lambda self, example: seen.append(prompt(self, example)) or seen[-1])
+    scripted(monkeypatch, ANSWER)
+    ask(photo, "Which is larger?", f"earlier=['{other}']")
+    assert [image.grid for image in seen[0].images] == [(1, 8, 4), (1, 6, 8)]
+    with pytest.raises(SystemExit, match=r"none\.png: no such file"):
+        ask(photo, "Which is larger?", "earlier=[none.png]")

@@ -12,6 +12,7 @@ from loupe.dialogue import STOP_TEXTS
 from loupe.models.load import load_policy, save_policy
 from loupe.places import PROJECT
 from loupe.provenance import write_provenance
+from loupe.records import Example
 
 BASE = "./src/loupe/models/miniature"
 LORA = "model.lora={r: 4, alpha: 8}"
@@ -21,7 +22,10 @@ SUMMARY = {
 }
 
 
-def saved(folder, *overrides):
+QUESTION = Example("q", b"", "?", ("7",))
+
+
+def saved(folder, *overrides, question=QUESTION):
     """What a run leaves, without the run: weights that are not those of the base, and the card.
 
     Returns the rollout of that policy and the card.
@@ -35,7 +39,7 @@ def saved(folder, *overrides):
     save_policy(policy, folder / "model")
     write_provenance(cfg, folder)
     rollout = runs.build_rollout(cfg, policy, runs.make(cfg.tool))
-    card.write_card(cfg, rollout.dialogue, SUMMARY, folder)
+    card.write_card(cfg, rollout.dialogue, question, SUMMARY, folder)
     return rollout, (folder / "model" / "README.md").read_text()
 
 
@@ -168,3 +172,14 @@ def test_other_tools_and_settings_are_told_too(tmp_path):
         "a long side of 224 pixels. The number of calls is limited to 2" in text
         and "the picture as shown, brought" in text
     )
+
+
+def test_the_card_of_a_model_that_answers_with_boxes(tmp_path):
+    asked = Example("q", b"", "Where?", (), answer_box=(0.0, 0.0, 1.0, 1.0))
+    given = ["data=boxes", "reward=iou", "tool=none", "experiment=no_thinking", "coordinates=relative_1000"]
+    _, text = saved(tmp_path, *given, "model.path=null", question=asked)
+    assert "held-out questions of `data=boxes`" in text
+    assert "whose IoU with the right one is at least a half" in text and "VQA accuracy" not in text
+    assert "begun for it, with these words:\n\n```text\n<answer\n```" in text
+    assert "Coordinates count in thousandths of width and height." in text
+    assert "A box in `<answer>` counts in thousandths of width and height." in text

@@ -4,6 +4,7 @@ import csv
 import sys
 from statistics import fmean
 
+import published
 import pytest
 
 import mine as entry
@@ -49,11 +50,20 @@ def test_shards_give_what_one_process_gives(tmp_path, monkeypatch):
     [
         ("mine.shard=1", "mine.shard=1: must be below mine.shards=1"),
         ("mine.shards=0", "mine.shards=0: must be a whole number, 1 or more"),
-        ("data=vstar", "cannot be had from the hub"),
     ],
 )
 def test_bad_settings(tmp_path, monkeypatch, override, message):
     few = [setting for setting in FEW if "n_train" not in setting]
     monkeypatch.setattr(sys, "argv", ["mine.py", *few, f"paths.output_dir={tmp_path}", override])
     with pytest.raises(SystemExit, match=message):
+        entry.main()
+
+
+def test_a_benchmark_has_nothing_to_train_on(tmp_path, monkeypatch):
+    files = published.vstar_jsonl(tmp_path / "vstar")
+    with pytest.raises(SystemExit, match=r"evaluate\.split=train: this data set has none; it has test"):
+        few = [setting for setting in FEW if "n_train" not in setting]
+        monkeypatch.setattr(
+            sys, "argv", ["mine.py", *few, "data=vstar", f"data.path={files}", f"paths.output_dir={tmp_path / 'out'}"]
+        )
         entry.main()

@@ -20,6 +20,7 @@ from loupe.models.load import HUB_ID
 from loupe.places import portable
 from loupe.policy import Policy
 from loupe.provenance import command_line
+from loupe.records import Example
 from loupe.tools import Tool
 from loupe.tools.zoom import ZoomTool
 
@@ -47,7 +48,7 @@ CARD = """\
 ## Scores
 
 Greedy answers to the held-out questions of `data={data}`, with the weights that had the best validation score; `score`
-is VQA accuracy:
+is {score}:
 
 {scores}
 
@@ -93,20 +94,20 @@ FRAMES = {
 }
 
 
-def write_card(cfg: DictConfig, dialogue: Dialogue, summary: dict, folder: Path) -> None:
+def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: dict, folder: Path) -> None:
     """Write the card into ``folder / "model"``, where the model lies; ``folder`` also holds provenance.json.
 
-    summary: what summary.json holds.
+    example: one of the questions. summary: what summary.json holds.
     """
     provenance = json.loads((folder / "provenance.json").read_text())
     provenance["command"] = command_line()  # without where the run was written: the card is for others
     provenance["uncommitted"] = (folder / "diff.patch").exists()
-    text = card(resolved(cfg), dialogue, summary, provenance, portable(str(folder / "model")))
+    text = card(resolved(cfg), dialogue, example, summary, provenance, portable(str(folder / "model")))
     (folder / "model" / "README.md").write_text(text)
     LOG.info("to publish the model: hf upload owner/name %s", shlex.quote(str(folder / "model")))
 
 
-def card(cfg: dict, dialogue: Dialogue, summary: dict, provenance: dict, folder: str) -> str:
+def card(cfg: dict, dialogue: Dialogue, example: Example, summary: dict, provenance: dict, folder: str) -> str:
     """The card's text.
 
     cfg: the whole configuration, resolved. provenance: what provenance.json holds, and whether there are uncommitted
@@ -122,7 +123,8 @@ def card(cfg: dict, dialogue: Dialogue, summary: dict, provenance: dict, folder:
         name=Path(base).name if base else "A model with random weights",
         what=_what(policy, base),
         loading=loading(policy, base, model, folder),
-        protocol=protocol(dialogue),
+        protocol=protocol(dialogue, boxes=bool(example.answer_box)),
+        score=_score(example),
         data=_data(cfg),
         scores=table(["", "before training", "after"], scores),
         settings=table(["setting", "value"], settings(cfg, provenance).items()),
@@ -177,10 +179,17 @@ def loading(policy: Policy, base: str | None, model: dict, folder: str) -> str:
     return f"{_code(code)}\n\n{here}\n\nTo make a full model of it:\n\n{_code(MERGE)}"
 
 
-def protocol(dialogue: Dialogue) -> str:
-    """What one must know to talk to the model without Loupe."""
+def _score(example: Example) -> str:
+    """What ``terms.hard`` measures for questions of this kind."""
+    if example.answer_box:
+        return "the share of boxes whose IoU with the right one is at least a half"
+    return "the share of right options" if example.options else "VQA accuracy"
+
+
+def protocol(dialogue: Dialogue, boxes: bool) -> str:
+    """What one must know to talk to the model without Loupe. boxes: whether answers are boxes."""
     tool = dialogue.tool
-    frame = COORDINATES[tool.coordinates] if isinstance(tool, ZoomTool) else ""
+    frame = COORDINATES[tool.coordinates] if tool.max_calls or boxes else ""
     user = dialogue.user.replace("{frame}", frame.format("{original_width}", "{original_height}"))
     shown = (
         f"The picture is shown with its long side at {dialogue.resolution} pixels (never enlarged), both sides rounded "
@@ -189,6 +198,10 @@ def protocol(dialogue: Dialogue) -> str:
     )
     parts = [shown, "System prompt:", _code(dialogue.system, "text")]
     parts += ["Question (`<image>` is the picture, width and height are as shown):", _code(user, "text")]
+    if dialogue.prefill:
+        parts += ["The model's first turn is begun for it, with these words:", _code(dialogue.prefill, "text")]
+    if boxes:
+        parts += [f"A box in `<answer>` counts in {FRAMES[tool.coordinates]}."]
     parts += [f"A turn ends at {' or '.join(f'`{text}`' for text in STOP_TEXTS)}. {_tool(tool)}"]
     parts += [_code(dialogue.observation, "text")] if tool.max_calls else []
     return "\n\n".join(parts)
@@ -231,8 +244,8 @@ def settings(cfg: dict, provenance: dict) -> dict[str, str]:
 
 
 def _data(cfg: dict) -> str:
-    """The data set's name: that of the module that reads it."""
-    return cfg["data"]["_target_"].split(".")[-2]
+    """The data set's name: that of what makes it."""
+    return cfg["data"]["_target_"].rpartition(".")[2].removesuffix("_datamodule")
 
 
 def _terms(base: str | None) -> str:

@@ -199,7 +199,7 @@ class Faults:
 def _sendable(example: Example) -> Example:
     """Without encoded pictures, which stay on their rank: a data set may hold megabytes in each row."""
     small = {name: b"" for name in ("image", "zoom_image") if isinstance(getattr(example, name), bytes)}
-    return replace(example, **small)
+    return replace(example, earlier_images=(), **small)
 
 
 def _together() -> bool:

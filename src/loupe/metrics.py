@@ -11,9 +11,10 @@ from statistics import correlation, fmean
 import numpy as np
 
 from loupe.errors import UserError
+from loupe.geometry import area, overlap
 from loupe.records import OK, Box, Example, Group, StopReason, Trajectory, TrajectoryType
 from loupe.rewards import terms
-from loupe.rewards.boxes import BoxError, iou, read_box
+from loupe.rewards.boxes import BoxError, answer_iou, read_box
 from loupe.tools.errors import CallError
 
 EDGES = np.linspace(-3, 3, 25)
@@ -123,7 +124,7 @@ def summary_metrics(groups: list[Group]) -> dict[str, float | None]:
     calls = [event.status != OK for trajectory, _ in pairs for event in trajectory.events]
     report["zoom_hit_rate"] = fmean(hit) if hit else None
     report["failed_call_rate"] = fmean(calls) if calls else 0.0
-    ious = [iou(trajectory, example) for trajectory, example in pairs if example.answer_box]
+    ious = [answer_iou(trajectory, example) for trajectory, example in pairs if example.answer_box]
     return report | ({"iou": fmean(ious)} if ious else {}) | {"n": len(pairs)}
 
 
@@ -163,12 +164,7 @@ def hits(trajectory: Trajectory, example: Example) -> list[bool]:
 
 def is_hit(box: Box, target: Box) -> bool:
     """Whether the crop and the target share at least half the area of the smaller of the two."""
-    shared = (max(box[0], target[0]), max(box[1], target[1]), min(box[2], target[2]), min(box[3], target[3]))
-    return _area(shared) >= 0.5 * min(_area(box), _area(target)) > 0
-
-
-def _area(box: Box) -> float:
-    return max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
+    return overlap(box, target) >= 0.5 * min(area(box), area(target)) > 0
 
 
 def _pairs(groups: list[Group]) -> list[Pair]:

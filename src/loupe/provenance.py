@@ -42,7 +42,7 @@ def write_provenance(cfg: DictConfig, folder: Path) -> None:
     provenance = {
         "command": f"{command_line()} {shlex.quote(f'paths.output_dir={folder}')}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": commit(),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "versions": {package: version(package) for package in PACKAGES},
@@ -50,6 +50,11 @@ def write_provenance(cfg: DictConfig, folder: Path) -> None:
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
     if diff := _git("diff", "HEAD"):
         (folder / "diff.patch").write_text(diff + "\n")
+
+
+def commit() -> str | None:
+    """The commit of the project's folder; None where there is no git or no repository."""
+    return _git("rev-parse", "HEAD")
 
 
 def command_line() -> str:

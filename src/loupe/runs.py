@@ -275,7 +275,7 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
     if not module.had_signal:
         LOG.warning("no group had rewards that differ, so nothing was learned (random weights earn none)")
     LOG.info("trained %.0f s; everything is in %s", seconds, folder)
-    write_card(cfg, module.rollout.dialogue, summary, folder)
+    write_card(cfg, module.rollout.dialogue, module.evaluated[0].example, summary, folder)
     return summary
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import re
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from loupe.columns import in_columns
 from loupe.intervals import Estimate
 
 LOG = logging.getLogger("loupe")
@@ -81,7 +83,7 @@ def collect(folder: Path) -> list[dict]:
     rows = sorted(map(job_row, jobs), key=lambda row: [_natural(str(row[key])) for key in _settings(row)])
     if rows:
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        partial = folder / "results.csv.partial"
+        partial = folder / f"results.csv.{os.getpid()}"  # jobs that run side by side write it, too
         with partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
@@ -122,8 +124,7 @@ def table(rows: list[dict]) -> str:
     lines = [["job", *differing, *(key.removeprefix("parts/") for key in scores)]]
     for row in rows:
         lines.append([row["job"], *(str(row.get(key, "-")) for key in differing), *(_cell(row, key) for key in scores)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return in_columns(lines)
 
 
 def _cell(row: dict, key: str) -> str:

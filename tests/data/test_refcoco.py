@@ -39,7 +39,37 @@ def test_the_published_splits(files):
     assert first.question == f"Where? {rows[0]['answer'][0]}" and second.question == f"Where? {rows[0]['answer'][1]}"
     x, y, width, height = rows[0]["bbox"]
     assert first.answer_box == (x, y, x + width, y + height) == second.target_boxes[0]
+    assert first.cluster == second.cluster != third.cluster  # one box in two forms
     assert open_picture(first.image).size == (1600, 1200)
+
+
+def test_each_data_set_has_its_own_files(files, tmp_path):
+    for name in ("RefCOCO", "RefCOCOg"):
+        shutil.copytree(files / "data", tmp_path / name / "data")
+    text = (files / "refcoco_train.jsonl").read_text()
+    for name in ("refcoco", "refcocog"):
+        (tmp_path / f"{name}_train.jsonl").write_text(text)
+    found = made(tmp_path, dataset="refcocog", images=str(files))
+    assert len(found.test) == 6 and found.test[0].id.startswith("refcocog/testA/")
+    assert found.train[0].id == "refcocog_train/0"
+    with pytest.raises(UserError, match="none of its files to train on is refcocop_train"):
+        made(tmp_path, dataset="refcocoplus")
+    with pytest.raises(UserError, match="val lies in several folders there; name the one of refcocoplus"):
+        made(tmp_path, dataset="refcocoplus", train=str(files / "refcoco_train.jsonl"))
+
+
+def test_a_question_may_hold_other_braces(files):
+    question = 'Answer with {"bbox_2d": [..]}: {expression}'
+    data = made(files, question=question)
+    assert data.test[0].question.startswith('Answer with {"bbox_2d": [..]}: ')
+    assert data.train[0].question.startswith('Answer with {"bbox_2d": [..]}: ')
+
+
+@pytest.mark.parametrize(("name", "text"), [("a_train.jsonl", ""), ("a_train.json", "7"), ("a_train.json", "{")])
+def test_files_that_are_no_training_data(files, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=name):
+        made(files, train=str(tmp_path / name))
 
 
 def test_a_known_box(tmp_path):
@@ -64,6 +94,12 @@ def test_training_in_both_forms_of_the_json(files):
         assert example.id == f"refcoco_train/{number}"
         assert open_picture(example.image).size == (1600, 1200)
     assert len(made(files, n_train=2, n_val=1, n_test=3).train) == 2
+
+
+def test_training_on_what_is_hard(files, tmp_path):
+    (tmp_path / "mined.csv").write_text("id,score\n" + "".join(f"refcoco_train/{i},{i / 5}\n" for i in range(6)))
+    train = made(files, mined=str(tmp_path), mix="at_most_half").train
+    assert [example.id for example in train] == [f"refcoco_train/{i}" for i in range(3)]
 
 
 def test_rows_that_are_no_use_are_named(files, tmp_path, caplog):

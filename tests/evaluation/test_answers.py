@@ -73,20 +73,21 @@ def test_a_journal_goes_on_where_it_was_stopped(tmp_path):
     assert journal.missing("greedy", 3) == [0, 1, 2]
     one, two = Outcome("greedy", 2, [{"id": "c"}]), Outcome("greedy", 0, [], "a: no picture")
     journal.add([one, two])
+    assert journal.skipped == ["a: no picture"] and journal.missing("greedy", 3) == [1]
     other = Outcome("direct", 1, [{"id": "b"}])
     journal.add([other])
     with journal.path.open("a") as file:
         file.write('{"condition": "greedy", "number": 1, "ro')  # the machine went down
     again = Journal(tmp_path)
     again.read()
-    assert again.outcomes == [one, two, other]
-    assert (again.missing("greedy", 3), again.missing("direct", 3)) == ([1], [0, 2])
+    assert again.outcomes == [one, other]  # what could not be read may be there now
+    assert (again.missing("greedy", 3), again.missing("direct", 3)) == ([0, 1], [0, 2])
     again.add([Outcome("greedy", 1, [{"id": "b", "score": 0.5}])])
+    assert again.skipped == []
     last = Journal(tmp_path)
     last.read()
     assert [r["id"] for r in last.rows(["direct", "greedy"])] == ["b", "b", "c"]
     assert last.rows(["greedy"])[0] == {"id": "b", "score": 0.5}
-    assert last.skipped == ["a: no picture"]
 
 
 def test_a_figure_that_is_not_finite_is_a_bug(tmp_path):

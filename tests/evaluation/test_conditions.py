@@ -54,6 +54,15 @@ def test_shuffled_cuts_from_another_picture(shared_policy):
     assert wrong.trajectories[0].images[0].pixels.equal(shown.pixels)
 
 
+@pytest.mark.parametrize("n", [2, 4, 5])
+def test_shuffled_never_cuts_from_the_own_picture(n):
+    """Also where the questions about one picture lie half the set apart."""
+    pictures = [b"one", b"two", b"one", b"two", b"two"]
+    rows = [Example(str(i), pictures[i % 5] if n > 2 else bytes([i]), "?", ("7",)) for i in range(n)]
+    shuffled = Shuffled(rows)
+    assert all(shuffled[i].zoom_image != shuffled[i].image for i in range(n))
+
+
 def test_every_condition_of_the_configuration(shared_policy):
     made = conditions(list(KNOWN), KNOWN, Signs("test", 0, 2), builder(shared_policy))
     assert [(c.name, c.samples, c.rollout.tool.max_calls) for c in made] == [
@@ -77,9 +86,17 @@ def test_what_cannot_differ_is_left_out(shared_policy, caplog):
     assert "condition no_tool: left out, since it is the same as an earlier one" in caplog.text
     alone = conditions(["greedy", "shuffled"], KNOWN, Signs("test", 0, 1), builder(shared_policy))
     assert names(alone) == ["greedy"]
+    same = [Example(str(i), b"one", "?", ("7",)) for i in range(3)]
+    assert names(conditions(["greedy", "shuffled"], KNOWN, same, builder(shared_policy))) == ["greedy"]
     assert "no other picture" in caplog.text
     unsampled = KNOWN | {"sampled": {"samples": 0}}
     assert names(conditions(["sampled", "greedy"], unsampled, Signs("test", 0, 2), without)) == ["greedy"]
+
+
+def test_nothing_to_ask_under(shared_policy):
+    for asked in ([], ["sampled"]):
+        with pytest.raises(UserError, match="nothing is left to ask under"):
+            conditions(asked, KNOWN | {"sampled": {"samples": 0}}, Signs("test", 0, 2), builder(shared_policy))
 
 
 @pytest.mark.parametrize(

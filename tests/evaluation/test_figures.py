@@ -17,8 +17,15 @@ BLANK = {
 
 def rows(condition, question, *scores, subset="small", calls=(), **more):
     kind = "tool_success" if "ok" in calls else "tool_fail" if calls else "no_tool"
-    given = {"condition": condition, "id": question, "subset": subset, "type": kind, "calls": list(calls)} | BLANK
-    return [given | {"score": score} | more for score in scores]
+    given = {
+        "condition": condition,
+        "id": question,
+        "sample": None,
+        "subset": subset,
+        "type": kind,
+        "calls": list(calls),
+    } | BLANK
+    return [given | {"score": score, "sample": i} | more for i, score in enumerate(scores)]
 
 
 def test_gain_and_harm_by_hand():
@@ -69,7 +76,18 @@ def test_the_table():
     lines = table(report(ANSWERS, resamples=20)).splitlines()
     assert lines[0].split() == ["all", "(n=2)", "large", "(n=1)", "small", "(n=1)"]
     assert any(line.startswith("tool_gain") and "1.000 [1.000, 1.000]" in line for line in lines)
-    assert lines[-1].split() == ["tool_fail:", "share,", "score", *["0.000,", "-"] * 3]
+    assert lines[-1].split() == ["tool_fail/sampled:", "share,", "score", *["0.000,", "-"] * 3]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_types_are_told_of_the_answers_as_they_are():
+    figures = report([*rows("direct", "a", 0.0), *rows("greedy", "a", 1.0, calls=["ok"])], 20)
+    assert figures["types_of"] == "greedy" and figures["types"]["all"]["tool_success"]["share"] == 1
+
+
+def test_two_questions_of_one_name():
+    with pytest.raises(UserError, match="two questions are called a; is a data set there twice"):
+        report([*rows("greedy", "a", 1.0), *rows("greedy", "a", 0.0)], 20)
 
 
 def test_both_forms_of_vqa_accuracy():

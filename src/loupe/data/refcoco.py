@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from loupe.data import tables
 from loupe.data.datamodule import LoupeDataModule
+from loupe.data.mixing import mixed
 from loupe.data.tables import Rows
 from loupe.errors import UserError, is_number, require_choice
 from loupe.records import Box, Example
@@ -25,7 +26,8 @@ from loupe.rewards.boxes import complete_boxes
 
 HUBS = {"refcoco": "lmms-lab/RefCOCO", "refcocoplus": "lmms-lab/RefCOCOplus", "refcocog": "lmms-lab/RefCOCOg"}
 COLUMNS = ("question_id", "image", "answer", "bbox")
-TRAIN_FILES = ("*train*.jsonl", "*train*.json")
+TRAIN_FILES = {"refcoco": "refcoco_train", "refcocoplus": "refcocop_train", "refcocog": "refcocog_train"}
+"""What VLM-R1 calls its json of each data set, without the suffix."""
 PREAMBLE = re.compile(r"^.*?\bdescribes?\s*:\s*", re.DOTALL)
 """What VLM-R1's problems say before the expression itself."""
 IMAGE_MARK = "<image>"
@@ -46,24 +48,31 @@ def refcoco_datamodule(
     batch_size: int,
     eval_batch_size: int,
     num_workers: int = 0,
+    mined: str | None = None,
+    mix: str = "all",
+    hard_fraction: float | None = None,
 ) -> LoupeDataModule:
     """Judged on ``val_split`` and ``test_split`` of the parquet; trained on VLM-R1's json, if there is one.
 
     path: a folder with the parquet files, in which the json is looked for too; None for the hub. dataset: "refcoco",
     "refcocoplus" or "refcocog". train: VLM-R1's json or jsonl, if it is not in ``path``. images: the folder that its
     picture paths begin in, if that is not the json's own. question: how it is put; ``{expression}`` is filled in.
+    mined, mix, hard_fraction: see ``mixing.mixed``.
     """
     require_choice("data.dataset", dataset, HUBS)
     if not isinstance(question, str) or "{expression}" not in question:
         raise UserError(f"data.question={question!r}: must hold {{expression}}")
-    file = _train_file(path, train)
-    training = _training(file, Path(images) if images else file.parent, question) if file else None
+    training = None
+    if file := _train_file(path, dataset, train):
+        rows = _training(file, Path(images) if images else file.parent, question)
+        ids = [f"{file.stem}/{number}" for number in rows.indices]
+        training = tables.first(mixed(rows, ids, mined, mix, hard_fraction, seed), n_train, "data.n_train")
 
     def judged(split: str) -> Expressions:
         return Expressions(_open(path, dataset, split), f"{dataset}/{split}", question)
 
     return LoupeDataModule(
-        train=tables.first(training, n_train, "data.n_train") if training else None,
+        train=training,
         val=tables.first(judged(val_split), n_val, "data.n_val"),
         test=tables.first(judged(test_split), n_test, "data.n_test"),
         batch_size=batch_size,
@@ -94,34 +103,51 @@ class Expressions(Dataset[Example]):
         return _example(
             f"{self.name}/{row['question_id']}/{which}",
             tables.picture(row["image"]),
-            self.question.format(expression=row["answer"][which].strip()),
+            asked(self.question, row["answer"][which]),
             _corners(row["bbox"]),
+            cluster=f"{self.name}/{row['question_id']}",
         )
 
 
-def _example(name: str, picture: Path | bytes, question: str, box: Box) -> Example:
-    return Example(name, picture, question, references=(), target_boxes=(box,), answer_box=box)
+def asked(question: str, expression: str) -> str:
+    """The question, whatever other braces it holds."""
+    return question.replace("{expression}", expression.strip())
+
+
+def _example(name: str, picture: Path | bytes, question: str, box: Box, cluster: str | None = None) -> Example:
+    return Example(name, picture, question, (), target_boxes=(box,), answer_box=box, cluster=cluster)
 
 
 def _open(path: str | None, dataset: str, split: str) -> datasets.Dataset:
     if path is None:
         return tables.from_hub(HUBS[dataset], split)
-    return tables.from_files("parquet", tables.found(path, f"{dataset}/**/{split}-*.parquet", f"{split}-*.parquet"))
+    folders = (dataset, HUBS[dataset].rpartition("/")[2])
+    files = tables.found(path, *(f"{name}/**/{split}-*.parquet" for name in folders), f"{split}-*.parquet")
+    if len({file.parent for file in files}) > 1:
+        raise UserError(f"data.path={path}: {split} lies in several folders there; name the one of {dataset}")
+    return tables.from_files("parquet", files)
 
 
-def _train_file(path: str | None, train: str | None) -> Path | None:
-    """VLM-R1's json: the one that was named, or the first that lies in ``path``, if any does."""
+def _train_file(path: str | None, dataset: str, train: str | None) -> Path | None:
+    """VLM-R1's json: the one that was named, or the one of this data set in ``path``, if there is any."""
     if train is not None:
         if not Path(train).is_file():
             raise UserError(f"data.train={train}: no such file; give VLM-R1's json or jsonl")
         return Path(train)
-    files = [] if path is None else [f for pattern in TRAIN_FILES for f in sorted(tables.folder(path).rglob(pattern))]
-    return files[0] if files else None
+    if path is None:
+        return None
+    files = [file for kind in ("jsonl", "json") for file in sorted(tables.folder(path).rglob(f"*train.{kind}"))]
+    own = [file for file in files if file.stem == TRAIN_FILES[dataset]]
+    if len(files) > 1 and not own:
+        raise UserError(f"data.path={path}: none of its files to train on is {TRAIN_FILES[dataset]}; give data.train=")
+    return next(iter(own or files), None)
 
 
 def _training(file: Path, images: Path, question: str) -> Rows:
     """VLM-R1's rows, in either of its forms."""
     entries = list(_entries(file))
+    if not entries:
+        raise UserError(f"{file}: holds no rows; copy it again")
     table = tables.from_records([_light(entry) for entry in entries])
     name = str(file)
     good = tables.usable(
@@ -133,7 +159,7 @@ def _training(file: Path, images: Path, question: str) -> Rows:
     )
 
     def read(row: dict) -> Example:
-        text = question.format(expression=row["expression"].strip())
+        text = asked(question, row["expression"])
         return _example(f"{file.stem}/{row['id']}", images / row["image"], text, tuple(row["box"]))
 
     return Rows(table.add_column("id", list(range(len(table)))), read, good)
@@ -144,9 +170,12 @@ def _entries(file: Path) -> Iterator[dict]:
     text = file.read_text()
     if file.suffix == ".json":
         try:
-            yield from json.loads(text)
+            entries = json.loads(text)
         except ValueError as error:
             raise UserError(f"{file}: not readable as json ({error}); copy it again") from error
+        if not isinstance(entries, list):
+            raise UserError(f"{file}: not a list of rows; is it VLM-R1's file?")
+        yield from entries
         return
     for line in text.splitlines():
         try:

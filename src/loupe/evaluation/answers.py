@@ -15,7 +15,7 @@ from pyarrow import parquet
 from loupe.metrics import hits
 from loupe.records import Group, Trajectory
 from loupe.rewards import terms
-from loupe.rewards.boxes import BoxError, iou, read_box
+from loupe.rewards.boxes import BoxError, answer_iou, read_box
 from loupe.rewards.choice import LETTERS, chosen_option
 
 TEXT, NUMBER, WHOLE, FLAG = pyarrow.string(), pyarrow.float64(), pyarrow.int64(), pyarrow.bool_()
@@ -41,7 +41,7 @@ def answer_row(condition: str, trajectory: Trajectory, group: Group, factor: int
     ``terms.hard``; score_leave_one_out: the published form of VQA accuracy, where there are several references. calls:
     "ok" or the kind of failure. keypoints, crops: of the executed calls, original pixels; hits: whether each shows a
     target, null where no target is known or the crops are another picture's. image_tokens, pixels: of all pictures
-    shown, ``factor`` squared pixels a token.
+    shown, ``factor`` squared pixels a token. reward, and what it is made of: as at the first step of training.
     """
     example, answer = group.example, trajectory.answer
     number = chosen_option(answer, example.options) if answer and example.options else None
@@ -66,7 +66,7 @@ def answer_row(condition: str, trajectory: Trajectory, group: Group, factor: int
         "chosen": None if number is None else LETTERS[number],
         "box": None if is_none else box,
         "box_error": box if is_none else None,
-        "iou": iou(trajectory, example) if example.answer_box else None,
+        "iou": answer_iou(trajectory, example) if example.answer_box else None,
         "answered": bool(answer) and not is_none and (not example.options or number is not None),
         "score": terms.hard(trajectory, example),
         "score_leave_one_out": terms.hard_leave_one_out(trajectory, example) if several else None,
@@ -103,13 +103,17 @@ class Journal:
         self.outcomes: list[Outcome] = []
 
     def read(self) -> None:
-        """Take up what is there, without a last line that was never completed."""
+        """Take up what is there: not a last line that was never completed, nor questions that could not be read, which
+        are asked again.
+        """
         if not self.path.exists():
             return
         lines = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        self.outcomes = [Outcome(**json.loads(line)) for line in lines]
+        given = {line: Outcome(**json.loads(line)) for line in lines}
+        answered = {line: outcome for line, outcome in given.items() if not outcome.skipped}
+        self.outcomes = list(answered.values())
         partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(lines))
+        partial.write_text("".join(answered))
         partial.replace(self.path)
 
     def add(self, outcomes: Iterable[Outcome]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,6 +13,7 @@ from tqdm import tqdm
 
 from loupe import cli, runs
 from loupe.checkpoints import Interrupted
+from loupe.errors import UserError
 from loupe.evaluation import settings
 from loupe.evaluation.answers import Journal
 from loupe.evaluation.conditions import Condition, conditions
@@ -19,23 +22,37 @@ from loupe.records import Example
 from loupe.tools.zoom import NoTool
 
 
-def answers(cfg: DictConfig, folder: Path, examples: Dataset[Example], stated: dict) -> tuple[list[dict], list[str]]:
-    """The rows of every answer to ``examples`` (``answers.answer_row``), and why questions had to be skipped.
+@dataclass(frozen=True)
+class Answers:
+    """rows: ``answers.answer_row`` of every answer. skipped: why questions could not be asked. settings: as stated."""
 
-    Answers given earlier under the same settings (``stated``) in the same folder are taken over.
+    rows: list[dict]
+    skipped: list[str]
+    settings: dict
+
+
+def answers(cfg: DictConfig, folder: Path, examples: Dataset[Example], shard: tuple[int, int] = (0, 1)) -> Answers:
+    """Ask ``examples``. Answers given earlier under the same settings in the same folder are taken over.
+
+    shard: number and count of the parts of the questions, of which ``examples`` are one.
     """
     ways = build_conditions(cfg, examples)
-    settings.claim(folder, stated)
+    stated = settings.settings(cfg, ways[0].rollout.policy.factor) | {"shard": shard}
+    stated = settings.claim(folder, stated)
     runs.write_provenance(cfg, folder)
     journal = Journal(folder)
     journal.read()
     try:
         ask(cfg, ways, journal)
     except KeyboardInterrupt as stop:
-        raise Interrupted(f"stopped; to go on: {command_line()} paths.output_dir={cfg.paths.output_dir}") from stop
+        way_on = f"{command_line()} {shlex.quote(f'paths.output_dir={cfg.paths.output_dir}')}"
+        raise Interrupted(f"stopped; to go on: {way_on}") from stop
     for line in journal.skipped:
         cli.LOG.warning("skipped: %s", line)
-    return journal.rows([way.name for way in ways]), journal.skipped
+    rows = journal.rows([way.name for way in ways])
+    if not rows:
+        raise UserError("none of the questions could be read; see the skipped rows above")
+    return Answers(rows, journal.skipped, stated)
 
 
 def build_conditions(cfg: DictConfig, examples: Dataset[Example]) -> list[Condition]:

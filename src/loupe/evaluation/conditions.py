@@ -22,7 +22,9 @@ CROPS = ("own", "shuffled")
 
 
 class Shuffled(Dataset[Example]):
-    """The same questions, but the tool cuts from the picture of the question half the set further on."""
+    """The same questions, but the tool cuts from another picture: that of the question half the set further on, or the
+    next one after it that is about another picture.
+    """
 
     def __init__(self, examples: Dataset[Example]):
         self.examples = examples
@@ -33,8 +35,9 @@ class Shuffled(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        other = (index + max(1, len(self) // 2)) % len(self)
-        return replace(self.examples[index], zoom_image=self.examples[other].image)
+        example = self.examples[index]
+        others = (self.examples[(index + len(self) // 2 + i) % len(self)].image for i in range(len(self)))
+        return replace(example, zoom_image=next(image for image in others if image != example.image))
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ def conditions(
         seen.append(identity)
         shown = Shuffled(examples) if settings["crops"] == "shuffled" else examples
         made.append(Condition(name, rollout, shown, settings["samples"]))
+    if not made:
+        raise UserError(f"evaluate.conditions={list(asked)} evaluate.samples: nothing is left to ask under")
     return made
 
 
@@ -108,9 +113,14 @@ def _pointless(identity: dict, rollout: GroupRollout, examples: Dataset[Example]
     forced = "<tool>" in rollout.dialogue.prefill
     if not identity["tool"] and (forced or identity["crops"] == "shuffled"):
         return "since there is no tool"
-    if identity["crops"] == "shuffled" and len(examples) < 2:
+    if identity["crops"] == "shuffled" and not _differ(examples):
         return "since there is no other picture"
     return "since it is the same as an earlier one" if identity in seen else ""
+
+
+def _differ(examples: Dataset[Example]) -> bool:
+    """Whether the questions are about more than one picture."""
+    return any(examples[i].image != examples[0].image for i in range(1, len(examples)))
 
 
 def _checked(name: str, known: dict[str, dict]) -> dict:

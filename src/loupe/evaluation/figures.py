@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from statistics import fmean
 
+from loupe.columns import in_columns
 from loupe.errors import UserError
 from loupe.intervals import Estimate, bootstrap
 from loupe.records import OK, TrajectoryType
@@ -22,17 +24,21 @@ def report(rows: Rows, resamples: int) -> dict:
     ``parts``: for all questions and for each subset, the score of each condition with its interval, the tool's use, and
     tool_gain and tool_harm. ``cycles``: the scores of each rotation of the options, where there are several; the score
     is then the mean over the cycles, and the rotations of one question are resampled together. ``types``: score and
-    share of each trajectory type, sampled if that was asked.
+    share of each trajectory type under the condition ``types_of``: sampled if that was asked, or else greedy.
     """
     if not rows:
         raise UserError("none of the questions could be read; see the skipped rows above")
+    times = Counter((row["condition"], row["id"], row["sample"]) for row in rows)
+    if twice := [name for (_, name, _), count in times.items() if count > 1]:
+        raise UserError(f"two questions are called {twice[0]}; is a data set there twice?")
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
     subsets = ["all", *sorted({row["subset"] for row in rows if row["subset"]})]
     parts = {name: {c: of for c in conditions if (of := _of(rows, c, name))} for name in subsets}
-    typed = "sampled" if "sampled" in conditions else conditions[0]
+    typed = next((name for name in ("sampled", "greedy") if name in conditions), conditions[0])
     return {
         "parts": {name: _part(answers, resamples) for name, answers in parts.items()},
         "cycles": {name: {c: _cycles(asked) for c, asked in answers.items()} for name, answers in parts.items()},
+        "types_of": typed,
         "types": {name: _types(answers.get(typed, [])) for name, answers in parts.items()},
     }
 
@@ -120,20 +126,17 @@ def _of(rows: Rows, condition: str, subset: str) -> Rows:
 def table(figures: dict) -> str:
     """The report as text: one column for all questions and each subset."""
     parts = figures["parts"]
-    lines = [f"{'':<28}" + "".join(f"{f'{name} (n={_n(part)})':>24}" for name, part in parts.items())]
-    for key in parts["all"]:
-        lines.append(f"{key:<28}" + "".join(f"{_cell(part.get(key)):>24}" for part in parts.values()))
+    lines = [["", *(f"{name} (n={_n(part)})" for name, part in parts.items())]]
+    lines += [[key, *(_cell(part.get(key)) for part in parts.values())] for key in parts["all"]]
     for condition, cycles in figures["cycles"]["all"].items():
         for cycle in cycles:
             cells = (_cell(figures["cycles"][name].get(condition, {}).get(cycle)) for name in parts)
-            lines.append(f"{f'score/{condition}/{cycle}':<28}" + "".join(f"{cell:>24}" for cell in cells))
+            lines.append([f"score/{condition}/{cycle}", *cells])
     for kind in TrajectoryType:
         cells = [figures["types"][name][kind.value] for name in parts]
-        lines.append(
-            f"{f'{kind}: share, score':<28}"
-            + "".join(f"{_cell(cell['share']) + ', ' + _cell(cell['score']):>24}" for cell in cells)
-        )
-    return "\n".join(lines)
+        told = (f"{_cell(cell['share'])}, {_cell(cell['score'])}" for cell in cells)
+        lines.append([f"{kind}/{figures['types_of']}: share, score", *told])
+    return in_columns(lines)
 
 
 def _n(part: dict) -> int:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from loupe.cli import resolved
 from loupe.errors import UserError
+from loupe.pictures import grid_size
+from loupe.provenance import commit
 
+LOG = logging.getLogger(__name__)
 STATED = ("seed", "crop", "resolution", "coordinates", "model", "data", "tool", "prompt", "rollout", "reward")
 WITHOUT_EFFECT = {
     "data": {"batch_size", "eval_batch_size", "num_workers"},
@@ -19,15 +24,19 @@ WITHOUT_EFFECT = {
 WEIGHTS = ("*.safetensors", "*.bin")
 
 
-def settings(cfg: DictConfig) -> dict:
-    """Everything that the answers depend on, with the pixel budget and the decoding spelled out."""
+def settings(cfg: DictConfig, factor: int) -> dict:
+    """Everything that the answers depend on, with the pixel budget and the decoding spelled out.
+
+    factor: pixels on the patch grid, to which sizes are rounded.
+    """
     given = resolved(cfg)
     kept = {group: _without(given[group], WITHOUT_EFFECT.get(group, set())) for group in (*STATED, "evaluate")}
-    long_side = kept["tool"].get("output_size") or kept["resolution"]
+    sides = {"overview": kept["resolution"], "crop": kept["tool"].get("output_size") or kept["resolution"]}
     return kept | {
         "precision": given["trainer"]["precision"],
         "weights": weights(given["model"].get("path")),
-        "most_pixels": {"overview": kept["resolution"] ** 2, "crop": long_side**2},
+        "most_pixels": {name: math.prod(grid_size(side, side, side, factor)) for name, side in sides.items()},
+        "commit": commit(),
     }
 
 
@@ -40,18 +49,33 @@ def weights(path: str | None) -> dict[str, list[int]]:
     return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
-def claim(folder: Path, asked: dict) -> None:
-    """Note the settings in the folder; refuse one that holds answers given under others."""
+def claim(folder: Path, asked: dict) -> dict:
+    """Note the settings in the folder; refuse one that holds answers given under others.
+
+    Returns what is noted: the answers of another commit are taken over, with a warning, and keep its name.
+    """
     path = folder / "settings.json"
     asked = json.loads(json.dumps(asked))
     if path.exists() and (folder / "answers.jsonl").exists():
         earlier = json.loads(path.read_text())
-        if changed := [key for key in asked if asked[key] != earlier.get(key)]:
+        if changed := [key for key in asked if key != "commit" and _changed(asked[key], earlier.get(key))]:
             raise UserError(
                 f"paths.output_dir={folder}: holds answers given under other settings ({', '.join(changed)}); "
                 "choose another folder, or delete that one"
             )
+        if asked["commit"] != earlier["commit"]:
+            LOG.warning("%s: holds answers given by commit %s; they are kept", folder, earlier["commit"])
+            asked["commit"] = earlier["commit"]
     path.write_text(json.dumps(asked, indent=2) + "\n")
+    return asked
+
+
+def _changed(now: object, earlier: object) -> bool:
+    """Whether a setting is another one. Conditions may come and go, but not change."""
+    if isinstance(now, dict) and isinstance(earlier, dict) and "known" in now:
+        both = now["known"].keys() & earlier["known"].keys()
+        now, earlier = ({**given, "known": {name: given["known"][name] for name in both}} for given in (now, earlier))
+    return now != earlier
 
 
 def line(asked: dict) -> str:

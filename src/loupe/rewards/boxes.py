@@ -13,12 +13,14 @@ from enum import StrEnum
 
 from loupe.errors import UserError, require_int, require_number
 from loupe.frames import Frame
+from loupe.geometry import area, overlap
 from loupe.records import Box, Example, Trajectory
 
 HIT = 0.5
 """From this IoU on a box counts as right: accuracy@0.5, as the RefCOCO benchmarks define it."""
 
 LIST = re.compile(r"\[([^\[\]]*)\]")
+NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|nan|inf(?:inity)?)", re.IGNORECASE)
 
 
 class BoxError(StrEnum):
@@ -33,8 +35,11 @@ class BoxError(StrEnum):
     OUT_OF_FRAME = "out_of_frame"
 
 
-def read_box(answer: str | None, frame: Frame) -> Box | BoxError:
-    """The first complete box [x1, y1, x2, y2] in an answer, JSON or not, in original pixels."""
+def read_box(answer: str | None, frame: Frame, within: bool = True) -> Box | BoxError:
+    """The first complete box [x1, y1, x2, y2] in an answer, JSON or not, in original pixels.
+
+    within: whether one that leaves the frame is an error.
+    """
     if not answer:
         return BoxError.NO_ANSWER
     boxes = complete_boxes(answer)
@@ -46,7 +51,7 @@ def read_box(answer: str | None, frame: Frame) -> Box | BoxError:
     x1, y1, x2, y2 = box
     if x1 >= x2 or y1 >= y2:
         return BoxError.REVERSED
-    if x1 < 0 or y1 < 0 or x2 > frame.extent[0] or y2 > frame.extent[1]:
+    if within and (x1 < 0 or y1 < 0 or x2 > frame.extent[0] or y2 > frame.extent[1]):
         return BoxError.OUT_OF_FRAME
     return (*frame.to_original(x1, y1), *frame.to_original(x2, y2))
 
@@ -58,33 +63,30 @@ def complete_boxes(text: str) -> list[list[float]]:
 
 def _numbers(text: str) -> list[float] | None:
     """Four numbers between commas; None for anything else."""
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        return None
-    return numbers if len(numbers) == 4 else None
+    parts = [part.strip() for part in text.split(",")]
+    return [float(part) for part in parts] if len(parts) == 4 and all(map(NUMBER.fullmatch, parts)) else None
 
 
 def box_iou(one: Box, other: Box) -> float:
     """Intersection over union of two boxes of positive area."""
-    across = min(one[2], other[2]) - max(one[0], other[0])
-    down = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(across, 0) * max(down, 0)
-    return shared / (_area(one) + _area(other) - shared)
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
+    shared = overlap(one, other)
+    return shared / (area(one) + area(other) - shared)
 
 
 def iou(trajectory: Trajectory, example: Example) -> float:
-    """Intersection over union of the answered box with the right one; 0 for an answer that is no box.
+    """The reward term: :func:`answer_iou`, but 0 also for a box that leaves the frame.
 
     Raises UserError for an example whose answer is not a box.
     """
     if example.answer_box is None:
         raise UserError(f"{example.id}: its answer is no box; the reward term iou needs data=boxes or data=refcoco")
-    box = read_box(trajectory.answer, trajectory.frame)
+    strays = read_box(trajectory.answer, trajectory.frame) is BoxError.OUT_OF_FRAME
+    return 0.0 if strays else answer_iou(trajectory, example)
+
+
+def answer_iou(trajectory: Trajectory, example: Example) -> float:
+    """Intersection over union of the answered box with the right one, as the benchmarks take it; 0 without a box."""
+    box = read_box(trajectory.answer, trajectory.frame, within=False)
     return 0.0 if isinstance(box, BoxError) else box_iou(box, example.answer_box)
 
 

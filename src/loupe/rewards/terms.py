@@ -12,7 +12,7 @@ import Levenshtein
 
 from loupe.errors import UserError
 from loupe.records import Example, Trajectory, TrajectoryType
-from loupe.rewards.boxes import HIT, iou
+from loupe.rewards.boxes import HIT, answer_iou, iou
 from loupe.rewards.choice import LETTERS, chosen_option
 from loupe.rewards.normalize import normalize_answer
 
@@ -32,7 +32,7 @@ def hard(trajectory: Trajectory, example: Example) -> float:
     if not trajectory.answer:
         return 0.0
     if example.answer_box:
-        return float(iou(trajectory, example) >= HIT)
+        return float(answer_iou(trajectory, example) >= HIT)
     if example.options:
         return float(names_right_option(trajectory.answer, example))
     return vqa_score(trajectory.answer, example.references)
