@@ -5,22 +5,16 @@ python experiments/miniature/collect.py outputs/miniature
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from pathlib import Path
 from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from loupe.evaluation.answers import read_parquet
 from loupe.evaluation.figures import paired
+from loupe.studies import figures, greedy, judged_runs, lines, made_from, record
 
 HERE = Path(__file__).resolve().parent
-
-
-def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def gains(base: Path, judged: Path) -> dict[str, float]:
@@ -32,10 +26,6 @@ def gains(base: Path, judged: Path) -> dict[str, float]:
         estimate = paired(before, rows, lambda one, other: other - one)
         report |= {f"gain_{part}": estimate.mean, f"gain_{part}_low": estimate.low, f"gain_{part}_high": estimate.high}
     return report
-
-
-def greedy(folder: Path) -> list[dict]:
-    return [row for row in read_parquet(folder / "answers.parquet") if row["condition"] == "greedy"]
 
 
 def advantages(run: Path) -> dict[str, float]:
@@ -67,12 +57,10 @@ def row(run: Path) -> dict:
     """One run: its gains, its figures under every condition, its time. A base has only its figures."""
     trained = (run / "judged").exists()
     judged = run / "judged" if trained else run
-    parts = json.loads((judged / "evaluation.json").read_text())["parts"]
+    parts = figures(judged / "evaluation.json")["parts"]
     report = {"run": run.name, "n": parts["all"]["score/greedy"]["n"], "n_small": parts["small"]["score/greedy"]["n"]}
     if trained:
-        report["commit"] = json.loads((run / "provenance.json").read_text())["commit"][:7]
-        report["seconds"] = json.loads((run / "summary.json").read_text())["seconds"]
-        report |= gains(base_of(run), judged)
+        report |= made_from(run) | gains(base_of(run), judged)
     for condition in ("greedy", "sampled", "no_tool", "shuffled"):
         for part in ("small", "large", "all"):
             report[f"{condition}_{part}"] = parts[part][f"score/{condition}"]["mean"]
@@ -86,16 +74,5 @@ def row(run: Path) -> dict:
     return report | (advantages(run) if trained else {})
 
 
-def main(out: Path) -> None:
-    bases = sorted(path.parent for path in out.glob("base*/evaluation.json"))
-    rows = [row(run) for run in [*bases, *sorted(path.parents[1] for path in out.glob("*/judged/evaluation.json"))]]
-    with (HERE / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for r in rows for key in r)))
-        writer.writeheader()
-        writer.writerows({k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in rows)
-    for r in rows:
-        print({k: round(v, 3) if isinstance(v, float) else v for k, v in r.items()})
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    record([row(run) for run in judged_runs(Path(sys.argv[1]))], HERE / "results.csv")

@@ -5,27 +5,17 @@ python experiments/vlm_r1/collect.py outputs/vlm_r1
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from pathlib import Path
 from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from loupe.evaluation.answers import read_parquet
 from loupe.evaluation.figures import paired
+from loupe.studies import figures, greedy, judged_runs, lines, made_from, record
 
 HERE = Path(__file__).resolve().parent
 SATURATED = 0.99
-
-
-def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def greedy(folder: Path) -> list[dict]:
-    return [row for row in read_parquet(folder / "answers.parquet") if row["condition"] == "greedy"]
 
 
 def base_of(run: Path) -> Path:
@@ -53,7 +43,7 @@ def row(run: Path) -> dict:
     """One run: IoU and accuracy, what they rose by with 95% intervals, and its course."""
     trained = (run / "judged").exists()
     judged = run / "judged" if trained else run
-    part = json.loads((judged / "evaluation.json").read_text())["parts"]["all"]
+    part = figures(judged / "evaluation.json")["parts"]["all"]
     report = {"run": run.name, "n": part["iou/greedy"]["n"]}
     for condition in ("greedy", "sampled"):
         report |= {f"{name}_{condition}": part[f"{name}/{condition}"]["mean"] for name in ("iou", "score")}
@@ -61,24 +51,12 @@ def row(run: Path) -> dict:
         report[f"zoom_rate_{condition}"] = part[f"zoom_rate/{condition}"]
     if not trained:
         return report
-    report["commit"] = json.loads((run / "provenance.json").read_text())["commit"][:7]
-    report["seconds"] = json.loads((run / "summary.json").read_text())["seconds"]
+    report |= made_from(run)
     for name in ("iou", "score"):
         gain = paired(greedy(base_of(run)), greedy(judged), lambda one, other: other - one, score=name)
         report |= {f"gain_{name}": gain.mean, f"gain_{name}_low": gain.low, f"gain_{name}_high": gain.high}
     return report | course(run)
 
 
-def main(out: Path) -> None:
-    bases = sorted(path.parent for path in out.glob("base*/evaluation.json"))
-    rows = [row(run) for run in [*bases, *sorted(path.parents[1] for path in out.glob("*/judged/evaluation.json"))]]
-    with (HERE / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for r in rows for key in r)))
-        writer.writeheader()
-        writer.writerows({k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in rows)
-    for r in rows:
-        print({k: round(v, 3) if isinstance(v, float) else v for k, v in r.items()})
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    record([row(run) for run in judged_runs(Path(sys.argv[1]))], HERE / "results.csv")
