@@ -33,7 +33,7 @@ from loupe.records import middle
 from loupe.tools.zoom import crop_box
 
 HERE = Path(__file__).resolve().parent
-STEPS, BATCH, HELDOUT, CROP = 400, 64, 1000, 400
+STEPS, BATCH, HELDOUT, CROP = 150, 64, 512, 400
 READERS = (("overview", 112), ("crop", 112), ("overview", 280))
 STYLE = SceneStyle(n_signs=(1, 1), p_small=1.0)
 
