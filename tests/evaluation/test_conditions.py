@@ -74,6 +74,7 @@ def test_every_condition_of_the_configuration(shared_policy):
         ("zoom_first", None, 1),
     ]
     assert [isinstance(c.examples, Shuffled) for c in made] == [False, False, False, True, False, False]
+    assert names(conditions("direct", KNOWN, Signs("test", 0, 2), builder(shared_policy))) == ["direct"]
     assert made[4].rollout.dialogue.prefill == "<answer"
     assert made[5].rollout.dialogue.prefill.endswith("<tool>\nname: zoom\nkeypoint: [")
 

@@ -91,7 +91,7 @@ def conditions(
     build: makes the rollout of a condition from its settings. Left out is also what needs a tool where there is none.
     """
     made, seen = [], []
-    for name in asked:
+    for name in [asked] if isinstance(asked, str) else asked:
         settings = _checked(name, known)
         if settings["samples"] == 0:
             continue
