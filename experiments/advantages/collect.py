@@ -1,0 +1,41 @@
+"""The advantages of every step by trajectory type and size of the sign, from the runs of experiments/miniature.
+
+python experiments/advantages/collect.py outputs/miniature
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from loupe.records import TrajectoryType
+from loupe.studies import lines
+
+HERE = Path(__file__).resolve().parent
+PREFIXES = {"all": "advantage", "small": "advantage_small", "large": "advantage_large"}
+
+
+def rows(run: Path) -> list[dict]:
+    """A row for each step, subset and type that occurred: mean advantage, count, share of the subset's trajectories."""
+    seed = int(run.name.rpartition("_")[2])
+    return [
+        {"seed": seed, "step": step["step"], "subset": subset, "type": kind}
+        | {name: step[f"{prefix}/{kind}/{name}"] for name in ("mean", "count", "share")}
+        for step in lines(run / "metrics.jsonl")
+        for subset, prefix in PREFIXES.items()
+        for kind in TrajectoryType
+        if f"{prefix}/{kind}/mean" in step
+    ]
+
+
+if __name__ == "__main__":
+    runs = sorted(Path(sys.argv[1]).glob("seed_*"))
+    table = [row for run in runs for row in rows(run)]
+    with (HERE / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, table[0])
+        writer.writeheader()
+        writer.writerows({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in table)
+    print(f"{len(table)} rows of {len(runs)} runs")
