@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 
 os.environ["WANDB_MODE"] = "offline"  # also where the person who runs the tests has an API key
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -14,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from loupe.cli import CONF  # with it come the resolvers that the configuration uses
 from loupe.data.signs import SceneStyle, Signs, SignScene
 from loupe.dialogue import Dialogue
 from loupe.models import tiny
@@ -26,7 +26,6 @@ from loupe.tools.zoom import ZoomTool
 # Small tensors gain nothing from a second thread, and threads that fight for cores slow a test down fiftyfold.
 torch.set_num_threads(1)
 
-CONF = Path(__file__).parents[1] / "conf"
 OVERVIEW = 112
 
 

@@ -74,13 +74,25 @@ def offline_run(folder: Path, score: float) -> None:
     logger.finish()
 
 
+def finished(path):
+    """All records of a run. W&B's own process writes the last ones; on a busy machine a moment after the run's end."""
+    deadline = time.monotonic() + 20
+    while not exit_codes(records := list(read_run(path))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return records
+
+
+def exit_codes(run):
+    return [record.exit.exit_code for record in run if record.HasField("exit")]
+
+
 def test_offline_runs_are_separate_and_hold_the_same_keys(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     offline_run(tmp_path, 0.25)
     offline_run(tmp_path, 0.75)
-    runs = [list(read_run(path)) for path in tmp_path.glob("wandb/offline-run-*/*.wandb")]
+    runs = [finished(path) for path in tmp_path.glob("wandb/offline-run-*/*.wandb")]
     assert sorted(history(run)[0]["score"] for run in runs) == [0.25, 0.75]
     for run in runs:
         metrics, table = history(run)
@@ -91,20 +103,10 @@ def test_offline_runs_are_separate_and_hold_the_same_keys(tmp_path, monkeypatch)
         assert config["seed"] == "3"
         # Charts run over the training step.
         assert {r.metric.step_metric for r in run if r.metric.glob_name == "*"} == {"trainer/global_step"}
-        assert [r.exit.exit_code for r in run if r.HasField("exit")] == [0]
+        assert exit_codes(run) == [0]
     assert any(path.read_bytes()[:4] == b"\x89PNG" for path in tmp_path.glob("wandb/artifacts/staging/*"))
     assert not list((tmp_path / "home").rglob("staging"))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-
-
-def exit_codes(path):
-    """W&B's own process writes the last record; on a busy machine that may be a moment after the run has ended."""
-    deadline = time.monotonic() + 10
-    while not (found := [r.exit.exit_code for r in read_run(path) if r.HasField("exit")]):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.1)
-    return found
 
 
 def test_a_failed_run_is_marked_as_failed(tmp_path):
@@ -113,7 +115,7 @@ def test_a_failed_run_is_marked_as_failed(tmp_path):
     logger.finalize("failed")
     logger.finish()
     (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    assert exit_codes(path) == [1]
+    assert exit_codes(finished(path)) == [1]
 
 
 def test_disabled_writes_nothing_and_ends(tmp_path):
