@@ -5,14 +5,13 @@ python experiments/advantages/collect.py outputs/miniature
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from loupe.records import TrajectoryType
-from loupe.studies import lines
+from loupe.studies import lines, write
 
 HERE = Path(__file__).resolve().parent
 PREFIXES = {"all": "advantage", "small": "advantage_small", "large": "advantage_large"}
@@ -34,8 +33,5 @@ def rows(run: Path) -> list[dict]:
 if __name__ == "__main__":
     runs = sorted(Path(sys.argv[1]).glob("seed_*"))
     table = [row for run in runs for row in rows(run)]
-    with (HERE / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, table[0])
-        writer.writeheader()
-        writer.writerows({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in table)
+    write(table, HERE / "results.csv")
     print(f"{len(table)} rows of {len(runs)} runs")

@@ -52,8 +52,9 @@ def row(run: Path) -> dict:
     if not trained:
         return report
     report |= made_from(run)
+    before, after = greedy(base_of(run)), greedy(judged)
     for name in ("iou", "score"):
-        gain = paired(greedy(base_of(run)), greedy(judged), lambda one, other: other - one, score=name)
+        gain = paired(before, after, lambda one, other: other - one, score=name)
         report |= {f"gain_{name}": gain.mean, f"gain_{name}_low": gain.low, f"gain_{name}_high": gain.high}
     return report | course(run)
 

@@ -38,12 +38,17 @@ def judged_runs(out: Path) -> list[Path]:
     return [*bases, *sorted(path.parents[1] for path in out.glob("*/judged/evaluation.json"))]
 
 
-def record(rows: list[dict], path: Path) -> None:
-    """Write a row a run, figures to four places; and print them."""
+def write(rows: list[dict], path: Path) -> None:
+    """Write a table, figures to four places."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(_rounded(row, 4) for row in rows)
+
+
+def record(rows: list[dict], path: Path) -> None:
+    """Write a row a run, and print them."""
+    write(rows, path)
     for row in rows:
         print(_rounded(row, 3))
 
