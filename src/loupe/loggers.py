@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from loupe.errors import UserError, require_choice
+from loupe.jsonl import keep_rows
 from loupe.metrics import Histogram
 
 METRICS, TIMING, TRAJECTORIES = "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"
@@ -63,11 +64,7 @@ class JsonlLogger(Logger):
         """Drop what was logged after ``step`` or after the training, and a last line that was never completed."""
         for path in (self.folder / name for name in (METRICS, TIMING, TRAJECTORIES)):
             if path.exists():
-                lines = path.read_text().splitlines(keepends=True)
-                kept = [line for line in lines if line.endswith("\n") and _belongs(json.loads(line), step)]
-                partial = path.with_suffix(".partial")
-                partial.write_text("".join(kept))
-                os.replace(partial, path)
+                keep_rows(path, lambda row: _belongs(row, step))
 
     def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
         """Nothing: the resolved configuration lies beside these files."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow
 from pyarrow import parquet
 
+from loupe.jsonl import keep_rows
 from loupe.metrics import hits
 from loupe.records import Group, Trajectory
 from loupe.rewards import terms
@@ -106,15 +107,8 @@ class Journal:
         """Take up what is there: not a last line that was never completed, nor questions that could not be read, which
         are asked again.
         """
-        if not self.path.exists():
-            return
-        lines = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        given = {line: Outcome(**json.loads(line)) for line in lines}
-        answered = {line: outcome for line, outcome in given.items() if not outcome.skipped}
-        self.outcomes = list(answered.values())
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(answered))
-        partial.replace(self.path)
+        if self.path.exists():
+            self.outcomes = [Outcome(**row) for row in keep_rows(self.path, lambda row: not row["skipped"])]
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Write outcomes down."""
