@@ -18,7 +18,7 @@ BASE = "./src/loupe/models/miniature"
 LORA = "model.lora={r: 4, alpha: 8}"
 SUMMARY = {
     "before": {"score": 0.25, "zoom_hit_rate": None, "n": 6},
-    "after": {"score": 0.875, "zoom_hit_rate": None, "n": 6},
+    "after": {"score": {"mean": 0.875, "low": 0.5, "high": 1.0, "n": 6}, "zoom_hit_rate": None, "n": 6},
 }
 
 
@@ -154,7 +154,7 @@ def test_the_card_tells_protocol_scores_and_settings(tmp_path):
     assert "300x300 pixels" in text and "at 168 pixels" in text and "multiples of 28" in text
     assert "counts in pixels of the original picture" in text
     assert "which is {original_width}x{original_height}. {question}" in code(text, "text")[1]
-    assert "| score | 0.250 | 0.875 |" in text
+    assert "| score | 0.250 | 0.875 [0.500, 1.000] |" in text
     assert "| zoom_hit_rate | - | - |" in text
     assert "| n | 6 | 6 |" in text
     assert "| seed | 5 |" in text and "| command | `python src/train.py" in text

@@ -26,6 +26,7 @@ from loupe.models import tiny
 from loupe.policy import Policy
 from loupe.rewards.composite import CompositeReward
 from loupe.scripted import ScriptedRollout
+from loupe.sweeps import flat
 
 CASES = {
     "grpo": (GRPO(), 3),
@@ -249,7 +250,7 @@ def test_the_command_with_two_processes(tmp_path):
     told = [[(row["split"], row["id"], row["turns"]) for row in lines(f / "trajectories.jsonl")] for f in (pair, alone)]
     assert told[0] == told[1]
     for when in ("before", "after"):
-        figures = [json.loads((folder / "summary.json").read_text())[when] for folder in (pair, alone)]
+        figures = [flat(json.loads((folder / "summary.json").read_text())[when]) for folder in (pair, alone)]
         assert figures[0] == pytest.approx(figures[1], abs=1e-4) and figures[0]["n"] == 5
 
 

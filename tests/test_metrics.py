@@ -8,6 +8,7 @@ from loupe.errors import UserError
 from loupe.frames import Frame
 from loupe.metrics import (
     advantage_metrics,
+    held_out_metrics,
     histogram,
     is_hit,
     rollout_metrics,
@@ -201,7 +202,23 @@ def test_the_score_is_the_vqa_score_whatever_the_reward_is():
     assert summary_metrics([group("a", None, pleased)])["score"] == 0.0
 
 
-@pytest.mark.parametrize("report", [advantage_metrics, rollout_metrics, summary_metrics])
+def test_held_out_scores_have_intervals():
+    groups = [
+        replace(one, example=replace(one.example, id=f"{one.example.id}{i}")) for i, one in enumerate(two_groups() * 5)
+    ]
+    report = held_out_metrics(groups)
+    plain = summary_metrics(groups)
+    assert report.keys() == plain.keys()
+    for key in plain:
+        if not key.startswith("score"):
+            assert report[key] == plain[key]
+    parts = {key: report[f"score{key}"] for key in ("", "_small", "_large")}
+    assert {key: value["mean"] for key, value in parts.items()} == {key: plain[f"score{key}"] for key in parts}
+    assert {key: value["n"] for key, value in parts.items()} == {"": 10, "_small": 5, "_large": 5}
+    assert parts[""]["low"] < parts[""]["mean"] < parts[""]["high"]
+
+
+@pytest.mark.parametrize("report", [advantage_metrics, rollout_metrics, summary_metrics, held_out_metrics])
 def test_nothing_to_report_on(report):
     with pytest.raises(UserError, match="every row was skipped"):
         report([])

@@ -29,21 +29,26 @@ def test_an_interval_takes_four_columns():
 
 
 def test_a_row_for_each_finished_job(tmp_path):
-    after = {"score": 0.75, "zoom_rate": 0.5, "n": 8}
+    after = {"score": SCORE, "zoom_rate": 0.5, "n": 8}
     for number in (10, 9):
-        job(tmp_path, number, [f"crop={number}", "+data.x=[1,2]"], summary={"seed": 3, "seconds": 7.0, "after": after})
+        given = [f"crop={number}", "+data.x=[1,2]", "logger.mode=disabled", f"paths.output_dir={tmp_path}", "threads=1"]
+        job(tmp_path, number, given, summary={"seed": 3, "seconds": 7.0, "after": after})
+    (tmp_path / "10" / "diff.patch").write_text("+")
     job(tmp_path, 11, ["crop=11"])  # still running, or dead
     rows = collect(tmp_path)
     assert [row["job"] for row in rows] == ["9", "10"]
     with (tmp_path / "results.csv").open() as file:
-        first, _ = csv.DictReader(file)
+        first, second = csv.DictReader(file)
     assert first == {
-        **{"job": "9", "crop": "9", "data.x": "[1,2]", "seed": "3", "commit": "abc", "seconds": "7.0"},
-        **{"after/score": "0.75", "after/zoom_rate": "0.5", "after/n": "8"},
+        **{"job": "9", "crop": "9", "data.x": "[1,2]", "threads": "1", "seed": "3", "commit": "abc", "seconds": "7.0"},
+        "command": "python src/train.py -m crop=9 '+data.x=[1,2]' threads=1",
+        **{f"after/{key}": str(value) for key, value in flat({"score": SCORE}).items()},
+        **{"after/zoom_rate": "0.5", "after/n": "8"},
     }
+    assert second["commit"] == "abc-dirty"
     lines = table(rows).splitlines()
     assert lines[0].split() == ["job", "crop", "after/score", "after/zoom_rate"]
-    assert lines[2].split() == ["10", "10", "0.750", "0.500"]
+    assert lines[2].split() == ["10", "10", "0.500", "[0.250,", "0.750]", "0.500"]
 
 
 def config(folder, *overrides):

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from loupe.cli import LOG, resolved
 from loupe.dialogue import STOP_TEXTS, Dialogue
 from loupe.frames import COORDINATES
+from loupe.intervals import Estimate
 from loupe.models.load import HUB_ID
 from loupe.places import portable
 from loupe.policy import Policy
@@ -261,8 +262,10 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def figure(value: float | str | None) -> str:
-    """A figure as it is told: fractions to three places, None as "-"."""
+def figure(value: float | dict | str | None) -> str:
+    """A figure as it is told: fractions to three places, a score with its interval, None as "-"."""
+    if isinstance(value, dict):
+        return str(Estimate(**value))
     return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from statistics import correlation, fmean
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from loupe.errors import UserError
 from loupe.geometry import area, overlap
+from loupe.intervals import bootstrap
 from loupe.records import OK, Box, Example, Group, StopReason, Trajectory, TrajectoryType
 from loupe.rewards import terms
 from loupe.rewards.boxes import BoxError, answer_iou, read_box
@@ -110,7 +111,7 @@ def think_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
 
 
 def summary_metrics(groups: list[Group]) -> dict[str, float | None]:
-    """What summary.json states: scores and tool use, over all trajectories and by subset.
+    """Scores and tool use, over all trajectories and by subset.
 
     The score is ``terms.hard``, whatever the reward is made of; ``iou`` is there where answers are boxes.
     ``zoom_hit_rate`` is the share of the executed calls on pictures with known targets that hit one of them
@@ -126,6 +127,20 @@ def summary_metrics(groups: list[Group]) -> dict[str, float | None]:
     report["failed_call_rate"] = fmean(calls) if calls else 0.0
     ious = [answer_iou(trajectory, example) for trajectory, example in pairs if example.answer_box]
     return report | ({"iou": fmean(ious)} if ious else {}) | {"n": len(pairs)}
+
+
+def held_out_metrics(groups: list[Group]) -> dict[str, float | dict | None]:
+    """What summary.json states: :func:`summary_metrics`, and scores as ``{mean, low, high, n}``: with their 95%
+    bootstrap intervals over questions. Raises UserError without trajectories.
+    """
+    report = summary_metrics(groups)
+    subsets = sorted({group.example.subset for group in groups if group.example.subset})
+    for subset in ("", *subsets):
+        members = [group for group in groups if subset in ("", group.example.subset)]
+        report["_".join(filter(None, ("score", subset)))] = _interval(members, terms.hard)
+    if "iou" in report:
+        report["iou"] = _interval([group for group in groups if group.example.answer_box], answer_iou)
+    return report
 
 
 def trajectory_row(trajectory: Trajectory, example: Example, step: int, split: str) -> dict:
@@ -190,6 +205,18 @@ def _mean_and_share(prefix: str, values: list[float], total: int) -> dict[str, f
 
 def _score(pairs: list[Pair]) -> float:
     return fmean(terms.hard(trajectory, example) for trajectory, example in pairs)
+
+
+def _interval(groups: list[Group], score: Callable[[Trajectory, Example], float]) -> dict[str, float]:
+    """The mean over questions with its interval; the forms of one question are drawn together."""
+    examples = [group.example for group in groups]
+    return asdict(
+        bootstrap(
+            [fmean(score(trajectory, group.example) for trajectory in group.trajectories) for group in groups],
+            clusters=[example.cluster or example.id for example in examples],
+            parts=[example.cycle for example in examples],
+        )
+    )
 
 
 def _zoom_rate(pairs: list[Pair]) -> float:

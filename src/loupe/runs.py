@@ -26,6 +26,7 @@ from loupe import distributed, metrics, plots
 from loupe.card import figure, write_card
 from loupe.checkpoints import LastCheckpoint
 from loupe.cli import LOG, resolved, run_folder
+from loupe.columns import in_columns
 from loupe.errors import UserError, require_choice, require_int
 from loupe.loggers import JsonlLogger
 from loupe.models.load import save_policy
@@ -238,7 +239,7 @@ def evaluate(trainer: lightning.Trainer, module: GRPOModule, data: lightning.Lig
         one = min(module.skipped, default="no rows")
         distributed.stop(UserError(f"none of the test rows could be read; one of them: {one}"))
     module.reporter.trajectories(trainer.loggers, module.global_step, when, module.evaluated)
-    return metrics.summary_metrics(module.evaluated)
+    return metrics.held_out_metrics(module.evaluated)
 
 
 def load_best(trainer: lightning.Trainer, module: GRPOModule) -> None:
@@ -267,9 +268,9 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
     plots.learning_figure(folder / "metrics.jsonl", folder / "learning.png")
     _draw_example(module, folder / "example.png")
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    table = [f"{'held-out test':<20}{'before':>10}{'after':>10}"]
-    table += [f"{key:<20}{figure(value):>10}{figure(after[key]):>10}" for key, value in module.before.items()]
-    LOG.info("\n%s", "\n".join(table))
+    table = [["held-out test", "before", "after"]]
+    table += [[key, figure(value), figure(after[key])] for key, value in module.before.items()]
+    LOG.info("\n%s", in_columns(table))
     if module.skipped:
         LOG.warning("%d rows could not be read and were skipped", len(module.skipped))
     if not module.had_signal:

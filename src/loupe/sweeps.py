@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shlex
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,12 +22,15 @@ from loupe.columns import in_columns
 from loupe.intervals import Estimate
 
 LOG = logging.getLogger("loupe")
-FIGURES = ("summary.json", "evaluation.json")
-"""What a finished job leaves, by entry: training, evaluation."""
+FIGURES = {"summary.json": "src/train.py", "evaluation.json": "src/evaluate.py"}
+"""What a finished job leaves, and the entry that left it."""
 WITHOUT_EFFECT = dict.fromkeys(("resume", "threads", "debug", "logger"))
 NO_FIGURES = {"settings", "seed"}
-SHOWN = re.compile(r"after/(score|zoom_rate)\w*|parts/all/zoom_rate/greedy|parts/\w+/score/greedy")
+SHOWN = re.compile(r"after/(score|zoom_rate|iou)\w*|parts/all/zoom_rate/greedy|parts/\w+/score/greedy")
 """The figures in the printed table; results.csv holds all."""
+ENDS = ("low", "high", "n")
+UNTOLD = ("paths.output_dir=", "resume=", "debug=", "logger", "trainer.enable_progress_bar=")
+"""Overrides without effect on the figures. (The number of threads has one: it decides in which order is summed.)"""
 
 
 class Results(Callback):
@@ -93,13 +97,24 @@ def collect(folder: Path) -> list[dict]:
 
 
 def job_row(job: Path) -> dict:
-    """Job, seed, commit, every override and every figure of one job's folder."""
-    figures = json.loads(next(job / name for name in FIGURES if (job / name).exists()).read_text())
-    overrides = OmegaConf.load(job / ".hydra" / "overrides.yaml")
+    """Every override, seed, commit, command and figure of one job's folder.
+
+    The command is a sweep of this one job, since an experiment's own sweep is taken for what is not given.
+    """
+    entry = next(name for name in FIGURES if (job / name).exists())
+    figures = json.loads((job / entry).read_text())
+    overrides = [o for o in OmegaConf.load(job / ".hydra" / "overrides.yaml") if not o.startswith(UNTOLD)]
     row = {"job": job.name} | dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     row["seed"] = OmegaConf.load(job / "config.yaml").seed
-    row["commit"] = json.loads((job / "provenance.json").read_text())["commit"]
+    row["commit"] = _commit(job)
+    row["command"] = shlex.join(["python", FIGURES[entry], "-m", *overrides])
     return row | flat({key: value for key, value in figures.items() if key not in NO_FIGURES})
+
+
+def _commit(job: Path) -> str | None:
+    """The commit that a job was run from, marked if there were changes on top of it."""
+    commit = json.loads((job / "provenance.json").read_text())["commit"]
+    return f"{commit}-dirty" if (job / "diff.patch").exists() else commit
 
 
 def flat(figures: dict, prefix: str = "") -> dict:
@@ -108,7 +123,7 @@ def flat(figures: dict, prefix: str = "") -> dict:
     for key, value in figures.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and set(value) == set(Estimate.__dataclass_fields__):
-            row |= {name: value["mean"]} | {f"{name}_{end}": value[end] for end in ("low", "high", "n")}
+            row |= {name: value["mean"]} | {f"{name}_{end}": value[end] for end in ENDS}
         elif isinstance(value, dict):
             row |= flat(value, f"{name}/")
         else:
@@ -120,7 +135,9 @@ def table(rows: list[dict]) -> str:
     """What differs between the jobs, and their main figures, as text."""
     settings = dict.fromkeys(key for row in rows for key in _settings(row))
     differing = [key for key in settings if len({str(row.get(key)) for row in rows}) > 1]
-    scores = [key for key in dict.fromkeys(key for row in rows for key in row) if SHOWN.fullmatch(key)]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    ends = {f"{key}_{end}" for key in keys for end in ENDS}
+    scores = [key for key in keys if SHOWN.fullmatch(key) and key not in ends]
     lines = [["job", *differing, *(key.removeprefix("parts/") for key in scores)]]
     for row in rows:
         lines.append([row["job"], *(str(row.get(key, "-")) for key in differing), *(_cell(row, key) for key in scores)])
