@@ -1,6 +1,5 @@
 import json
 import signal
-import struct
 import time
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from conftest import CONF
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
-from wandb.proto.wandb_internal_pb2 import Record
 
 from loupe.errors import UserError
+from loupe.history import offline_rows, records
 from loupe.loggers import JsonlLogger, RunWandbLogger, has_api_key
 from loupe.metrics import Histogram
 
@@ -77,9 +76,9 @@ def offline_run(folder: Path, score: float) -> None:
 def finished(path):
     """All records of a run. W&B's own process writes the last ones; on a busy machine a moment after the run's end."""
     deadline = time.monotonic() + 20
-    while not exit_codes(records := list(read_run(path))) and time.monotonic() < deadline:
+    while not exit_codes(found := list(records(path))) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return records
+    return found
 
 
 def exit_codes(run):
@@ -92,10 +91,10 @@ def test_offline_runs_are_separate_and_hold_the_same_keys(tmp_path, monkeypatch)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     offline_run(tmp_path, 0.25)
     offline_run(tmp_path, 0.75)
-    runs = [finished(path) for path in tmp_path.glob("wandb/offline-run-*/*.wandb")]
-    assert sorted(history(run)[0]["score"] for run in runs) == [0.25, 0.75]
-    for run in runs:
-        metrics, table = history(run)
+    runs = {path: finished(path) for path in tmp_path.glob("wandb/offline-run-*/*.wandb")}
+    assert sorted(offline_rows(path)[0]["score"] for path in runs) == [0.25, 0.75]
+    for path, run in runs.items():
+        metrics, table = offline_rows(path)
         assert metrics["trainer/global_step"] == table["trainer/global_step"] == 5
         assert metrics["advantage/hist/values"] == [1, 2] and metrics["advantage/hist/bins"] == [0, 1, 2]
         assert table["trajectories/nrows"] == 2
@@ -184,24 +183,3 @@ def test_configuration(tmp_path, group, overrides, mode):
         cfg = compose(f"logger/{group}", overrides=[*overrides, f"+paths.output_dir={tmp_path}"])
     logger = instantiate(cfg.logger, run_config={"seed": 0}, _convert_="all")
     assert (logger.mode, logger.save_dir, logger.name) == (mode, str(tmp_path), "loupe")
-
-
-def history(run: list[Record]) -> list[dict]:
-    """The logged rows; nested keys joined by a slash."""
-    rows = [r.history.item for r in run if r.HasField("history")]
-    return [{"/".join(item.nested_key): json.loads(item.value_json) for item in row} for row in rows]
-
-
-def read_run(path: Path):
-    """The records of a .wandb file: after 7 bytes, LevelDB's log format in blocks of 32 KiB."""
-    data, at, whole = path.read_bytes(), 7, b""
-    while at + 7 <= len(data):
-        if (left := 32768 - at % 32768) < 7:
-            at += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, at)
-        whole += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a full record, or the last part of one
-            yield Record.FromString(whole)
-            whole = b""

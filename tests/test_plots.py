@@ -1,5 +1,3 @@
-import json
-
 import matplotlib
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ ORANGE = (0xD5, 0x5E, 0x00)
 
 
 def row(step, **counts):
-    """A line of metrics.jsonl: successes have advantage 0.5, the rest -0.5."""
+    """A logged step: successes have advantage 0.5, the rest -0.5."""
     line = {"step": step}
     for kind in ("no_tool", "tool_success", "tool_fail"):
         count, prefix = counts.get(kind, 0), f"advantage/{kind}"
@@ -25,9 +23,7 @@ def row(step, **counts):
 
 def draw(tmp_path, rows):
     """The pixels [height, width, 3] of the figure."""
-    metrics = tmp_path / "metrics.jsonl"
-    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    advantage_figure(metrics, tmp_path / "advantages.png")
+    advantage_figure(rows, tmp_path / "advantages.png")
     with Image.open(tmp_path / "advantages.png") as image:
         subsets = {key.split("/")[0] for row in rows for key in row if key.startswith("advantage_")}
         assert image.size == (375 + 675 * (1 + len(subsets)), 1050)  # 4.5 inches more for each subset
@@ -85,8 +81,7 @@ def test_the_learning_curve_has_a_line_for_each_subset(tmp_path):
     rows[-1] |= {"val/score_small": 0.2, "val/zoom_rate_small": 0.9}
     rows[-1] |= {"val/score_large": 0.7, "val/zoom_rate_large": 0.1}
     for name, lines in (("both", rows), ("all", rows[:2]), ("none", rows[:1])):
-        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-        learning_figure(tmp_path / name, tmp_path / f"{name}.png")
+        learning_figure(lines, tmp_path / f"{name}.png")
     orange, blue = (0xE6, 0x9F, 0x00), BLUE
     for name, there in (("both", True), ("all", False), ("none", False)):
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))

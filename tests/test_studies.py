@@ -1,6 +1,6 @@
 import csv
 
-from loupe.studies import judged_runs, lines, record
+from loupe.studies import judged_runs, record
 
 
 def test_bases_come_before_the_runs(tmp_path):
@@ -18,8 +18,3 @@ def test_rows_with_different_figures_go_into_one_table(tmp_path, capsys):
             {"run": "a", "score": "", "gain": "", "seed": "5"},
         ]
     assert "0.333}" in capsys.readouterr().out
-
-
-def test_lines(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
-    assert lines(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+from loupe.history import history
 from loupe.records import TrajectoryType
-from loupe.studies import lines, write
+from loupe.studies import write
 
 HERE = Path(__file__).resolve().parent
 PREFIXES = {"all": "advantage", "small": "advantage_small", "large": "advantage_large"}
@@ -23,7 +24,7 @@ def rows(run: Path) -> list[dict]:
     return [
         {"seed": seed, "step": step["step"], "subset": subset, "type": kind}
         | {name: step[f"{prefix}/{kind}/{name}"] for name in ("mean", "count", "share")}
-        for step in lines(run / "metrics.jsonl")
+        for step in history(run)
         for subset, prefix in PREFIXES.items()
         for kind in TrajectoryType
         if f"{prefix}/{kind}/mean" in step

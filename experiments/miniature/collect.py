@@ -12,7 +12,8 @@ from statistics import fmean
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from loupe.evaluation.figures import paired
-from loupe.studies import figures, greedy, judged_runs, lines, made_from, record
+from loupe.history import history
+from loupe.studies import figures, greedy, judged_runs, made_from, record
 
 HERE = Path(__file__).resolve().parent
 
@@ -30,7 +31,7 @@ def gains(base: Path, judged: Path) -> dict[str, float]:
 
 def advantages(run: Path) -> dict[str, float]:
     """Differences between the mean advantages of trajectory types, over the steps at which both occurred."""
-    rows = lines(run / "metrics.jsonl")
+    rows = history(run)
 
     def gap(prefix: str, one: str, other: str) -> tuple[float, float]:
         pairs = [(row.get(f"{prefix}/{one}/mean"), row.get(f"{prefix}/{other}/mean")) for row in rows]

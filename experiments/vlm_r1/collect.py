@@ -12,7 +12,8 @@ from statistics import fmean
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from loupe.evaluation.figures import paired
-from loupe.studies import figures, greedy, judged_runs, lines, made_from, record
+from loupe.history import history
+from loupe.studies import figures, greedy, judged_runs, made_from, record
 
 HERE = Path(__file__).resolve().parent
 SATURATED = 0.99
@@ -26,7 +27,7 @@ def base_of(run: Path) -> Path:
 
 def course(run: Path) -> dict[str, float | None]:
     """What the training steps tell: format and IoU at the beginning and at the end, and what was thought."""
-    steps = [row for row in lines(run / "metrics.jsonl") if "loss" in row]
+    steps = [row for row in history(run) if "loss" in row]
     first, last = steps[:5], steps[-5:]
     report = {}
     for name in ("reward/format", "reward/iou", "think/words", "think/unique_share", "zoom_rate"):

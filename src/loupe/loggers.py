@@ -18,10 +18,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from loupe.errors import UserError, require_choice
-from loupe.jsonl import keep_rows
+from loupe.jsonl import METRICS, TIMING, TRAJECTORIES, keep_rows
 from loupe.metrics import Histogram
 
-METRICS, TIMING, TRAJECTORIES = "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"
 MODES = ("auto", "online", "offline", "disabled")
 
 

@@ -1,9 +1,9 @@
-"""Figures: advantages over a run, from its metrics.jsonl; and what the policy is shown."""
+"""Figures of one run: advantages and scores over its steps (see ``history``); and what the policy is shown."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,10 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
-from loupe.dialogue import Dialogue
 from loupe.pictures import draw_zoom, open_picture
 from loupe.records import OK, Example, Group, TrajectoryType, middle
-from loupe.tools.zoom import NoTool, ZoomTool
+
+if TYPE_CHECKING:  # the figures of recorded results need no transformers
+    from loupe.dialogue import Dialogue
+    from loupe.tools.zoom import NoTool, ZoomTool
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito).
 STYLES = {
@@ -28,13 +30,13 @@ MEMORY = 0.9
 """Share of its past that a smoothed line keeps at each point."""
 
 
-def advantage_figure(metrics_file: Path, out: Path) -> None:
+def advantage_figure(history: list[dict], out: Path) -> None:
     """Draw mean advantage and share by trajectory type over training steps into ``out`` (PNG, 150 dpi).
 
     This is the figure of arXiv 2506.14821: for all questions, with a 25-75% band, and beside it for each subset. A
     step at which a type has no trajectories adds no point to its line.
     """
-    rows = _rows_with(metrics_file, f"advantage/{TrajectoryType.NO_TOOL}/share")
+    rows = [row for row in history if f"advantage/{TrajectoryType.NO_TOOL}/share" in row]
     prefixes = {"all questions": "advantage"} | {f"{name} only": f"advantage_{name}" for name in _subsets(rows)}
     total = sum(row[f"advantage/{kind}/count"] for row in rows for kind in STYLES)
     figure = Figure(figsize=(2.5 + 4.5 * len(prefixes), 7), layout="constrained")
@@ -48,8 +50,8 @@ def advantage_figure(metrics_file: Path, out: Path) -> None:
         upper.set(title=name)
         lower.set(xlabel="training step", ylim=(-0.03, 1.03))
         lower.yaxis.set_major_formatter(PercentFormatter(1))
-        _tidy(upper)
-        _tidy(lower)
+        tidy(upper)
+        tidy(lower)
     panels[0, 0].set(ylabel="advantage, smoothed mean (band: 25-75%)")
     panels[1, 0].set(ylabel=f"share of {total:,} trajectories")
     lines = [Line2D([], [], color=color, linewidth=2, label=label) for label, color in STYLES.values()]
@@ -63,9 +65,9 @@ def _subsets(rows: list[dict]) -> list[str]:
     return sorted((part.removeprefix("advantage_") for part in parts), reverse=True)
 
 
-def learning_figure(metrics_file: Path, out: Path) -> None:
+def learning_figure(history: list[dict], out: Path) -> None:
     """Draw what validation saw: score and zoom rate over training steps, for all questions and for each subset."""
-    rows = _rows_with(metrics_file, "val/score")
+    rows = [row for row in history if "val/score" in row]
     subsets = sorted({key.removeprefix("val/score_") for row in rows for key in row if key.startswith("val/score_")})
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = [("score", "Score on validation pictures, greedy"), ("zoom_rate", "Share of answers with a zoom")]
@@ -76,7 +78,7 @@ def learning_figure(metrics_file: Path, out: Path) -> None:
             axes.plot(steps, values, color=color, linewidth=2, marker="o", markersize=4, label=subset or "all")
         axes.set(title=title, xlabel="training step", ylim=(-0.03, 1.03))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-        _tidy(axes)
+        tidy(axes)
     figure.axes[0].legend(frameon=False)
     figure.savefig(out, dpi=150)
 
@@ -91,13 +93,7 @@ def smooth(values: list[float], memory: float = MEMORY) -> np.ndarray:
     return np.array(smoothed)
 
 
-def _rows_with(metrics_file: Path, key: str) -> list[dict]:
-    """The lines of metrics.jsonl that have ``key``."""
-    rows = [json.loads(line) for line in Path(metrics_file).read_text().splitlines()]
-    return [row for row in rows if key in row]
-
-
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     """Whole steps, a light grid, no frame."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.25)

@@ -28,6 +28,7 @@ from loupe.checkpoints import LastCheckpoint
 from loupe.cli import LOG, resolved, run_folder
 from loupe.columns import in_columns
 from loupe.errors import UserError, require_choice, require_int
+from loupe.history import history
 from loupe.loggers import JsonlLogger
 from loupe.models.load import save_policy
 from loupe.module import GRPOModule
@@ -264,8 +265,9 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
     if not distributed.is_main():
         return summary
     save_policy(module.policy, folder / "model")
-    plots.advantage_figure(folder / "metrics.jsonl", folder / "advantages.png")
-    plots.learning_figure(folder / "metrics.jsonl", folder / "learning.png")
+    steps = history(folder)
+    plots.advantage_figure(steps, folder / "advantages.png")
+    plots.learning_figure(steps, folder / "learning.png")
     _draw_example(module, folder / "example.png")
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     table = [["held-out test", "before", "after"]]

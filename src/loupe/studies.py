@@ -1,17 +1,70 @@
-"""What the scripts in experiments/ share: reading what runs left, and writing a study's results.csv."""
+"""What studies and notebooks share: recorded tables (experiments/<study>/results.csv) read and made tidy, and the
+reading of what runs left.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
+import pandas
+
+from loupe.errors import UserError
 from loupe.evaluation.answers import read_parquet
+from loupe.places import PROJECT
+from loupe.sweeps import ENDS
+
+RECORDED = PROJECT / "experiments"
 
 
-def lines(path: Path) -> list[dict]:
-    """The rows of a file of JSON lines."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def results(study: str) -> pandas.DataFrame:
+    """The recorded table of a study, a row a run. Raises UserError if there is none of that name."""
+    path = RECORDED / study / "results.csv"
+    if not path.exists():
+        known = ", ".join(sorted(found.parent.name for found in RECORDED.glob("*/results.csv")))
+        raise UserError(f"no recorded study {study}; there are {known}")
+    return pandas.read_csv(path)
+
+
+def by_part(table: pandas.DataFrame, asked: str) -> pandas.DataFrame:
+    """A row for each run and part of the questions: ``part`` (all, and each subset), ``score`` with the ``low`` and
+    ``high`` of its 95% interval, ``zoom_rate``, beside everything in the table that is no figure.
+
+    table: of trainings or of evaluations. asked: "before" or "after" training, or the condition of an evaluation. Runs
+    that were not asked so are left out. Raises UserError if none was.
+    """
+    pattern = re.compile(rf"{asked}/score(?:_(?P<subset>\w+))?|parts/(?P<part>\w+)/score/{asked}")
+    ends = {f"{column}_{end}" for column in table for end in ENDS}
+    found = {column: match for column in table if column not in ends and (match := pattern.fullmatch(column))}
+    if not found:
+        raise UserError(f"no score/{asked} or {asked}/score among the columns of this table")
+    settings = table[[column for column in table if "/" not in column]]
+    parts = []
+    for column, match in found.items():
+        rates = table.get(column.replace("score", "zoom_rate"))
+        figures = {"score": table[column], "low": table[f"{column}_low"], "high": table[f"{column}_high"]}
+        part = match["part"] or match["subset"] or "all"
+        parts.append(settings.assign(part=part, **figures, zoom_rate=rates))
+    return pandas.concat(parts).dropna(subset="score").reset_index(drop=True)
+
+
+def over_seeds(tidy: pandas.DataFrame, by: list[str]) -> pandas.DataFrame:
+    """Means over the runs that are alike in ``by``, the number of ``seeds``, ``least`` and ``most`` of their scores.
+
+    ``low`` and ``high`` are the mean ends of the single runs' intervals: how well one run's score is known, not how
+    much runs differ.
+    """
+    groups = tidy.groupby(by, dropna=False, sort=False)
+    means = groups[["score", "low", "high", "zoom_rate"]].mean()
+    extremes = groups["score"].agg(seeds="size", least="min", most="max")
+    return means.join(extremes).reset_index()
+
+
+def told(row: pandas.Series) -> str:
+    """A score as tables tell it: mean over seeds, and the interval of a single run."""
+    return f"{row.score:.2f} [{row.low:.2f}, {row.high:.2f}]"
 
 
 def figures(path: Path) -> dict:
