@@ -39,7 +39,7 @@ def complain(monkeypatch, *overrides):
         ("model=unknown", r"Could not find 'model/unknown' .*tiny"),
         ("reward.weights.humour=1", r"humour"),
         ("reward.weights.tool=much", r"reward\.weights\.tool=much: must be a finite number"),
-        ("reward.gate=closed", r"reward\.gate=closed: must be one of none, group_correct"),
+        ("reward.gate=closed", r"reward\.gate=closed: must be one of none, group_correct, tool_needed"),
         ("coordinates=polar", r"coordinates=polar: must be one of shown"),
         ("tool.max_calls=-1", r"tool\.max_calls=-1"),
         ("algorithm.group_size=1", r"algorithm\.group_size=1: must be a whole number, 2 or more"),
@@ -148,7 +148,7 @@ def test_all_parts_hold_the_same_policy(tmp_path):
     assert module.policy is module.rollout.policy is module.rollout.dialogue.policy
 
 
-@pytest.mark.parametrize("reward", ["composite", "answer_only", "tool_if_correct", "outcome_gated"])
+@pytest.mark.parametrize("reward", ["composite", "answer_only", "tool_if_correct", "tool_if_needed", "outcome_gated"])
 @pytest.mark.parametrize("tool", ["zoom", "none"])
 def test_groups_combine_freely(tmp_path, reward, tool):
     cfg = compose_config(*SMALL, f"reward={reward}", f"tool={tool}", f"paths.output_dir={tmp_path}", "crop=123")

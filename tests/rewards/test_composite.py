@@ -98,6 +98,15 @@ def test_gate_acts_on_named_terms_only():
     assert rewards(reward, group(wrong, failed)) == pytest.approx([0.1, 0.0])
 
 
+def test_the_bonus_counts_only_where_no_direct_answer_is_right():
+    reward = CompositeReward(TERMS, {"tool": 0.1, "format": 0.01}, shaping=["format", "tool"], gate="tool_needed")
+    right, half, wrong, failed = four()
+    assert rewards(reward, group(right, half, wrong)) == pytest.approx([0.01, 0.0, 0.01])  # half is right without it
+    assert rewards(reward, group(right, wrong, failed)) == pytest.approx([0.11, 0.11, 0.0])
+    beside = Trajectory(sample=4, turns=[reading("zzzz")])
+    assert rewards(reward, group(wrong, beside)) == pytest.approx([0.11, 0.01])
+
+
 def test_without_gate_shaping_counts_everywhere():
     wrong, failed = four()[2:]
     assert rewards(CompositeReward(TERMS, WEIGHTS, shaping=["format", "tool"]), group(wrong, failed)) == (
@@ -122,7 +131,7 @@ def test_without_gate_shaping_counts_everywhere():
         ({"weights": {"tool": {"start": 1, "end": 0, "steps": 0}}}, r"reward\.weights\.tool\.steps=0"),
         ({"weights": {"tool": {"start": 1, "end": 0, "steps": 1.5}}}, r"reward\.weights\.tool\.steps=1\.5"),
         ({"shaping": ["style"]}, r"reward\.shaping: .*'style'; known terms: hard, soft, format, tool"),
-        ({"gate": "always"}, r"reward\.gate=always: must be one of none, group_correct"),
+        ({"gate": "always"}, r"reward\.gate=always: must be one of none, group_correct, tool_needed"),
         ({"terms": {"tool": terms.tool}, "gate": "group_correct"}, r"reward\.gate=group_correct: .*'hard'"),
     ],
 )
@@ -148,6 +157,7 @@ def test_a_term_that_is_not_finite_is_a_bug(value):
         ("no_tool_bonus", [0.5, 0.5, 0.1, 0.0], terms.tool, "none"),
         ("tool_if_correct", [0.5, 0.5, 0.1, 0.1], terms.tool_if_correct, "none"),
         ("outcome_gated", [0.5, 0.5, 0.1, 0.1], terms.tool, "group_correct"),
+        ("tool_if_needed", [0.5, 0.5, 0.1, 0.1], terms.tool, "tool_needed"),
     ],
 )
 def test_configs(name, weights, tool, gate):

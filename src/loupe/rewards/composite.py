@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from loupe.errors import UserError, is_number, require_choice, require_int
-from loupe.records import Example, Group, Trajectory
+from loupe.records import Example, Group, Trajectory, TrajectoryType
 
 Term = Callable[[Trajectory, Example], float]
 
-GATES = ("none", "group_correct")
+GATES = {"none": (), "group_correct": ("hard",), "tool_needed": ("hard", "tool")}
+"""When terms count, and the terms that a gate looks at."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,11 @@ class CompositeReward:
     weights: name -> number or ``{start, end, steps}`` (see :class:`Schedule`). A term without a weight weighs
         0, and a term that weighs 0 is still computed: it is a metric.
     shaping: the terms that are there to guide, not to measure the answer.
-    gate: "none", or "group_correct": shaping terms count only in groups in which at least one trajectory has
+    gate: "none"; or "group_correct": shaping terms count only in groups in which at least one trajectory has
         ``hard`` > 0. Elsewhere they alone would decide the advantages, and the policy would learn to please
-        them on questions it cannot answer (verl-recipe #125).
+        them on questions it cannot answer (verl-recipe #125); or "tool_needed": ``tool`` counts only in groups in
+        which no trajectory without a call has ``hard`` > 0 (the group-level bonus that the authors of
+        arXiv 2506.14821 tried).
     """
 
     def __init__(
@@ -51,8 +54,8 @@ class CompositeReward:
         for name in shaping:
             _require_term("reward.shaping", name, terms)
         require_choice("reward.gate", gate, GATES)
-        if gate == "group_correct":
-            _require_term("reward.gate=group_correct", "hard", terms)
+        for name in GATES[gate]:
+            _require_term(f"reward.gate={gate}", name, terms)
         self.terms = dict(terms)
         self.shaping = frozenset(shaping)
         self.gate = gate
@@ -75,9 +78,12 @@ class CompositeReward:
             trajectory.reward = sum(weight * trajectory.terms[name] for name, weight in weights.items())
 
     def _counts(self, name: str, group: Group) -> bool:
-        if self.gate == "none" or name not in self.shaping:
-            return True
-        return any(trajectory.terms["hard"] > 0 for trajectory in group.trajectories)
+        right = [trajectory for trajectory in group.trajectories if trajectory.terms.get("hard", 0) > 0]
+        if self.gate == "group_correct":
+            return name not in self.shaping or bool(right)
+        if self.gate == "tool_needed":
+            return name != "tool" or all(trajectory.type is not TrajectoryType.NO_TOOL for trajectory in right)
+        return True
 
 
 def _value(name: str, term: Term, trajectory: Trajectory, example: Example) -> float:
