@@ -19,12 +19,12 @@ from loupe.sweeps import ENDS
 RECORDED = PROJECT / "experiments"
 
 
-def results(study: str) -> pandas.DataFrame:
-    """The recorded table of a study, a row a run. Raises UserError if there is none of that name."""
-    path = RECORDED / study / "results.csv"
+def results(study: str, name: str = "results") -> pandas.DataFrame:
+    """A recorded table of a study; ``results`` has a row a run. Raises UserError if there is no such table."""
+    path = RECORDED / study / f"{name}.csv"
     if not path.exists():
-        known = ", ".join(sorted(found.parent.name for found in RECORDED.glob("*/results.csv")))
-        raise UserError(f"no recorded study {study}; there are {known}")
+        known = ", ".join(sorted(f"{found.parent.name}/{found.stem}" for found in RECORDED.glob("*/*.csv")))
+        raise UserError(f"no recorded table {study}/{name}; there are {known}")
     return pandas.read_csv(path)
 
 

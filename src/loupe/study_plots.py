@@ -1,0 +1,128 @@
+"""Figures of recorded studies (``studies.results``): what the notebooks and the README show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from loupe.plots import STYLES, SUBSET_COLORS, smooth, tidy
+from loupe.studies import by_part, over_seeds
+
+SCORE, ZOOMS = "Score on held-out pictures, greedy", "Share of answers with a zoom"
+CONDITIONS = {
+    "base": ("before", "none", "#BBBBBB"),
+    "prompted tool": ("before", "zoom", "#E69F00"),
+    "GRPO without tool": ("after", "none", "#56B4E9"),
+    "GRPO with zoom": ("after", "zoom", "#0072B2"),
+}
+"""The rows of the main table: when, with which tool, and a colour."""
+
+
+def parts(tidied: pandas.DataFrame) -> list[str]:
+    """The parts that there are: small before large, everything last."""
+    return [*sorted(set(tidied.part) - {"all"}, reverse=True), "all"]
+
+
+def conditions(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The main study as its four conditions, tidy. Before training all seeds are the same policy: one row stands."""
+    rows = []
+    for name, (when, tool, _) in CONDITIONS.items():
+        chosen = by_part(table[table.tool == tool], when).assign(condition=name)
+        rows.append(chosen.drop_duplicates(["part", "score"]) if when == "before" else chosen)
+    return pandas.concat(rows, ignore_index=True)
+
+
+def main_figure(table: pandas.DataFrame) -> Figure:
+    """Score of the four conditions by part, and how often each zooms; whiskers: 95% interval of a run."""
+    tidied = conditions(table)
+    means = over_seeds(tidied, ["condition", "part"]).set_index(["condition", "part"])
+    there = parts(tidied)
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    scores, rates = figure.subplots(1, 2, width_ratios=[3, 2])
+    for i, (name, (_, _, color)) in enumerate(CONDITIONS.items()):
+        mean = means.loc[[(name, part) for part in there]]
+        places = [number + 0.2 * (i - 1.5) for number in range(len(there))]
+        whiskers = (mean.score - mean.low, mean.high - mean.score)
+        scores.bar(places, mean.score, width=0.18, color=color, label=name, yerr=whiskers, capsize=2)
+        rates.bar(places, mean.zoom_rate, width=0.18, color=color)
+    for axes, title in ((scores, SCORE), (rates, ZOOMS)):
+        axes.set(title=title, xticks=range(len(there)), xticklabels=there)
+        percent(axes)
+    figure.legend(loc="outside lower center", ncols=len(CONDITIONS), frameon=False)
+    return figure
+
+
+def curves(axes: Axes, tidied: pandas.DataFrame, x: str, y: str, label: str, color: str, style: str = "-") -> None:
+    """The mean of ``y`` over seeds against ``x`` as a line, each run as a dot."""
+    means = tidied.groupby(x)[y].mean()
+    axes.plot(means.index, means, style, color=color, linewidth=2, label=label)
+    axes.plot(tidied[x], tidied[y], ".", color=color, markersize=5, alpha=0.6)
+
+
+def score_and_rate(tidied: pandas.DataFrame, x: str, label: str, ticks: Sequence[float] = ()) -> Figure:
+    """Score and zoom rate of each part against one setting, with a dot a run. label: of the setting."""
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    for axes, (y, title) in zip(figure.subplots(1, 2), {"score": SCORE, "zoom_rate": ZOOMS}.items(), strict=True):
+        for part, color in zip(reversed(parts(tidied)), SUBSET_COLORS, strict=False):
+            curves(axes, tidied[tidied.part == part], x, y, part, color)
+        axes.set(title=title, xlabel=label)
+        if len(ticks):
+            axes.set_xticks(ticks)
+        percent(axes)
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def panels_by_part(lines: Mapping[str, tuple[pandas.DataFrame, str, str]], x: str, y: str, label: str) -> Figure:
+    """A panel for each part, in it a line for each table of ``lines``: name -> (tidy table, colour, line style)."""
+    there = parts(pandas.concat(tidied for tidied, _, _ in lines.values()))
+    figure = Figure(figsize=(4 * len(there), 3.8), layout="constrained")
+    for axes, part in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
+        for name, (tidied, color, style) in lines.items():
+            curves(axes, tidied[tidied.part == part], x, y, name, color, style)
+        axes.set(title=part, xlabel=label)
+        percent(axes)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(lines), frameon=False)
+    return figure
+
+
+def advantages_figure(table: pandas.DataFrame) -> Figure:
+    """Mean advantage by trajectory type over training (the figure of arXiv 2506.14821) in all and by part, and shares.
+
+    Lines are smoothed means over seeds; thin ones are single seeds.
+    """
+    there = ["all", *parts(table.rename(columns={"subset": "part"}))[:-1]]
+    figure = Figure(figsize=(4.2 * len(there), 6.5), layout="constrained")
+    rows = figure.subplots(2, len(there), sharex=True, sharey="row", height_ratios=[3, 2], squeeze=False)
+    for upper, lower, part in zip(*rows, there, strict=True):
+        for kind, (name, color) in STYLES.items():
+            chosen = table[(table.subset == part) & (table.type == kind)]
+            for _, run in chosen.groupby("seed"):
+                upper.plot(run.step, smooth(run["mean"].tolist()), color=color, linewidth=0.7, alpha=0.4)
+            means = chosen.groupby("step")[["mean", "share"]].mean()
+            upper.plot(means.index, smooth(means["mean"].tolist()), color=color, linewidth=2.2, label=name)
+            lower.plot(means.index, smooth(means["share"].tolist()), color=color, linewidth=2.2)
+        upper.axhline(0, color="black", linewidth=0.8, zorder=1)
+        upper.set(title=part)
+        lower.set(xlabel="training step", ylim=(-0.03, 1.03))
+        lower.yaxis.set_major_formatter(PercentFormatter(1))
+        tidy(upper)
+        tidy(lower)
+    rows[0, 0].set(ylabel="advantage, smoothed mean")
+    rows[1, 0].set(ylabel="share of trajectories")
+    handles, labels = rows[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(STYLES), frameon=False)
+    return figure
+
+
+def percent(axes: Axes) -> None:
+    """From 0 to 100%, with a light grid."""
+    axes.set_ylim(-0.03, 1.03)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.25, axis="y")
+    axes.spines[["top", "right"]].set_visible(False)

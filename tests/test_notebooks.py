@@ -1,0 +1,47 @@
+"""The notebooks, run from a clean kernel: they tell what they told when they were committed."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+def told(notebook):
+    """What each code cell printed and showed. Of a picture only that there is one: fonts differ between machines."""
+    return [[shown(output) for output in cell.outputs] for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def shown(output):
+    if output.output_type == "stream":
+        return output.text
+    return "a picture" if "image/png" in output.data else output.data["text/plain"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs_and_tells_the_same(path, monkeypatch):
+    monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    recorded = nbformat.read(path, as_version=4)
+    fresh = nbformat.read(path, as_version=4)
+    for cell in fresh.cells:
+        cell.pop("outputs", None) if cell.cell_type != "code" else cell.update(outputs=[], execution_count=None)
+    NotebookClient(fresh, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
+    assert told(fresh) == told(recorded)
+    assert any("a picture" in outputs for outputs in told(recorded))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_begins_with_the_question_and_ends_with_what_was_found(path):
+    notebook = nbformat.read(path, as_version=4)
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    assert "**Question.**" in texts[0] and "arXiv 2506.14821" in texts[0]
+    assert any("**What was found.**" in text for text in texts[-2:])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_holds_no_path_of_a_machine(path):
+    assert "/home/" not in path.read_text() and str(FOLDER.parent) not in json.dumps(path.read_text())
