@@ -28,7 +28,8 @@ def test_it_runs_and_tells_the_same(path, monkeypatch):
     recorded = nbformat.read(path, as_version=4)
     fresh = nbformat.read(path, as_version=4)
     for cell in fresh.cells:
-        cell.pop("outputs", None) if cell.cell_type != "code" else cell.update(outputs=[], execution_count=None)
+        if cell.cell_type == "code":
+            cell.outputs = []
     NotebookClient(fresh, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
     assert told(fresh) == told(recorded)
     assert any("a picture" in outputs for outputs in told(recorded))
