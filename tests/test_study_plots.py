@@ -83,8 +83,8 @@ def test_advantages_by_type_and_part():
     figure = advantages_figure(pandas.DataFrame(rows))
     assert [axes.get_title() for axes in figure.axes[:3]] == ["all", "small", "large"]
     named = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
-    assert named["successful tool call"] == pytest.approx([0.75, 0.75]) and named["no tool call"] == [-0.5, -0.5]
-    assert named["failed tool call"] == []
+    assert named["tool_success"] == pytest.approx([0.75, 0.75]) and named["no_tool"] == [-0.5, -0.5]
+    assert named["tool_fail"] == []
 
 
 def test_everything_comes_last():

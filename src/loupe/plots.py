@@ -40,23 +40,30 @@ def advantage_figure(history: list[dict], out: Path) -> None:
     prefixes = {"all questions": "advantage"} | {f"{name} only": f"advantage_{name}" for name in _subsets(rows)}
     total = sum(row[f"advantage/{kind}/count"] for row in rows for kind in STYLES)
     figure = Figure(figsize=(2.5 + 4.5 * len(prefixes), 7), layout="constrained")
-    panels = figure.subplots(2, len(prefixes), sharex=True, sharey="row", height_ratios=[3, 2], squeeze=False)
-    for (name, prefix), upper, lower in zip(prefixes.items(), *panels, strict=True):
+    panels = advantage_panels(figure, list(prefixes))
+    for prefix, (upper, lower) in zip(prefixes.values(), panels, strict=True):
         for kind, (_, color) in STYLES.items():
             _draw_band(upper, rows, f"{prefix}/{kind}", color)
             _draw_line(upper, rows, f"{prefix}/{kind}/mean", color)
             _draw_line(lower, rows, f"{prefix}/{kind}/share", color)
+    panels[0][0].set(ylabel="advantage, smoothed mean (band: 25-75%)")
+    panels[0][1].set(ylabel=f"share of {total:,} trajectories")
+    figure.savefig(out, dpi=150)
+
+
+def advantage_panels(figure: Figure, titles: list[str]) -> list[tuple[Axes, Axes]]:
+    """For each title a panel for advantages and one for shares below it, over training steps; a legend of the types."""
+    rows = figure.subplots(2, len(titles), sharex=True, sharey="row", height_ratios=[3, 2], squeeze=False)
+    for upper, lower, title in zip(*rows, titles, strict=True):
         upper.axhline(0, color="black", linewidth=0.8, zorder=1)
-        upper.set(title=name)
+        upper.set(title=title)
         lower.set(xlabel="training step", ylim=(-0.03, 1.03))
         lower.yaxis.set_major_formatter(PercentFormatter(1))
         tidy(upper)
         tidy(lower)
-    panels[0, 0].set(ylabel="advantage, smoothed mean (band: 25-75%)")
-    panels[1, 0].set(ylabel=f"share of {total:,} trajectories")
     lines = [Line2D([], [], color=color, linewidth=2, label=label) for label, color in STYLES.values()]
     figure.legend(handles=lines, loc="outside upper center", ncols=len(STYLES), frameon=False)
-    figure.savefig(out, dpi=150)
+    return list(zip(*rows, strict=True))
 
 
 def _subsets(rows: list[dict]) -> list[str]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from loupe.plots import STYLES, SUBSET_COLORS, smooth, tidy
+from loupe.plots import STYLES, SUBSET_COLORS, advantage_panels, smooth
 from loupe.studies import by_part, over_seeds
 
 SCORE, ZOOMS = "Score on held-out pictures, greedy", "Share of answers with a zoom"
@@ -98,25 +98,17 @@ def advantages_figure(table: pandas.DataFrame) -> Figure:
     """
     there = ["all", *parts(table.rename(columns={"subset": "part"}))[:-1]]
     figure = Figure(figsize=(4.2 * len(there), 6.5), layout="constrained")
-    rows = figure.subplots(2, len(there), sharex=True, sharey="row", height_ratios=[3, 2], squeeze=False)
-    for upper, lower, part in zip(*rows, there, strict=True):
-        for kind, (name, color) in STYLES.items():
+    panels = advantage_panels(figure, there)
+    for part, (upper, lower) in zip(there, panels, strict=True):
+        for kind, (_, color) in STYLES.items():
             chosen = table[(table.subset == part) & (table.type == kind)]
             for _, run in chosen.groupby("seed"):
                 upper.plot(run.step, smooth(run["mean"].tolist()), color=color, linewidth=0.7, alpha=0.4)
             means = chosen.groupby("step")[["mean", "share"]].mean()
-            upper.plot(means.index, smooth(means["mean"].tolist()), color=color, linewidth=2.2, label=name)
+            upper.plot(means.index, smooth(means["mean"].tolist()), color=color, linewidth=2.2, label=kind.value)
             lower.plot(means.index, smooth(means["share"].tolist()), color=color, linewidth=2.2)
-        upper.axhline(0, color="black", linewidth=0.8, zorder=1)
-        upper.set(title=part)
-        lower.set(xlabel="training step", ylim=(-0.03, 1.03))
-        lower.yaxis.set_major_formatter(PercentFormatter(1))
-        tidy(upper)
-        tidy(lower)
-    rows[0, 0].set(ylabel="advantage, smoothed mean")
-    rows[1, 0].set(ylabel="share of trajectories")
-    handles, labels = rows[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(STYLES), frameon=False)
+    panels[0][0].set(ylabel="advantage, smoothed mean")
+    panels[0][1].set(ylabel="share of trajectories")
     return figure
 
 
