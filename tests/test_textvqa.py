@@ -43,7 +43,7 @@ def test_it_trains_goes_on_and_is_judged(files, tmp_path, adapter):
     asked = [setting for setting in asked if setting not in adapter]
     figures = judging.evaluate(compose_config(*asked, name="evaluate"))
     scores = figures["parts"]["all"]
-    assert scores["score/greedy"]["mean"] == more["after"]["score"]
+    assert scores["score/greedy"]["mean"] == more["after"]["score"]["mean"]
     assert {"score_leave_one_out/greedy", "unanswered/direct"} <= set(scores)
     assert all(row["id"].startswith("textvqa/") for row in read_parquet(judged / "answers.parquet"))
 

@@ -1,4 +1,4 @@
-"""The conditions under which a policy is asked the questions of one split (conf/evaluate.yaml names them)."""
+"""The conditions under which a policy is asked the questions of one split (conf/judging.yaml names them)."""
 
 from __future__ import annotations
 
