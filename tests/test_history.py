@@ -1,6 +1,9 @@
+import struct
+
 import pytest
 import wandb
 from test_loggers import finished
+from wandb.proto.wandb_internal_pb2 import Record
 
 from loupe.errors import UserError
 from loupe.history import history
@@ -31,6 +34,28 @@ def test_a_file_that_is_still_being_written_ends_with_its_last_whole_row(tmp_pat
     assert history(tmp_path) == [{"step": 1}]
 
 
+def test_an_offline_file_that_is_still_being_written_ends_with_its_last_whole_row(tmp_path):
+    whole = tmp_path / "whole.wandb"
+    chunks = [b":W&B\xbe\xd4\x00"]
+    for step in (1, 2):
+        record = Record()
+        record.history.item.add(nested_key=["trainer", "global_step"], value_json=str(step))
+        data = record.SerializeToString()
+        chunks.append(struct.pack("<IHB", 0, len(data), 1) + data)
+    whole.write_bytes(b"".join(chunks))
+    steps = [[row["step"] for row in history(whole)]]
+    for cut in range(1, len(chunks[-1])):
+        whole.write_bytes(b"".join(chunks)[:-cut])
+        steps.append([row["step"] for row in history(whole)])
+    assert steps == [[1, 2]] + [[1]] * (len(chunks[-1]) - 1)
+
+
+def test_another_kind_of_file(tmp_path):
+    (tmp_path / "a.wandb").write_text("step,score")
+    with pytest.raises(UserError, match=r"a\.wandb: not a file of W&B"):
+        history(tmp_path / "a.wandb")
+
+
 def test_a_run_on_the_servers(monkeypatch):
     class Run:
         def scan_history(self):
@@ -45,6 +70,18 @@ def test_a_run_on_the_servers(monkeypatch):
     assert history("me/loupe/abc") == [{"step": 3, "trainer/global_step": 3, "score": 0.5, "_timestamp": 1.0}]
 
 
-def test_nothing_to_read(tmp_path):
-    with pytest.raises(UserError, match=r"neither a run's folder with metrics\.jsonl, a \.wandb file, nor"):
-        history(tmp_path)
+def test_a_run_that_the_servers_do_not_have(monkeypatch):
+    class Api:
+        def run(self, name):
+            raise wandb.errors.CommError("could not find run\nat all")
+
+    monkeypatch.setattr(wandb, "Api", Api)
+    with pytest.raises(UserError, match=r"me/loupe/abc: neither .* \(could not find run\)$"):
+        history("me/loupe/abc")
+
+
+@pytest.mark.parametrize("name", [".", "missing", "../outputs/missing", "/a/b"])
+def test_nothing_to_read(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"neither a run's folder with metrics\.jsonl, a \.wandb file, nor .* of W&B$"):
+        history(name)

@@ -3,6 +3,7 @@ import pytest
 from matplotlib.container import BarContainer
 
 from loupe import study_plots
+from loupe.errors import UserError
 from loupe.study_plots import advantages_figure, conditions, main_figure, panels_by_part, parts, score_and_rate
 
 
@@ -13,7 +14,7 @@ def figures(score, zoom_rate, when, part=""):
 
 
 def run(tool, seed, after, **settings):
-    row = {"job": f"{tool}{seed}", "tool": tool, "seed": seed} | settings
+    row = {"job": f"{tool}{seed}", "tool": tool, "seed": seed, "command": ""} | settings
     for part in ("", "large", "small"):
         row |= figures(0.25, float(tool == "zoom"), "before", part) | figures(after, 0.5, "after", part)
     return row
@@ -29,6 +30,11 @@ def bars(axes):
 def test_untrained_conditions_stand_once_and_trained_ones_for_each_seed():
     counts = conditions(TABLE).groupby("condition").size()
     assert counts.to_dict() == {"base": 3, "prompted tool": 3, "GRPO without tool": 6, "GRPO with zoom": 6}
+
+
+def test_a_study_that_is_not_whole():
+    with pytest.raises(UserError, match="base: this table has no run with tool=none"):
+        conditions(TABLE[TABLE.tool == "zoom"])
 
 
 def test_the_main_figure_shows_means_over_seeds_and_the_interval_of_a_run():
@@ -74,18 +80,24 @@ def test_a_panel_for_each_part_and_a_line_for_each_table():
 
 def test_advantages_by_type_and_part():
     rows = [
-        {"seed": seed, "step": step, "subset": subset, "type": kind, "mean": mean, "count": 4, "share": 0.5}
+        {"seed": seed, "step": step, "subset": subset, "type": kind, "mean": mean, "share": share}
         for seed in (1, 2)
         for step in (1, 2)
         for subset in ("all", "large", "small")
-        for kind, mean in (("no_tool", -0.5), ("tool_success", 0.5 * seed))
+        for kind, mean, share in (
+            ("no_tool", -0.5, 0.5),
+            ("tool_success", 0.5 * seed, 0.25 * seed),
+            ("tool_fail", -1.0 if seed == 1 else None, 0.25 if seed == 1 else 0.0),
+        )
     ]
     figure = advantages_figure(pandas.DataFrame(rows))
     assert [axes.get_title() for axes in figure.axes[:3]] == ["all", "small", "large"]
     named = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
     assert named["tool_success"] == pytest.approx([0.75, 0.75]) and named["no_tool"] == [-0.5, -0.5]
-    assert named["tool_fail"] == []
+    assert named["tool_fail"] == [-1.0, -1.0]  # of the seed in which it occurred
+    shares = [list(line.get_ydata()) for line in figure.axes[3].lines]
+    assert [sum(values) for values in zip(*shares, strict=True)] == pytest.approx([1.0, 1.0])
 
 
 def test_everything_comes_last():
-    assert parts(pandas.DataFrame({"part": ["all", "large", "small"]})) == ["small", "large", "all"]
+    assert parts(pandas.Series(["all", "large", "small"])) == ["small", "large", "all"]

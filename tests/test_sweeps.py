@@ -1,5 +1,6 @@
 import csv
 import json
+import shlex
 
 import pytest
 from conftest import compose_config
@@ -11,12 +12,12 @@ from loupe.sweeps import collect, flat, table, take_up
 SCORE = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8}
 
 
-def job(folder, number, overrides, **files):
+def job(folder, number, overrides, entry="train", dirty=False, **files):
     made = folder / str(number)
     (made / ".hydra").mkdir(parents=True)
-    (made / ".hydra" / "overrides.yaml").write_text("".join(f"- {override}\n" for override in overrides))
     (made / "config.yaml").write_text("seed: 3\n")
-    (made / "provenance.json").write_text('{"commit": "abc"}')
+    command = shlex.join(["python", f"src/{entry}.py", *overrides, f"paths.output_dir={made}"])
+    (made / "provenance.json").write_text(json.dumps({"command": command, "commit": "abc", "uncommitted": dirty}))
     for name, content in files.items():
         (made / f"{name}.json").write_text(json.dumps(content))
 
@@ -31,10 +32,11 @@ def test_an_interval_takes_four_columns():
 def test_a_row_for_each_finished_job(tmp_path):
     after = {"score": SCORE, "zoom_rate": 0.5, "n": 8}
     for number in (10, 9):
-        given = [f"crop={number}", "+data.x=[1,2]", "logger.mode=disabled", f"paths.output_dir={tmp_path}", "threads=1"]
-        job(tmp_path, number, given, summary={"seed": 3, "seconds": 7.0, "after": after})
-    (tmp_path / "10" / "diff.patch").write_text("+")
+        given = [f"crop={number}", "+data.x=[1,2]", "++logger.mode=disabled", "+debug=true", "threads=1"]
+        job(tmp_path, number, given, dirty=number == 10, summary={"seed": 3, "seconds": 7.0, "after": after})
     job(tmp_path, 11, ["crop=11"])  # still running, or dead
+    (tmp_path / "previous-1").mkdir()  # set aside by a single run into this folder
+    (tmp_path / "previous-1" / "summary.json").write_text("{}")
     rows = collect(tmp_path)
     assert [row["job"] for row in rows] == ["9", "10"]
     with (tmp_path / "results.csv").open() as file:
@@ -65,7 +67,8 @@ def left(tmp_path, monkeypatch):
 
 def test_a_finished_job_is_not_run_again(left):
     (left / "summary.json").write_text('{"after": 1}')
-    assert take_up(config(left, "crop=300"), left) == {"after": 1}  # threads have no say in it
+    other = config(left, "crop=300", "threads=1", "trainer.enable_progress_bar=false", "logger=none")
+    assert take_up(other, left) == {"after": 1}  # they have no say in it
 
 
 def test_an_unfinished_job_goes_on(left):
@@ -91,10 +94,12 @@ def test_outside_of_a_sweep_nothing_is_taken_up(left, monkeypatch):
 
 
 def test_evaluations_show_their_intervals(tmp_path):
-    figures = {"settings": {"crop": 1}, "skipped_rows": 0, "parts": {"all": {"score/greedy": SCORE}}}
+    figures = {"settings": {"crop": 1, "commit": "begun"}, "skipped_rows": 0, "parts": {"all": {"score/greedy": SCORE}}}
     for number, data in enumerate(("vstar", "hrbench_4k")):
-        job(tmp_path, number, [f"data={data}"], evaluation=figures)
-    assert table(collect(tmp_path)).splitlines()[1].split() == ["1", "hrbench_4k", "0.500", "[0.250,", "0.750]"]
+        job(tmp_path, number, [f"data={data}"], entry="evaluate", evaluation=figures)
+    first, _ = rows = collect(tmp_path)
+    assert first["commit"] == "begun" and first["command"] == "python src/evaluate.py -m data=hrbench_4k"
+    assert table(rows).splitlines()[1].split() == ["1", "hrbench_4k", "0.500", "[0.250,", "0.750]"]
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])

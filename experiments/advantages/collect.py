@@ -19,15 +19,15 @@ PREFIXES = {"all": "advantage", "small": "advantage_small", "large": "advantage_
 
 
 def rows(run: Path) -> list[dict]:
-    """A row for each step, subset and type that occurred: mean advantage, count, share of the subset's trajectories."""
+    """A row for each step, subset and type: mean advantage (if any), count, share of the subset's trajectories."""
     seed = int(run.name.rpartition("_")[2])
     return [
         {"seed": seed, "step": step["step"], "subset": subset, "type": kind}
-        | {name: step[f"{prefix}/{kind}/{name}"] for name in ("mean", "count", "share")}
+        | {name: step.get(f"{prefix}/{kind}/{name}") for name in ("mean", "count", "share")}
         for step in history(run)
         for subset, prefix in PREFIXES.items()
         for kind in TrajectoryType
-        if f"{prefix}/{kind}/mean" in step
+        if f"{prefix}/{kind}/share" in step
     ]
 
 

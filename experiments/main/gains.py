@@ -6,45 +6,54 @@ python experiments/main/gains.py outputs/main        # from the runs of python s
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from loupe.intervals import bootstrap
+from loupe.errors import UserError
+from loupe.evaluation.figures import paired
 from loupe.jsonl import TRAJECTORIES, read_rows
 from loupe.studies import record
-from loupe.sweeps import collect, flat
+from loupe.sweeps import flat, job_rows
 
 HERE = Path(__file__).resolve().parent
 YARDSTICKS = {"base": "none", "prompted tool": "zoom"}
 """The same untrained policy, asked without and with the tool."""
 
 
-def answers(run: Path, when: str) -> dict[str, dict]:
-    """The greedy answers to the held-out questions, by question."""
-    return {row["id"]: row for row in read_rows(run / TRAJECTORIES) if row["split"] == when}
+def answers(run: Path, when: str) -> list[dict]:
+    """The greedy answers to the held-out questions, before or after training."""
+    told = [row for row in read_rows(run / TRAJECTORIES) if row["split"] == when]
+    return [
+        {"id": row["id"], "subset": row["subset"], "score": row["terms"]["hard"], "cluster": None, "cycle": None}
+        for row in told
+    ]
 
 
-def gains(before: dict[str, dict], after: dict[str, dict]) -> dict[str, float]:
+def gains(before: list[dict], after: list[dict]) -> dict[str, float]:
     """The mean difference of the scores in all and by subset, with its 95% interval over questions."""
-    parts = ["all", *sorted({row["subset"] for row in before.values() if row["subset"]})]
     report = {}
-    for part in parts:
-        asked = [question for question, row in before.items() if part in ("all", row["subset"])]
-        differences = [after[question]["terms"]["hard"] - before[question]["terms"]["hard"] for question in asked]
-        report[part] = vars(bootstrap(differences))
+    for part in ("all", *sorted({row["subset"] for row in after if row["subset"]})):
+        asked = [row for row in after if part in ("all", row["subset"])]
+        report[part] = asdict(paired(before, asked, lambda one, other: other - one))
     return flat(report)
 
 
 def rows(out: Path) -> list[dict]:
-    """A row for each run and yardstick."""
-    jobs = {(row["tool"], str(row["seed"])): out / row["job"] for row in collect(out)}
-    first = min(seed for _, seed in jobs)
+    """A row for each run and yardstick; raises UserError if there is no run with and without the tool."""
+    jobs = job_rows(out)
+    untrained = {}
+    for name, tool in YARDSTICKS.items():
+        runs = [job for job in jobs if job["tool"] == tool]
+        if not runs:
+            raise UserError(f"{out}: no finished run with tool={tool}; run python src/train.py -m experiment=main")
+        untrained[name] = answers(out / runs[0]["job"], "before")  # the same for every seed
     return [
-        {"job": run.name, "tool": tool, "seed": seed, "over": name}
-        | gains(answers(jobs[untrained, first], "before"), answers(run, "after"))
-        for name, untrained in YARDSTICKS.items()
-        for (tool, seed), run in jobs.items()
+        {"job": job["job"], "tool": job["tool"], "seed": job["seed"], "over": name}
+        | gains(before, answers(out / job["job"], "after"))
+        for name, before in untrained.items()
+        for job in jobs
     ]
 
 

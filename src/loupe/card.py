@@ -49,7 +49,7 @@ CARD = """\
 ## Scores
 
 Greedy answers to the held-out questions of `data={data}`, with the weights that had the best validation score; `score`
-is {score}:
+is {score}, with its 95% interval over questions:
 
 {scores}
 
@@ -102,7 +102,6 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
     """
     provenance = json.loads((folder / "provenance.json").read_text())
     provenance["command"] = command_line()  # without where the run was written: the card is for others
-    provenance["uncommitted"] = (folder / "diff.patch").exists()
     text = card(resolved(cfg), dialogue, example, summary, provenance, portable(str(folder / "model")))
     (folder / "model" / "README.md").write_text(text)
     LOG.info("to publish the model: hf upload owner/name %s", shlex.quote(str(folder / "model")))

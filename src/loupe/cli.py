@@ -153,4 +153,5 @@ def package_path(relative: str) -> str:
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 OmegaConf.register_new_resolver("package_path", package_path, replace=True)
 OmegaConf.register_new_resolver("short_hash", sweeps.short_hash, replace=True)
+OmegaConf.register_new_resolver("same_job", lambda: list(sweeps.SAME_JOB), replace=True)
 OmegaConf.register_new_resolver("sweep_name", sweeps.sweep_name, replace=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,26 +14,35 @@ from wandb.proto.wandb_internal_pb2 import Record
 from loupe.errors import UserError
 from loupe.jsonl import METRICS, read_rows
 
+MAGIC = b":W&B"
 HEADER, BLOCK = 7, 32768
 LAST_PARTS = (1, 4)
 """Kinds of chunks that end a record: a full record, or the last part of one."""
+ON_SERVERS = re.compile(r"[\w-]+/[\w.-]+/\w+")
+"""entity/project/run"""
 
 
 def history(source: str | Path) -> list[dict]:
     """The rows of a run, oldest first, under the keys that they were logged by; each with its ``step``.
 
     source: a run's folder (its metrics.jsonl), a ``.wandb`` file that W&B wrote offline, or ``entity/project/run`` for
-    W&B's API, which needs an account. A histogram ``key`` is one dict of counts and edges in metrics.jsonl, and
-    ``key/values`` and ``key/bins`` in W&B. Raises UserError where there is nothing to read.
+    W&B's API, which needs an account. Numbers are the same everywhere; of histograms, metrics.jsonl has counts and
+    edges, and W&B its own form. Raises UserError where there is nothing to read.
     """
     path = Path(source)
-    if path.is_dir() and (path / METRICS).exists():
+    if (path / METRICS).is_file():
         return read_rows(path / METRICS)
     if path.is_file() and path.suffix == ".wandb":
         return list(map(_with_step, offline_rows(path)))
-    if not path.exists() and str(source).count("/") == 2:
-        return list(map(_with_step, wandb.Api().run(str(source)).scan_history()))
-    raise UserError(f"{source}: neither a run's folder with {METRICS}, a .wandb file, nor entity/project/run of W&B")
+    reason = ""
+    if not path.exists() and ON_SERVERS.fullmatch(str(source)):
+        try:
+            return list(map(_with_step, wandb.Api().run(str(source)).scan_history()))
+        except (wandb.Error, ValueError) as error:
+            reason = f" ({str(error).splitlines()[0]})"
+    raise UserError(
+        f"{source}: neither a run's folder with {METRICS}, a .wandb file, nor entity/project/run of W&B{reason}"
+    )
 
 
 def offline_rows(path: Path) -> list[dict]:
@@ -44,16 +54,21 @@ def offline_rows(path: Path) -> list[dict]:
 def records(path: Path) -> Iterator[Record]:
     """The records (protobuf) of a .wandb file: after 7 bytes, LevelDB's log format in blocks of 32 KiB.
 
-    A file that is still being written ends with its last whole record.
+    A file that is still being written ends with its last whole record. Raises UserError for another kind of file.
     """
     data, at, whole = path.read_bytes(), HEADER, b""
+    if not data.startswith(MAGIC):
+        raise UserError(f"{path}: not a file of W&B")
     while at + HEADER <= len(data):
         if (left := BLOCK - at % BLOCK) < HEADER:
             at += left
             continue
         _, length, kind = struct.unpack_from("<IHB", data, at)
-        whole += data[at + HEADER : at + HEADER + length]
-        at += HEADER + length
+        at += HEADER
+        if at + length > len(data):
+            return
+        whole += data[at : at + length]
+        at += length
         if kind in LAST_PARTS:
             yield Record.FromString(whole)
             whole = b""

@@ -26,6 +26,7 @@ STYLES = {
     TrajectoryType.TOOL_FAIL: ("failed tool call", "#D55E00"),
 }
 SUBSET_COLORS = ("#4D4D4D", "#E69F00", "#0072B2", "#009E73", "#CC79A7")
+ZOOMS = "Share of answers with a zoom"
 MEMORY = 0.9
 """Share of its past that a smoothed line keeps at each point."""
 
@@ -57,10 +58,11 @@ def advantage_panels(figure: Figure, titles: list[str]) -> list[tuple[Axes, Axes
     for upper, lower, title in zip(*rows, titles, strict=True):
         upper.axhline(0, color="black", linewidth=0.8, zorder=1)
         upper.set(title=title)
-        lower.set(xlabel="training step", ylim=(-0.03, 1.03))
-        lower.yaxis.set_major_formatter(PercentFormatter(1))
-        tidy(upper)
-        tidy(lower)
+        lower.set(xlabel="training step")
+        percent(lower)
+        for axes in (upper, lower):
+            plain(axes)
+            whole_steps(axes)
     lines = [Line2D([], [], color=color, linewidth=2, label=label) for label, color in STYLES.values()]
     figure.legend(handles=lines, loc="outside upper center", ncols=len(STYLES), frameon=False)
     return list(zip(*rows, strict=True))
@@ -77,15 +79,16 @@ def learning_figure(history: list[dict], out: Path) -> None:
     rows = [row for row in history if "val/score" in row]
     subsets = sorted({key.removeprefix("val/score_") for row in rows for key in row if key.startswith("val/score_")})
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    panels = [("score", "Score on validation pictures, greedy"), ("zoom_rate", "Share of answers with a zoom")]
+    panels = [("score", "Score on validation pictures, greedy"), ("zoom_rate", ZOOMS)]
     for axes, (key, title) in zip(figure.subplots(1, 2), panels, strict=True):
         for i, subset in enumerate(["", *subsets]):
             color = SUBSET_COLORS[i % len(SUBSET_COLORS)]
             steps, values = _series(rows, f"val/{key}_{subset}" if subset else f"val/{key}")
             axes.plot(steps, values, color=color, linewidth=2, marker="o", markersize=4, label=subset or "all")
-        axes.set(title=title, xlabel="training step", ylim=(-0.03, 1.03))
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
-        tidy(axes)
+        axes.set(title=title, xlabel="training step")
+        percent(axes)
+        plain(axes)
+        whole_steps(axes)
     figure.axes[0].legend(frameon=False)
     figure.savefig(out, dpi=150)
 
@@ -100,11 +103,21 @@ def smooth(values: list[float], memory: float = MEMORY) -> np.ndarray:
     return np.array(smoothed)
 
 
-def tidy(axes: Axes) -> None:
-    """Whole steps, a light grid, no frame."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+def percent(axes: Axes) -> None:
+    """Values from 0 to 100%."""
+    axes.set_ylim(-0.03, 1.03)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def plain(axes: Axes) -> None:
+    """A light grid, no frame."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def whole_steps(axes: Axes) -> None:
+    """No tick between two training steps."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _series(rows: list[dict], key: str) -> tuple[list[int], list[float]]:

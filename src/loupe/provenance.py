@@ -37,18 +37,25 @@ def set_aside(folder: Path) -> Path | None:
 
 
 def write_provenance(cfg: DictConfig, folder: Path) -> None:
-    """config.yaml (resolved), provenance.json (commit, versions, command) and diff.patch (uncommitted changes)."""
+    """config.yaml (resolved), provenance.json (commit, versions, command) and diff.patch (uncommitted changes).
+
+    ``uncommitted``: whether there are such changes, or files in conf/ and src/ that git does not know.
+    """
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    diff = _git("diff", "HEAD")
+    unknown = _git("ls-files", "--others", "--exclude-standard", "conf", "src")
     provenance = {
         "command": f"{command_line()} {shlex.quote(f'paths.output_dir={folder}')}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "commit": commit(),
+        "uncommitted": bool(diff or unknown),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "versions": {package: version(package) for package in PACKAGES},
     }
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
-    if diff := _git("diff", "HEAD"):
+    (folder / "diff.patch").unlink(missing_ok=True)  # of the part of the run before it was resumed
+    if diff:
         (folder / "diff.patch").write_text(diff + "\n")
 
 

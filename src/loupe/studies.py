@@ -30,35 +30,37 @@ def results(study: str, name: str = "results") -> pandas.DataFrame:
 
 def by_part(table: pandas.DataFrame, asked: str) -> pandas.DataFrame:
     """A row for each run and part of the questions: ``part`` (all, and each subset), ``score`` with the ``low`` and
-    ``high`` of its 95% interval, ``zoom_rate``, beside everything in the table that is no figure.
+    ``high`` of its 95% interval, and ``zoom_rate``, behind the columns that say which run it is.
 
     table: of trainings or of evaluations. asked: "before" or "after" training, or the condition of an evaluation. Runs
-    that were not asked so are left out. Raises UserError if none was.
+    that were not asked so are left out. Raises UserError if none was, or if scores have no intervals.
     """
-    pattern = re.compile(rf"{asked}/score(?:_(?P<subset>\w+))?|parts/(?P<part>\w+)/score/{asked}")
+    pattern = re.compile(rf"{re.escape(asked)}/score(?:_(?P<subset>\w+))?|parts/(?P<part>\w+)/score/{re.escape(asked)}")
     ends = {f"{column}_{end}" for column in table for end in ENDS}
     found = {column: match for column in table if column not in ends and (match := pattern.fullmatch(column))}
-    if not found:
-        raise UserError(f"no score/{asked} or {asked}/score among the columns of this table")
-    settings = table[[column for column in table if "/" not in column]]
+    if missing := [f"{column}_low" for column in found if f"{column}_low" not in table]:
+        raise UserError(f"no column {missing[0]}: this table was made before scores had intervals; collect it anew")
+    run = table[list(table.columns[: table.columns.get_loc("command") + 1])]
     parts = []
     for column, match in found.items():
-        rates = table.get(column.replace("score", "zoom_rate"))
-        figures = {"score": table[column], "low": table[f"{column}_low"], "high": table[f"{column}_high"]}
+        figures = {name: table[f"{column}{end}"] for name, end in (("score", ""), ("low", "_low"), ("high", "_high"))}
         part = match["part"] or match["subset"] or "all"
-        parts.append(settings.assign(part=part, **figures, zoom_rate=rates))
-    return pandas.concat(parts).dropna(subset="score").reset_index(drop=True)
+        parts.append(run.assign(part=part, **figures, zoom_rate=table[column.replace("score", "zoom_rate")]))
+    tidy = pandas.concat(parts).dropna(subset="score") if parts else pandas.DataFrame()
+    if tidy.empty:
+        raise UserError(f"no {asked}/score and no score/{asked} in this table")
+    return tidy.reset_index(drop=True)
 
 
 def over_seeds(tidy: pandas.DataFrame, by: list[str]) -> pandas.DataFrame:
-    """Means over the runs that are alike in ``by``, the number of ``seeds``, ``least`` and ``most`` of their scores.
+    """Means over the runs that are alike in ``by``, the number of ``runs``, ``least`` and ``most`` of their scores.
 
     ``low`` and ``high`` are the mean ends of the single runs' intervals: how well one run's score is known, not how
     much runs differ.
     """
     groups = tidy.groupby(by, dropna=False, sort=False)
     means = groups[["score", "low", "high", "zoom_rate"]].mean()
-    extremes = groups["score"].agg(seeds="size", least="min", most="max")
+    extremes = groups["score"].agg(runs="size", least="min", most="max")
     return means.join(extremes).reset_index()
 
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from loupe.plots import STYLES, SUBSET_COLORS, advantage_panels, smooth
+from loupe.errors import UserError
+from loupe.plots import STYLES, SUBSET_COLORS, ZOOMS, advantage_panels, percent, plain, smooth
 from loupe.studies import by_part, over_seeds
 
-SCORE, ZOOMS = "Score on held-out pictures, greedy", "Share of answers with a zoom"
+SCORE = "Score on held-out pictures, greedy"
 CONDITIONS = {
     "base": ("before", "none", "#BBBBBB"),
     "prompted tool": ("before", "zoom", "#E69F00"),
@@ -22,17 +22,22 @@ CONDITIONS = {
 """The rows of the main table: when, with which tool, and a colour."""
 
 
-def parts(tidied: pandas.DataFrame) -> list[str]:
+def parts(column: pandas.Series) -> list[str]:
     """The parts that there are: small before large, everything last."""
-    return [*sorted(set(tidied.part) - {"all"}, reverse=True), "all"]
+    return [*sorted(set(column) - {"all"}, reverse=True), "all"]
 
 
 def conditions(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The main study as its four conditions, tidy. Before training all seeds are the same policy: one row stands."""
+    """The main study as its four conditions, tidy. Before training all seeds are the same policy: one row stands.
+
+    Raises UserError if a tool's runs are missing.
+    """
     rows = []
     for name, (when, tool, _) in CONDITIONS.items():
+        if table[table.tool == tool].empty:
+            raise UserError(f"{name}: this table has no run with tool={tool}")
         chosen = by_part(table[table.tool == tool], when).assign(condition=name)
-        rows.append(chosen.drop_duplicates(["part", "score"]) if when == "before" else chosen)
+        rows.append(chosen.drop_duplicates("part") if when == "before" else chosen)
     return pandas.concat(rows, ignore_index=True)
 
 
@@ -40,7 +45,7 @@ def main_figure(table: pandas.DataFrame) -> Figure:
     """Score of the four conditions by part, and how often each zooms; whiskers: 95% interval of a run."""
     tidied = conditions(table)
     means = over_seeds(tidied, ["condition", "part"]).set_index(["condition", "part"])
-    there = parts(tidied)
+    there = parts(tidied.part)
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     scores, rates = figure.subplots(1, 2, width_ratios=[3, 2])
     for i, (name, (_, _, color)) in enumerate(CONDITIONS.items()):
@@ -52,6 +57,7 @@ def main_figure(table: pandas.DataFrame) -> Figure:
     for axes, title in ((scores, SCORE), (rates, ZOOMS)):
         axes.set(title=title, xticks=range(len(there)), xticklabels=there)
         percent(axes)
+        plain(axes)
     figure.legend(loc="outside lower center", ncols=len(CONDITIONS), frameon=False)
     return figure
 
@@ -67,25 +73,27 @@ def score_and_rate(tidied: pandas.DataFrame, x: str, label: str, ticks: Sequence
     """Score and zoom rate of each part against one setting, with a dot a run. label: of the setting."""
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     for axes, (y, title) in zip(figure.subplots(1, 2), {"score": SCORE, "zoom_rate": ZOOMS}.items(), strict=True):
-        for part, color in zip(reversed(parts(tidied)), SUBSET_COLORS, strict=False):
+        for part, color in zip(reversed(parts(tidied.part)), SUBSET_COLORS, strict=False):
             curves(axes, tidied[tidied.part == part], x, y, part, color)
         axes.set(title=title, xlabel=label)
         if len(ticks):
             axes.set_xticks(ticks)
         percent(axes)
+        plain(axes)
     figure.axes[0].legend(frameon=False)
     return figure
 
 
 def panels_by_part(lines: Mapping[str, tuple[pandas.DataFrame, str, str]], x: str, y: str, label: str) -> Figure:
     """A panel for each part, in it a line for each table of ``lines``: name -> (tidy table, colour, line style)."""
-    there = parts(pandas.concat(tidied for tidied, _, _ in lines.values()))
+    there = parts(pandas.concat(tidied.part for tidied, _, _ in lines.values()))
     figure = Figure(figsize=(4 * len(there), 3.8), layout="constrained")
     for axes, part in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
         for name, (tidied, color, style) in lines.items():
             curves(axes, tidied[tidied.part == part], x, y, name, color, style)
         axes.set(title=part, xlabel=label)
         percent(axes)
+        plain(axes)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(lines), frameon=False)
     return figure
@@ -96,25 +104,18 @@ def advantages_figure(table: pandas.DataFrame) -> Figure:
 
     Lines are smoothed means over seeds; thin ones are single seeds.
     """
-    there = ["all", *parts(table.rename(columns={"subset": "part"}))[:-1]]
+    there = ["all", *parts(table.subset)[:-1]]
     figure = Figure(figsize=(4.2 * len(there), 6.5), layout="constrained")
     panels = advantage_panels(figure, there)
     for part, (upper, lower) in zip(there, panels, strict=True):
         for kind, (_, color) in STYLES.items():
             chosen = table[(table.subset == part) & (table.type == kind)]
-            for _, run in chosen.groupby("seed"):
+            for _, run in chosen.dropna(subset="mean").groupby("seed"):
                 upper.plot(run.step, smooth(run["mean"].tolist()), color=color, linewidth=0.7, alpha=0.4)
             means = chosen.groupby("step")[["mean", "share"]].mean()
-            upper.plot(means.index, smooth(means["mean"].tolist()), color=color, linewidth=2.2, label=kind.value)
+            occurred = means.dropna()
+            upper.plot(occurred.index, smooth(occurred["mean"].tolist()), color=color, linewidth=2.2, label=kind.value)
             lower.plot(means.index, smooth(means["share"].tolist()), color=color, linewidth=2.2)
     panels[0][0].set(ylabel="advantage, smoothed mean")
     panels[0][1].set(ylabel="share of trajectories")
     return figure
-
-
-def percent(axes: Axes) -> None:
-    """From 0 to 100%, with a light grid."""
-    axes.set_ylim(-0.03, 1.03)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(alpha=0.25, axis="y")
-    axes.spines[["top", "right"]].set_visible(False)

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shlex
+from functools import reduce
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,15 +23,18 @@ from loupe.columns import in_columns
 from loupe.intervals import Estimate
 
 LOG = logging.getLogger("loupe")
-FIGURES = {"summary.json": "src/train.py", "evaluation.json": "src/evaluate.py"}
-"""What a finished job leaves, and the entry that left it."""
-WITHOUT_EFFECT = dict.fromkeys(("resume", "threads", "debug", "logger"))
+FIGURES = ("summary.json", "evaluation.json")
+"""What a finished job leaves, by entry: training, evaluation."""
+WITHOUT_EFFECT = ("paths.output_dir", "resume", "debug", "logger", "logger.mode", "trainer.enable_progress_bar")
+"""Settings that do not change a job's figures."""
+SAME_JOB = (*WITHOUT_EFFECT, "threads")
+"""Settings that do not tell jobs apart. The number of threads decides in which order is summed, and so the last digits;
+but a job that goes on with another number is still the same job.
+"""
 NO_FIGURES = {"settings", "seed"}
 SHOWN = re.compile(r"after/(score|zoom_rate|iou)\w*|parts/all/zoom_rate/greedy|parts/\w+/score/greedy")
 """The figures in the printed table; results.csv holds all."""
 ENDS = ("low", "high", "n")
-UNTOLD = ("paths.output_dir=", "resume=", "debug=", "logger", "trainer.enable_progress_bar=")
-"""Overrides without effect on the figures. (The number of threads has one: it decides in which order is summed.)"""
 
 
 class Results(Callback):
@@ -68,9 +72,7 @@ def take_up(cfg: DictConfig, folder: Path) -> dict | None:
     """
     if not in_sweep() or not (folder / "config.yaml").exists():
         return None
-    earlier = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    now = OmegaConf.to_container(cfg, resolve=True)
-    if earlier | WITHOUT_EFFECT != now | WITHOUT_EFFECT:
+    if _telling(OmegaConf.load(folder / "config.yaml")) != _telling(cfg):
         LOG.warning("%s: its settings are others than when it was run; it begins anew", folder)
         return None
     if (folder / "summary.json").exists():
@@ -81,10 +83,18 @@ def take_up(cfg: DictConfig, folder: Path) -> dict | None:
     return None
 
 
+def _telling(cfg: DictConfig) -> dict:
+    """The settings that tell jobs apart."""
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    for key in SAME_JOB:
+        *groups, name = key.split(".")
+        reduce(lambda node, group: node.get(group) or {}, groups, settings).pop(name, None)
+    return settings
+
+
 def collect(folder: Path) -> list[dict]:
     """A row for each finished job below ``folder``, written to its results.csv."""
-    jobs = {path.parent for name in FIGURES for path in folder.glob(f"*/{name}")}
-    rows = sorted(map(job_row, jobs), key=lambda row: [_natural(str(row[key])) for key in _settings(row)])
+    rows = job_rows(folder)
     if rows:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         partial = folder / f"results.csv.{os.getpid()}"  # jobs that run side by side write it, too
@@ -96,25 +106,30 @@ def collect(folder: Path) -> list[dict]:
     return rows
 
 
+def job_rows(folder: Path) -> list[dict]:
+    """A row for each finished job below ``folder``, in the order of their settings."""
+    found = {path.parent for name in FIGURES for path in folder.glob(f"*/{name}")}
+    jobs = [job for job in found if (job / ".hydra").is_dir()]  # and not what was set aside
+    return sorted(map(job_row, jobs), key=lambda row: [_natural(str(row[key])) for key in _settings(row)])
+
+
 def job_row(job: Path) -> dict:
     """Every override, seed, commit, command and figure of one job's folder.
 
     The command is a sweep of this one job, since an experiment's own sweep is taken for what is not given.
     """
-    entry = next(name for name in FIGURES if (job / name).exists())
-    figures = json.loads((job / entry).read_text())
-    overrides = [o for o in OmegaConf.load(job / ".hydra" / "overrides.yaml") if not o.startswith(UNTOLD)]
-    row = {"job": job.name} | dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    figures = json.loads(next(job / name for name in FIGURES if (job / name).exists()).read_text())
+    provenance = json.loads((job / "provenance.json").read_text())  # and not .hydra: that may be of a later sweep
+    python, entry, *overrides = shlex.split(provenance["command"])
+    given = {o: o.lstrip("+~").partition("=")[::2] for o in overrides}
+    given = {override: pair for override, pair in given.items() if pair[0] not in WITHOUT_EFFECT}
+    row = {"job": job.name} | dict(given.values())
     row["seed"] = OmegaConf.load(job / "config.yaml").seed
-    row["commit"] = _commit(job)
-    row["command"] = shlex.join(["python", FIGURES[entry], "-m", *overrides])
+    row["commit"] = figures.get("settings", provenance)["commit"]  # of an evaluation the one that it was begun with
+    if provenance.get("uncommitted", (job / "diff.patch").exists()):
+        row["commit"] += "-dirty"
+    row["command"] = shlex.join([python, entry, "-m", *given])
     return row | flat({key: value for key, value in figures.items() if key not in NO_FIGURES})
-
-
-def _commit(job: Path) -> str | None:
-    """The commit that a job was run from, marked if there were changes on top of it."""
-    commit = json.loads((job / "provenance.json").read_text())["commit"]
-    return f"{commit}-dirty" if (job / "diff.patch").exists() else commit
 
 
 def flat(figures: dict, prefix: str = "") -> dict:

@@ -73,12 +73,13 @@ class CompositeReward:
         terms = {name: term.at(step) if hasattr(term, "at") else term for name, term in self.terms.items()}
         for trajectory in group.trajectories:
             trajectory.terms = {name: _value(name, term, trajectory, group.example) for name, term in terms.items()}
-        weights = {name: self.weight(name, step) for name in self.terms if self._counts(name, group)}
+        right = [trajectory for trajectory in group.trajectories if trajectory.terms.get("hard", 0) > 0]
+        weights = {name: self.weight(name, step) for name in self.terms if self._counts(name, right)}
         for trajectory in group.trajectories:
             trajectory.reward = sum(weight * trajectory.terms[name] for name, weight in weights.items())
 
-    def _counts(self, name: str, group: Group) -> bool:
-        right = [trajectory for trajectory in group.trajectories if trajectory.terms.get("hard", 0) > 0]
+    def _counts(self, name: str, right: list[Trajectory]) -> bool:
+        """Whether a term counts in a group in which these trajectories are right."""
         if self.gate == "group_correct":
             return name not in self.shaping or bool(right)
         if self.gate == "tool_needed":
