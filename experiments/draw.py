@@ -13,11 +13,14 @@ from loupe.studies import results
 
 HERE = Path(__file__).resolve().parent
 FIGURES = {
-    "main": study_plots.main_figure,
-    "advantages": study_plots.advantages_figure,
+    "main": lambda: study_plots.main_figure(results("main")),
+    "advantages": lambda: study_plots.advantages_figure(results("advantages")),
+    "resolution": lambda: study_plots.panels_by_part(
+        study_plots.resolution_lines(results("resolution"), results("main")), "resolution", "score", "shown at, px"
+    ),
 }
 
 if __name__ == "__main__":
     for study, draw in FIGURES.items():
-        draw(results(study)).savefig(HERE / study / "figure.png", dpi=100)
+        draw().savefig(HERE / study / "figure.png", dpi=100)
         print(HERE / study / "figure.png")

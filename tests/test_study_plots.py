@@ -78,6 +78,29 @@ def test_a_panel_for_each_part_and_a_line_for_each_table():
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0.0, 0.1]
 
 
+def test_the_resolution_study_knows_its_policies_by_the_jobs_of_the_main_study():
+    def judged(job, path, resolution, *asked):
+        row = {"job": job, "model.path": path, "resolution": resolution, "command": ""}
+        for condition in asked:
+            row |= {f"parts/all/score/{condition}{end}": 0.5 for end in ("", "_low", "_high")}
+            row[f"parts/all/zoom_rate/{condition}"] = 0.5
+        return row
+
+    rows = [
+        judged("a", "src/loupe/models/miniature", 56, "greedy", "no_tool"),
+        judged("b", "outputs/main/zoom0/model", 56, "greedy", "no_tool"),
+        judged("c", "elsewhere/none1/model", 56, "no_tool"),
+    ]
+    lines = study_plots.resolution_lines(pandas.DataFrame(rows), TABLE)
+    assert {name: tidied.job.tolist() for name, (tidied, _, _) in lines.items()} == {
+        "base": ["a"],
+        "prompted tool": ["a"],
+        "GRPO without tool": ["c"],
+        "GRPO with zoom": ["b"],
+        "the same, tool taken away": ["b"],
+    }
+
+
 def test_advantages_by_type_and_part():
     rows = [
         {"seed": seed, "step": step, "subset": subset, "type": kind, "mean": mean, "share": share}

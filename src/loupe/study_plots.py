@@ -21,6 +21,9 @@ CONDITIONS = {
 }
 """The rows of the main table: when, with which tool, and a colour."""
 
+Line = tuple[pandas.DataFrame, str, str]
+"""A tidy table, the colour and the style that it is drawn in."""
+
 
 def parts(column: pandas.Series) -> list[str]:
     """The parts that there are: small before large, everything last."""
@@ -84,8 +87,8 @@ def score_and_rate(tidied: pandas.DataFrame, x: str, label: str, ticks: Sequence
     return figure
 
 
-def panels_by_part(lines: Mapping[str, tuple[pandas.DataFrame, str, str]], x: str, y: str, label: str) -> Figure:
-    """A panel for each part, in it a line for each table of ``lines``: name -> (tidy table, colour, line style)."""
+def panels_by_part(lines: Mapping[str, Line], x: str, y: str, label: str) -> Figure:
+    """A panel for each part, in it a named line for each of ``lines``."""
     there = parts(pandas.concat(tidied.part for tidied, _, _ in lines.values()))
     figure = Figure(figsize=(4 * len(there), 3.8), layout="constrained")
     for axes, part in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
@@ -97,6 +100,24 @@ def panels_by_part(lines: Mapping[str, tuple[pandas.DataFrame, str, str]], x: st
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(lines), frameon=False)
     return figure
+
+
+def resolution_lines(table: pandas.DataFrame, trainings: pandas.DataFrame) -> dict[str, Line]:
+    """The resolution study as its five policies, for :func:`panels_by_part`.
+
+    trainings: the main study, whose jobs ``model.path`` names; what it does not have is the base.
+    """
+    job = table["model.path"].str.extract(r"(\w+)/model$", expand=False)
+    tool = dict(zip(table.job, job.map(trainings.set_index("job").tool).fillna("base"), strict=True))
+    zoom, plainly = by_part(table, "greedy"), by_part(table, "no_tool")
+    colors = {name: color for name, (_, _, color) in CONDITIONS.items()}
+    return {
+        "base": (plainly[plainly.job.map(tool) == "base"], colors["base"], "-"),
+        "prompted tool": (zoom[zoom.job.map(tool) == "base"], colors["prompted tool"], "-"),
+        "GRPO without tool": (plainly[plainly.job.map(tool) == "none"], colors["GRPO without tool"], "-"),
+        "GRPO with zoom": (zoom[zoom.job.map(tool) == "zoom"], colors["GRPO with zoom"], "-"),
+        "the same, tool taken away": (plainly[plainly.job.map(tool) == "zoom"], colors["GRPO with zoom"], ":"),
+    }
 
 
 def advantages_figure(table: pandas.DataFrame) -> Figure:
