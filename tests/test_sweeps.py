@@ -93,6 +93,14 @@ def test_outside_of_a_sweep_nothing_is_taken_up(left, monkeypatch):
     assert sweeps.sweep_name() is None
 
 
+def test_settings_that_only_some_jobs_have_stand_before_the_figures(tmp_path):
+    job(tmp_path, 1, ["a=1"], summary={"after": {"score": SCORE}})
+    job(tmp_path, 2, ["b=2"], summary={"after": {"score": SCORE}})
+    collect(tmp_path)
+    header = (tmp_path / "results.csv").read_text().splitlines()[0]
+    assert header.startswith("job,a,seed,b,commit,command,after/score")
+
+
 def test_evaluations_show_their_intervals(tmp_path):
     figures = {"settings": {"crop": 1, "commit": "begun"}, "skipped_rows": 0, "parts": {"all": {"score/greedy": SCORE}}}
     for number, data in enumerate(("vstar", "hrbench_4k")):

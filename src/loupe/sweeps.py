@@ -96,7 +96,8 @@ def collect(folder: Path) -> list[dict]:
     """A row for each finished job below ``folder``, written to its results.csv."""
     rows = job_rows(folder)
     if rows:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
+        settings = (key for row in rows for key in _settings(row))  # those of all jobs before any figure
+        columns = list(dict.fromkeys(["job", *settings, *(key for row in rows for key in row)]))
         partial = folder / f"results.csv.{os.getpid()}"  # jobs that run side by side write it, too
         with partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
