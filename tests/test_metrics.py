@@ -218,6 +218,12 @@ def test_held_out_scores_have_intervals():
     assert parts[""]["low"] < parts[""]["mean"] < parts[""]["high"]
 
 
+def test_the_forms_of_one_question_are_drawn_together():
+    groups = [replace(one, example=replace(one.example, cluster="q", cycle=one.example.id)) for one in two_groups()]
+    score = held_out_metrics(groups)["score"]
+    assert score["low"] == score["mean"] == score["high"]  # there is but one question to draw
+
+
 @pytest.mark.parametrize("report", [advantage_metrics, rollout_metrics, summary_metrics, held_out_metrics])
 def test_nothing_to_report_on(report):
     with pytest.raises(UserError, match="every row was skipped"):

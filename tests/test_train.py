@@ -37,8 +37,10 @@ VOWELS = [
 
 
 def command(*overrides):
+    given = {override.partition("=")[0] for override in overrides}
+    small = [setting for setting in SMALL if setting.partition("=")[0] not in given]
     done = subprocess.run(
-        [sys.executable, "src/train.py", *overrides, *SMALL], cwd=ROOT, capture_output=True, text=True, timeout=200
+        [sys.executable, "src/train.py", *overrides, *small], cwd=ROOT, capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -241,8 +243,7 @@ def test_a_failing_job_does_not_end_the_sweep(tmp_path):
     assert done.returncode == 1
     assert "crop=big: must be a whole number" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    with (tmp_path / "results.csv").open() as file:
-        assert [row["crop"] for row in csv.DictReader(file)] == ["200", "400"]
+    assert [row["crop"] for row in table(tmp_path)] == ["200", "400"]
     assert len(list(tmp_path.glob("*/summary.json"))) == 2
 
 
@@ -274,26 +275,36 @@ def test_a_second_run_in_the_same_folder_sets_the_first_aside(tmp_path):
     assert len(lines(tmp_path / "metrics.jsonl")) == 7  # 4 steps, 3 validations
 
 
+def table(folder):
+    with (folder / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_jobs_of_a_multirun_do_not_touch_each_other(tmp_path):
-    """Each job gives what it gives alone, in a folder and a W&B run of its own."""
+    """Each job gives what it gives alone, in a folder and a W&B run of its own.
+
+    What an experiment sweeps over is swept over, unless the command line says something else.
+    """
     sweep = tmp_path / "sweep"
-    command("-m", "crop=200,400", "reward=composite,answer_only", f"paths.output_dir={sweep}")
-    with (sweep / "results.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["crop"], row["reward"]) for row in rows] == [
-        (crop, reward) for crop in ("200", "400") for reward in ("answer_only", "composite")
+    study = ["-m", "experiment=reward/answer", "seed=3", "crop=200,400", "reward=composite,answer_only"]
+    command(*study, f"paths.output_dir={sweep}")
+    rows = table(sweep)
+    assert {(row["seed"], row["reward.weights.tool"]) for row in rows} == {("3", "0")}
+    assert [(row["reward"], row["crop"]) for row in rows] == [
+        (reward, crop) for reward in ("answer_only", "composite") for crop in ("200", "400")
     ]
     jobs = [sweep / row["job"] for row in rows]
     found = [list((path / "wandb").glob("offline-run-*/*.wandb")) for path in jobs]
     assert [len(files) for files in found] == [1, 1, 1, 1]
-    run(tmp_path / "alone", "crop=400", "reward=answer_only")
-    assert (jobs[2] / "metrics.jsonl").read_bytes() == (tmp_path / "alone" / "metrics.jsonl").read_bytes()
+    run(tmp_path / "alone", "experiment=reward/answer", "seed=3", "crop=400", "reward=answer_only")
+    assert (jobs[1] / "metrics.jsonl").read_bytes() == (tmp_path / "alone" / "metrics.jsonl").read_bytes()
     written = [(job / "metrics.jsonl").stat().st_mtime_ns for job in jobs]
-    shutil.rmtree(jobs[1])
-    done = command("-m", "crop=200,400", "reward=composite,answer_only", f"paths.output_dir={sweep}")
+    shutil.rmtree(jobs[2])
+    done = command(*study, f"paths.output_dir={sweep}", "threads=2")
     assert done.stdout.count("finished before") == 3  # only the one that is missing is run again
     again = [(job / "metrics.jsonl").stat().st_mtime_ns for job in jobs]
-    assert [before == after for before, after in zip(written, again, strict=True)] == [True, False, True, True]
+    assert [before == after for before, after in zip(written, again, strict=True)] == [True, True, False, True]
+    assert [row["threads"] for row in table(sweep)] == ["1", "1", "2", "1"]  # as each was run
 
 
 def test_threads_are_set_for_the_job_and_set_back(tmp_path, monkeypatch):

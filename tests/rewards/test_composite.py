@@ -133,6 +133,7 @@ def test_without_gate_shaping_counts_everywhere():
         ({"shaping": ["style"]}, r"reward\.shaping: .*'style'; known terms: hard, soft, format, tool"),
         ({"gate": "always"}, r"reward\.gate=always: must be one of none, group_correct, tool_needed"),
         ({"terms": {"tool": terms.tool}, "gate": "group_correct"}, r"reward\.gate=group_correct: .*'hard'"),
+        ({"terms": {"hard": terms.hard}, "gate": "tool_needed"}, r"reward\.gate=tool_needed: .*'tool'"),
     ],
 )
 def test_settings_are_checked(change, message):
