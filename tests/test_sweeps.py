@@ -71,6 +71,13 @@ def test_a_finished_job_is_not_run_again(left):
     assert take_up(other, left) == {"after": 1}  # they have no say in it
 
 
+def test_a_finished_job_in_a_folder_that_was_moved_is_not_run_again(left, tmp_path_factory):
+    (left / "summary.json").write_text('{"after": 1}')
+    moved = tmp_path_factory.mktemp("moved") / "job"
+    left.rename(moved)
+    assert take_up(config(moved, "crop=300"), moved) == {"after": 1}
+
+
 def test_an_unfinished_job_goes_on(left):
     cfg = config(left, "crop=300")
     assert take_up(cfg, left) is None and cfg.resume is None  # there is no checkpoint yet

@@ -84,8 +84,9 @@ def take_up(cfg: DictConfig, folder: Path) -> dict | None:
 
 
 def _telling(cfg: DictConfig) -> dict:
-    """The settings that tell jobs apart."""
-    settings = OmegaConf.to_container(cfg, resolve=True)
+    """The settings that tell jobs apart; a sweep's folder may have been moved."""
+    text = json.dumps(OmegaConf.to_container(cfg, resolve=True))
+    settings = json.loads(text.replace(json.dumps(cfg.paths.output_dir)[1:-1], ""))
     for key in SAME_JOB:
         *groups, name = key.split(".")
         reduce(lambda node, group: node.get(group) or {}, groups, settings).pop(name, None)
