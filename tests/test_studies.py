@@ -48,9 +48,11 @@ def test_trainings_and_evaluations_become_the_same_tidy_table():
         by_part(pandas.DataFrame([evaluation]), "sampled")
 
 
-def test_a_table_without_intervals():
-    with pytest.raises(UserError, match=r"no column after/score_low: .* collect it anew"):
+def test_a_table_of_another_kind():
+    with pytest.raises(UserError, match=r"no column after/score_low: .* run the sweep once more"):
         by_part(pandas.DataFrame([RUN | {"after/score": 0.5}]), "after")
+    with pytest.raises(UserError, match="no column command"):
+        by_part(pandas.DataFrame([{"seed": 1, **interval("after/score", 0.5)}]), "after")
 
 
 def test_runs_that_were_not_asked_are_left_out():

@@ -33,13 +33,15 @@ def by_part(table: pandas.DataFrame, asked: str) -> pandas.DataFrame:
     ``high`` of its 95% interval, and ``zoom_rate``, behind the columns that say which run it is.
 
     table: of trainings or of evaluations. asked: "before" or "after" training, or the condition of an evaluation. Runs
-    that were not asked so are left out. Raises UserError if none was, or if scores have no intervals.
+    that were not asked so are left out. Raises UserError if none was, or if the table is not a sweep's.
     """
     pattern = re.compile(rf"{re.escape(asked)}/score(?:_(?P<subset>\w+))?|parts/(?P<part>\w+)/score/{re.escape(asked)}")
     ends = {f"{column}_{end}" for column in table for end in ENDS}
     found = {column: match for column in table if column not in ends and (match := pattern.fullmatch(column))}
-    if missing := [f"{column}_low" for column in found if f"{column}_low" not in table]:
-        raise UserError(f"no column {missing[0]}: this table was made before scores had intervals; collect it anew")
+    if missing := [name for name in ("command", *(f"{column}_low" for column in found)) if name not in table]:
+        raise UserError(
+            f"no column {missing[0]}: this table is not one that a sweep writes now; run the sweep once more"
+        )
     run = table[list(table.columns[: table.columns.get_loc("command") + 1])]
     parts = []
     for column, match in found.items():
