@@ -36,6 +36,7 @@ def complain(monkeypatch, *overrides):
         ("threads=0.5", r"threads=0\.5: must be a whole number"),
         ("reward=unknown", r"Could not find 'reward/unknown' Available options in 'reward': .*composite"),
         ("data=unknown", r"Could not find 'data/unknown' .*signs"),
+        ("experiment=reward", r"reward is several: experiment=reward/answer, experiment=reward/bonus"),
         ("model=unknown", r"Could not find 'model/unknown' .*tiny"),
         ("reward.weights.humour=1", r"humour"),
         ("reward.weights.tool=much", r"reward\.weights\.tool=much: must be a finite number"),

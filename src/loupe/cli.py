@@ -109,7 +109,10 @@ def wants_traceback() -> bool:
 
 
 def _suggestion(text: str) -> str:
-    """For a key of a configuration or a group that was mistyped, the one that is nearest."""
+    """For a key or group that was mistyped, the one that is nearest; for a folder of a group, what is in it."""
+    folder = re.search(r"Could not find '(\w+)/([\w/]+)'", text)
+    if folder and (found := sorted((CONF / folder[1] / folder[2]).glob("*.yaml"))):
+        return f"{folder[2]} is several: {', '.join(f'{folder[1]}={folder[2]}/{path.stem}' for path in found)}. "
     mistyped = re.search(r"Could not override '((\w+)[\w.]*)", text)
     if mistyped is None:
         return ""
