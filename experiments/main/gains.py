@@ -12,9 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from loupe.errors import UserError
-from loupe.evaluation.figures import paired
 from loupe.jsonl import TRAJECTORIES, read_rows
-from loupe.studies import record
+from loupe.studies import gains, record
 from loupe.sweeps import flat, job_rows
 
 HERE = Path(__file__).resolve().parent
@@ -31,15 +30,6 @@ def answers(run: Path, when: str) -> list[dict]:
     ]
 
 
-def gains(before: list[dict], after: list[dict]) -> dict[str, float]:
-    """The mean difference of the scores in all and by subset, with its 95% interval over questions."""
-    report = {}
-    for part in ("all", *sorted({row["subset"] for row in after if row["subset"]})):
-        asked = [row for row in after if part in ("all", row["subset"])]
-        report[part] = asdict(paired(before, asked, lambda one, other: other - one))
-    return flat(report)
-
-
 def rows(out: Path) -> list[dict]:
     """A row for each run and yardstick; raises UserError if there is no run with and without the tool."""
     jobs = job_rows(out)
@@ -51,7 +41,7 @@ def rows(out: Path) -> list[dict]:
         untrained[name] = answers(out / runs[0]["job"], "before")  # the same for every seed
     return [
         {"job": job["job"], "tool": job["tool"], "seed": job["seed"], "over": name}
-        | gains(before, answers(out / job["job"], "after"))
+        | flat({part: asdict(gain) for part, gain in gains(before, answers(out / job["job"], "after")).items()})
         for name, before in untrained.items()
         for job in jobs
     ]

@@ -11,21 +11,19 @@ from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from loupe.evaluation.figures import paired
+from loupe import studies
 from loupe.history import history
-from loupe.studies import figures, greedy, judged_runs, made_from, record
+from loupe.studies import ends, figures, greedy, judged_runs, made_from, record
 
 HERE = Path(__file__).resolve().parent
 
 
 def gains(base: Path, judged: Path) -> dict[str, float]:
     """What the greedy score rose by, question by question, with its 95% interval."""
-    before, after = greedy(base), greedy(judged)
+    found = studies.gains(greedy(base), greedy(judged))
     report = {}
     for part in ("small", "large", "all"):
-        rows = [row for row in after if part in ("all", row["subset"])]
-        estimate = paired(before, rows, lambda one, other: other - one)
-        report |= {f"gain_{part}": estimate.mean, f"gain_{part}_low": estimate.low, f"gain_{part}_high": estimate.high}
+        report |= ends(f"gain_{part}", found[part])
     return report
 
 

@@ -11,9 +11,8 @@ from statistics import fmean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from loupe.evaluation.figures import paired
 from loupe.history import history
-from loupe.studies import figures, greedy, judged_runs, made_from, record
+from loupe.studies import ends, figures, gain, greedy, judged_runs, made_from, record
 
 HERE = Path(__file__).resolve().parent
 SATURATED = 0.99
@@ -55,8 +54,7 @@ def row(run: Path) -> dict:
     report |= made_from(run)
     before, after = greedy(base_of(run)), greedy(judged)
     for name in ("iou", "score"):
-        gain = paired(before, after, lambda one, other: other - one, score=name)
-        report |= {f"gain_{name}": gain.mean, f"gain_{name}_low": gain.low, f"gain_{name}_high": gain.high}
+        report |= ends(f"gain_{name}", gain(before, after, name))
     return report | course(run)
 
 

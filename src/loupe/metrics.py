@@ -46,16 +46,15 @@ def advantage_metrics(groups: list[Group]) -> dict[str, float | Histogram]:
     pairs = _pairs(groups)
     report: dict[str, float | Histogram] = {}
     for kind in TrajectoryType:
-        values = _advantages(pairs, kind)
-        report |= _mean_and_share(f"advantage/{kind}", values, len(pairs))
-        if values:
+        if values := _advantages(pairs, kind):
             quantiles = np.quantile(values, list(QUANTILES.values())).tolist()
             report[f"advantage/{kind}/hist"] = histogram(values)
             report[f"advantage/{kind}/std"] = float(np.std(values))
             report |= {f"advantage/{kind}/{q}": value for q, value in zip(QUANTILES, quantiles, strict=True)}
-    for subset, members in _by_subset(pairs).items():
+    for suffix, members in _parts(groups).items():
+        there = _pairs(members)
         for kind in TrajectoryType:
-            report |= _mean_and_share(f"advantage_{subset}/{kind}", _advantages(members, kind), len(members))
+            report |= _mean_and_share(f"advantage{suffix}/{kind}", _advantages(there, kind), len(there))
     return report
 
 
@@ -118,7 +117,7 @@ def summary_metrics(groups: list[Group]) -> dict[str, float | None]:
     (:func:`is_hit`), None if there are no such calls. Raises UserError without trajectories.
     """
     pairs = _pairs(groups)
-    parts = {"": pairs} | {f"_{subset}": members for subset, members in _by_subset(pairs).items()}
+    parts = {suffix: _pairs(members) for suffix, members in _parts(groups).items()}
     report: dict[str, float | None] = {f"score{suffix}": _score(members) for suffix, members in parts.items()}
     report |= {f"zoom_rate{suffix}": _zoom_rate(members) for suffix, members in parts.items()}
     hit = [value for trajectory, example in pairs if example.target_boxes for value in hits(trajectory, example)]
@@ -134,10 +133,7 @@ def held_out_metrics(groups: list[Group]) -> dict[str, float | dict | None]:
     bootstrap intervals over questions. Raises UserError without trajectories.
     """
     report = summary_metrics(groups)
-    subsets = sorted({group.example.subset for group in groups if group.example.subset})
-    for subset in ("", *subsets):
-        members = [group for group in groups if subset in ("", group.example.subset)]
-        report["_".join(filter(None, ("score", subset)))] = _interval(members, terms.hard)
+    report |= {f"score{suffix}": _interval(members, terms.hard) for suffix, members in _parts(groups).items()}
     if "iou" in report:
         report["iou"] = _interval([group for group in groups if group.example.answer_box], answer_iou)
     return report
@@ -189,9 +185,10 @@ def _pairs(groups: list[Group]) -> list[Pair]:
     return pairs
 
 
-def _by_subset(pairs: list[Pair]) -> dict[str, list[Pair]]:
-    subsets = sorted({example.subset for _, example in pairs if example.subset})
-    return {subset: [pair for pair in pairs if pair[1].subset == subset] for subset in subsets}
+def _parts(groups: list[Group]) -> dict[str, list[Group]]:
+    """All groups, and those of each subset, by the suffix that keys get."""
+    subsets = sorted({group.example.subset for group in groups if group.example.subset})
+    return {"": groups} | {f"_{name}": [group for group in groups if group.example.subset == name] for name in subsets}
 
 
 def _advantages(pairs: Iterable[Pair], kind: TrajectoryType) -> list[float]:

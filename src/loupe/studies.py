@@ -13,8 +13,10 @@ import pandas
 
 from loupe.errors import UserError
 from loupe.evaluation.answers import read_parquet
+from loupe.evaluation.figures import paired
+from loupe.intervals import Estimate
 from loupe.places import PROJECT
-from loupe.sweeps import ENDS
+from loupe.sweeps import without_ends
 
 RECORDED = PROJECT / "experiments"
 
@@ -36,8 +38,7 @@ def by_part(table: pandas.DataFrame, asked: str) -> pandas.DataFrame:
     that were not asked so are left out. Raises UserError if none was, or if the table is not a sweep's.
     """
     pattern = re.compile(rf"{re.escape(asked)}/score(?:_(?P<subset>\w+))?|parts/(?P<part>\w+)/score/{re.escape(asked)}")
-    ends = {f"{column}_{end}" for column in table for end in ENDS}
-    found = {column: match for column in table if column not in ends and (match := pattern.fullmatch(column))}
+    found = {column: match for column in without_ends(table) if (match := pattern.fullmatch(column))}
     if missing := [name for name in ("command", *(f"{column}_low" for column in found)) if name not in table]:
         raise UserError(
             f"no column {missing[0]}: this table is not one that a sweep writes now; run the sweep once more"
@@ -79,6 +80,23 @@ def figures(path: Path) -> dict:
 def greedy(folder: Path) -> list[dict]:
     """The greedy answers of an evaluation."""
     return [row for row in read_parquet(folder / "answers.parquet") if row["condition"] == "greedy"]
+
+
+def gain(before: list[dict], after: list[dict], score: str = "score") -> Estimate:
+    """What a score rose by, question by question, with its 95% interval."""
+    return paired(before, after, lambda one, other: other - one, score=score)
+
+
+def gains(before: list[dict], after: list[dict]) -> dict[str, Estimate]:
+    """:func:`gain` on all questions and on each subset of them."""
+    subsets = sorted({row["subset"] for row in after if row["subset"]})
+    of = {"all": after} | {name: [row for row in after if row["subset"] == name] for name in subsets}
+    return {part: gain(before, rows) for part, rows in of.items()}
+
+
+def ends(name: str, estimate: Estimate) -> dict[str, float]:
+    """The columns of an interval."""
+    return {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def made_from(run: Path) -> dict:

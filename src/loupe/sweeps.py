@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shlex
+from collections.abc import Collection
 from functools import reduce
 from hashlib import sha256
 from pathlib import Path
@@ -148,13 +149,18 @@ def flat(figures: dict, prefix: str = "") -> dict:
     return row
 
 
+def without_ends(keys: Collection[str]) -> list[str]:
+    """The keys of flat figures but for the ends of intervals; an interval is left with its mean's."""
+    ends = {f"{key}_{end}" for key in keys for end in ENDS}
+    return [key for key in keys if key not in ends]
+
+
 def table(rows: list[dict]) -> str:
     """What differs between the jobs, and their main figures, as text."""
     settings = dict.fromkeys(key for row in rows for key in _settings(row))
     differing = [key for key in settings if len({str(row.get(key)) for row in rows}) > 1]
     keys = dict.fromkeys(key for row in rows for key in row)
-    ends = {f"{key}_{end}" for key in keys for end in ENDS}
-    scores = [key for key in keys if SHOWN.fullmatch(key) and key not in ends]
+    scores = [key for key in without_ends(keys) if SHOWN.fullmatch(key)]
     lines = [["job", *differing, *(key.removeprefix("parts/") for key in scores)]]
     for row in rows:
         lines.append([row["job"], *(str(row.get(key, "-")) for key in differing), *(_cell(row, key) for key in scores)])
