@@ -18,8 +18,6 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-
 ROWS_A_FILE = 1000
 
 

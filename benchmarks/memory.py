@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 import weakref
-from pathlib import Path
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -19,13 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.weak import WeakIdKeyDictionary
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-
-from loupe import update
+from loupe.engine import update
+from loupe.engine.policy import Policy
 from loupe.models import qwen
 from loupe.models.load import load_policy
 from loupe.pictures import grid_size
-from loupe.policy import Policy
 from loupe.records import Group, ImagePatches, Prompt, Trajectory
 
 LORA = {"r": 64, "alpha": 128, "target": "all-linear"}

@@ -17,19 +17,17 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from statistics import median
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-
 from hydra import compose, initialize_config_dir
 
-from loupe import plain, runs, update
-from loupe.cli import CONF
+from loupe.engine import reference as plain
+from loupe.engine import update
+from loupe.engine.scripted import ScriptedRollout
+from loupe.paths import CONF
 from loupe.records import Group
-from loupe.scripted import ScriptedRollout
+from loupe.runs import run as runs
 
 DIRECT = "<think>I can read it.</think>\n<answer>472</answer>"
 ZOOM = "<think>The text is small, zoom in.</think>\n<tool>\nname: zoom\nkeypoint: [%d, %d]\n</tool>"

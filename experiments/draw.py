@@ -3,13 +3,10 @@
 python experiments/draw.py
 """
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-
-from loupe import study_plots
-from loupe.studies import results
+from loupe.studies import plots as study_plots
+from loupe.studies.tables import results
 
 HERE = Path(__file__).resolve().parent
 FIGURES = {

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from loupe import cli, plots, runs
 from loupe.errors import UserError
 from loupe.records import Example, Group
+from loupe.runs import cli, plots
+from loupe.runs import run as runs
 
 
 def question(cfg) -> Example:

@@ -6,11 +6,13 @@ answer, answers.parquet. Stopped, it goes on with the same command and ``paths.o
 
 import json
 
-from loupe import cli, runs
 from loupe.errors import require_int
-from loupe.evaluation import asking, figures, settings
-from loupe.evaluation.answers import write_parquet
+from loupe.evaluation import asking, settings
 from loupe.evaluation.conditions import questions
+from loupe.evaluation.journal import write_parquet
+from loupe.metrics import figures
+from loupe.runs import cli
+from loupe.runs import run as runs
 
 
 def evaluate(cfg) -> dict:

@@ -9,11 +9,13 @@ from statistics import fmean
 
 from torch.utils.data import Subset
 
-from loupe import cli, runs
 from loupe.data.mixing import HARD, MINED
 from loupe.errors import UserError, require_int
-from loupe.evaluation import asking, figures
+from loupe.evaluation import asking
 from loupe.evaluation.conditions import questions
+from loupe.metrics import figures
+from loupe.runs import cli
+from loupe.runs import run as runs
 
 
 def mine(cfg) -> dict[str, float]:

@@ -5,11 +5,12 @@ Shows the skills apart while it trains: reading, pointing, direct answers, and t
 
 from functools import partial
 
-from loupe import cli, runs
 from loupe.pretrain.curriculum import Curriculum
 from loupe.pretrain.module import finish
 from loupe.pretrain.skills import Skills
 from loupe.pretrain.teacher import Teacher
+from loupe.runs import cli
+from loupe.runs import run as runs
 
 
 def build(cfg):

@@ -5,9 +5,10 @@ as it is shown, and the zoom result as it is shown. Writes examples.png, and the
 which src/ask.py can be asked about.
 """
 
-from loupe import cli, plots, runs
 from loupe.errors import UserError, require_int
 from loupe.pictures import open_picture
+from loupe.runs import cli, plots
+from loupe.runs import run as runs
 
 
 def show(cfg) -> None:

@@ -1,9 +1,10 @@
 """Train a policy with GRPO: ``python src/train.py reward=composite crop=400 data=signs seed=3``.
 
-Configuration: conf/train.yaml and the groups beside it. Results: ``paths.output_dir`` (see loupe/runs.py).
+Configuration: conf/train.yaml and the groups beside it. Results: ``paths.output_dir`` (see loupe/runs/run.py).
 """
 
-from loupe import cli, runs, sweeps
+from loupe.runs import cli, sweeps
+from loupe.runs import run as runs
 
 
 def train(cfg) -> dict:

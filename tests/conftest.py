@@ -13,14 +13,15 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from loupe.cli import CONF  # with it come the resolvers that the configuration uses
+import loupe.runs.cli  # noqa: F401  (registers the resolvers that the configuration uses)
 from loupe.data.signs import SceneStyle, Signs, SignScene
-from loupe.dialogue import Dialogue
+from loupe.engine.dialogue import Dialogue
+from loupe.engine.policy import Policy
+from loupe.engine.rollout import GroupRollout
+from loupe.engine.scripted import ScriptedRollout
 from loupe.models import tiny
-from loupe.policy import Policy
+from loupe.paths import CONF
 from loupe.pretrain.teacher import Desk, Teacher
-from loupe.rollout import GroupRollout
-from loupe.scripted import ScriptedRollout
 from loupe.tools.zoom import ZoomTool
 
 # Small tensors gain nothing from a second thread, and threads that fight for cores slow a test down fiftyfold.

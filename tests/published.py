@@ -16,8 +16,6 @@ from pathlib import Path
 
 import datasets
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-
 from loupe.data.signs import COLORS, SignScene, annotate
 
 FEATURES = datasets.Features(

@@ -7,10 +7,10 @@ from conftest import ANSWER, call
 from PIL import Image
 
 import ask as entry
-from loupe import runs
 from loupe.data.signs import SignScene
-from loupe.dialogue import Dialogue
-from loupe.scripted import ScriptedRollout
+from loupe.engine.dialogue import Dialogue
+from loupe.engine.scripted import ScriptedRollout
+from loupe.runs import run as runs
 
 QUESTION = 'What\'s on the sign (left), "A; B!" – or {x}, ${y}, [z], 50% = ½? 日本\\'
 

@@ -9,8 +9,8 @@ import pytest
 from test_train import SMALL
 
 import evaluate as entry
-from loupe.evaluation.answers import read_parquet
 from loupe.evaluation.conditions import Condition
+from loupe.evaluation.journal import read_parquet
 
 FEW = [*SMALL, "model=tiny_random", "logger=none", "evaluate.n=4", "evaluate.samples=2", "evaluate.resamples=20"]
 

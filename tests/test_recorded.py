@@ -9,11 +9,10 @@ import pytest
 from conftest import compose_config
 from omegaconf import OmegaConf
 
-from loupe import study_plots
-from loupe.cli import CONF
-from loupe.places import PROJECT
-from loupe.studies import RECORDED, over_seeds, results, told
-from loupe.sweeps import SAME_JOB, short_hash
+from loupe.paths import CONF, PROJECT
+from loupe.runs.sweeps import SAME_JOB, short_hash
+from loupe.studies import plots as study_plots
+from loupe.studies.tables import RECORDED, over_seeds, results, told
 
 FILES = CONF / "experiment"
 SWEEPS = [path.relative_to(FILES) for path in sorted(FILES.rglob("*.yaml")) if "params:" in path.read_text()]

@@ -12,7 +12,7 @@ from test_train import ROOT
 
 import evaluate as judging
 import train as training
-from loupe.evaluation.answers import read_parquet
+from loupe.evaluation.journal import read_parquet
 from loupe.models.load import load_policy
 
 COMMAND = ["reward=composite", "crop=400", "data=textvqa", "model=tiny", "resolution=112"]

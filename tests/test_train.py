@@ -17,10 +17,10 @@ from conftest import compose_config
 from PIL import Image
 
 import train as entry
-from loupe import runs
-from loupe.checkpoints import Interrupted
 from loupe.errors import UserError
 from loupe.models.load import load_policy
+from loupe.runs import run as runs
+from loupe.runs.checkpoints import Interrupted
 
 ROOT = Path(__file__).parents[1]
 SMALL = [

@@ -8,11 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
-
-from loupe.history import history
+from loupe.logs.history import history
 from loupe.records import TrajectoryType
-from loupe.studies import write
+from loupe.studies.tables import write
 
 HERE = Path(__file__).resolve().parent
 PREFIXES = {"all": "advantage", "small": "advantage_small", "large": "advantage_large"}

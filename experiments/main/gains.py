@@ -9,12 +9,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
-
 from loupe.errors import UserError
-from loupe.jsonl import TRAJECTORIES, read_rows
-from loupe.studies import gains, record
-from loupe.sweeps import flat, job_rows
+from loupe.logs.jsonl import TRAJECTORIES, read_rows
+from loupe.runs.sweeps import flat, job_rows
+from loupe.studies.tables import gains, record
 
 HERE = Path(__file__).resolve().parent
 YARDSTICKS = {"base": "none", "prompted tool": "zoom"}

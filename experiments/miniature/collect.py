@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 from statistics import fmean
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
-
-from loupe import studies
-from loupe.history import history
-from loupe.studies import ends, figures, greedy, judged_runs, made_from, record
+from loupe.logs.history import history
+from loupe.studies import tables as studies
+from loupe.studies.tables import ends, figures, greedy, judged_runs, made_from, record
 
 HERE = Path(__file__).resolve().parent
 

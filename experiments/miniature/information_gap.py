@@ -11,25 +11,21 @@ the whole picture at 280 px. Writes information_gap.csv beside this file.
 from __future__ import annotations
 
 import csv
-import sys
 from functools import partial
 from pathlib import Path
 
 import lightning
 import torch
+from hydra import compose, initialize_config_dir
 from torch.utils.data import Dataset
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
-
-from hydra import compose, initialize_config_dir
-
-from loupe import runs
-from loupe.cli import CONF
 from loupe.data.signs import SceneStyle, SignScene
+from loupe.geometry import middle
+from loupe.paths import CONF
 from loupe.pretrain.lessons import LessonBatch, pack_lessons
 from loupe.pretrain.module import PretrainModule, score
 from loupe.pretrain.teacher import DIGITS, Teacher
-from loupe.records import middle
+from loupe.runs import run as runs
 from loupe.tools.zoom import crop_box
 
 HERE = Path(__file__).resolve().parent

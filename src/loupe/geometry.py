@@ -1,13 +1,62 @@
-"""Areas of boxes."""
+"""Boxes and points, and the coordinate frames in which a policy writes them."""
 
-from loupe.records import Box
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels of the original picture; x2 and y2 are exclusive."""
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
+COORDINATES = {
+    "shown": "",
+    "original": " Coordinates count in pixels of the original, which is {}x{}.",
+    "relative_1000": " Coordinates count in thousandths of width and height.",
+}
+"""The coordinate frames, and what the prompt says about each. Pixels as shown need no explanation, since the prompt
+states that size."""
+
+
+def middle(box: Box) -> tuple[float, float]:
+    """The center (x, y) of a box."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
 def area(box: Box) -> float:
-    """Of a box; 0 for one without width or height."""
+    """The area of a box; 0 for one without width or height."""
     return max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
 
 
 def overlap(one: Box, other: Box) -> float:
     """The area that two boxes share."""
     return area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The coordinate frame of one picture.
+
+    coordinates: one of ``COORDINATES``. extent: the coordinates of the right and bottom border. original: the size of
+    the original picture.
+    """
+
+    coordinates: str
+    extent: Size
+    original: Size
+
+    @classmethod
+    def of(cls, coordinates: str, shown: Size, original: Size) -> Frame:
+        """The frame of a picture of size ``original`` that the policy sees at size ``shown``."""
+        extents = {"shown": shown, "original": original, "relative_1000": (1000, 1000)}
+        return cls(coordinates, extents[coordinates], original)
+
+    @property
+    def sentence(self) -> str:
+        """What the prompt says about the frame; empty where nothing needs saying."""
+        return COORDINATES[self.coordinates].format(*self.original)
+
+    def to_original(self, x: float, y: float) -> tuple[float, float]:
+        """The point (x, y) of this frame in original pixels."""
+        return x * self.original[0] / self.extent[0], y * self.original[1] / self.extent[1]

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from loupe.errors import BadExample
-from loupe.records import Box, Renderable
+from loupe.geometry import Box
+from loupe.records import Renderable
 
 MAX_PIXELS = 200_000_000
 FILTER = Image.Resampling.BICUBIC

@@ -20,10 +20,7 @@ from typing import Protocol
 import torch
 from PIL import Image
 
-from loupe.frames import Frame
-
-Box = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels of the original picture; x2 and y2 are exclusive."""
+from loupe.geometry import Box, Frame
 
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
@@ -62,11 +59,6 @@ class Example:
     zoom_image: Path | bytes | Renderable | None = None
     answer_box: Box | None = None
     earlier_images: tuple[Path | bytes | Renderable, ...] = ()
-
-
-def middle(box: Box) -> tuple[float, float]:
-    """The middle (x, y) of a box."""
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
 @dataclass

@@ -12,11 +12,12 @@ import pytest
 from conftest import compose_config
 from PIL import Image
 
-from loupe import hub, runs
+from loupe import hub
 from loupe.data import hrbench, tables, textvqa, vstar
 from loupe.errors import BadExample, UserError
 from loupe.pictures import open_picture
 from loupe.rewards.choice import chosen_option
+from loupe.runs import run as runs
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,11 +8,11 @@ import pytest
 from conftest import compose_config, make_rollout
 from PIL import Image
 
-from loupe import runs
 from loupe.data.refcoco import refcoco_datamodule
 from loupe.errors import BadExample, UserError
 from loupe.pictures import open_picture
 from loupe.records import Example
+from loupe.runs import run as runs
 
 GIVEN = {
     **{"dataset": "refcoco", "train": None, "images": None, "question": "Where? {expression}", "val_split": "val"},

@@ -6,12 +6,12 @@ from omegaconf import OmegaConf
 
 from loupe.data.datamodule import LoupeDataModule
 from loupe.data.signs import Signs
+from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
 from loupe.evaluation.conditions import Condition, Shuffled, conditions, questions
 from loupe.records import Example
 from loupe.rewards.composite import CompositeReward
 from loupe.rewards.terms import hard
-from loupe.scripted import ScriptedRollout
 from loupe.tools.zoom import NoTool
 
 REWARD = CompositeReward({"hard": hard}, {"hard": 1.0}, shaping=[])

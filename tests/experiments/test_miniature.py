@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loupe.evaluation.answers import COLUMNS, write_parquet
+from loupe.evaluation.journal import COLUMNS, write_parquet
 
 FILE = "answers.parquet"
 PATH = Path(__file__).parents[2] / "experiments" / "miniature" / "collect.py"

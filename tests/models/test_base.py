@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import compose_config
 
-from loupe import runs
-from loupe.cli import package_path
-from loupe.metrics import summary_metrics
+from loupe.metrics.training import summary_metrics
+from loupe.paths import package_path
+from loupe.runs import run as runs
 from pretrain import build
 
 BASE = Path(package_path("models/miniature"))

@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import MIXED, scripted
 
-from loupe import update
-from loupe.cli import package_path
+from loupe.engine import update
 from loupe.errors import UserError
 from loupe.models.load import load_policy, save_policy
 from loupe.models.tiny import build
+from loupe.paths import package_path
 
 LORA = {"r": 4, "alpha": 8}
 

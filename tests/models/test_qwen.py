@@ -8,12 +8,13 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from loupe import plain, update
+from loupe.engine import reference as plain
+from loupe.engine import update
+from loupe.engine.policy import Policy
 from loupe.models import qwen
 from loupe.models.load import load_policy
 from loupe.models.tiny import build_tokenizer
 from loupe.pictures import grid_size, resize_to_grid
-from loupe.policy import Policy
 
 LORA = {"r": 64, "alpha": 128, "target": "all-linear"}
 

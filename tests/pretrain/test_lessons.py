@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from loupe import plain
-from loupe.packing import PREFIX
+from loupe.engine import reference as plain
+from loupe.engine.packing import PREFIX
 from loupe.pretrain.lessons import Lesson, pack_lessons
 from loupe.pretrain.module import score
 from loupe.records import Prompt, Trajectory

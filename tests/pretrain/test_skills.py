@@ -6,11 +6,11 @@ import torch
 from conftest import ANSWER, THINK, call, make_rollout
 
 from loupe.data.signs import Signs
+from loupe.engine.scripted import ScriptedRollout
+from loupe.geometry import middle
 from loupe.pretrain import skills
 from loupe.pretrain.skills import Skills
 from loupe.pretrain.teacher import SIZE, keypoint_of
-from loupe.records import middle
-from loupe.scripted import ScriptedRollout
 
 
 class Oracle(ScriptedRollout):

@@ -7,8 +7,9 @@ import pytest
 from conftest import make_rollout
 
 from loupe.data.signs import COLORS, Sign, SignScene
+from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
-from loupe.frames import Frame
+from loupe.geometry import Frame, middle
 from loupe.pretrain.teacher import (
     CLUMSY,
     DIGITS,
@@ -22,9 +23,8 @@ from loupe.pretrain.teacher import (
     keypoint_of,
     legible,
 )
-from loupe.records import Example, middle
+from loupe.records import Example
 from loupe.rewards.terms import well_formed
-from loupe.scripted import ScriptedRollout
 from loupe.tools.zoom import NoTool, ZoomTool, locate
 
 

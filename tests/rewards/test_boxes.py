@@ -1,7 +1,7 @@
 import pytest
 
 from loupe.errors import UserError
-from loupe.frames import Frame
+from loupe.geometry import Frame
 from loupe.records import Example, Trajectory
 from loupe.rewards import terms
 from loupe.rewards.boxes import BoxError, IouAbove, Length, box_iou, iou, read_box

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from loupe.errors import UserError
-from loupe.frames import Frame
+from loupe.geometry import Frame
 from loupe.pictures import resize_to_grid
 from loupe.tools.errors import CallError, Failure
 from loupe.tools.zoom import NoTool, ZoomTool, crop_box, locate

@@ -21,7 +21,8 @@ from loupe.data.datamodule import LoupeDataModule
 from loupe.data.mixing import mixed
 from loupe.data.tables import Rows
 from loupe.errors import UserError, is_number, require_choice
-from loupe.records import Box, Example
+from loupe.geometry import Box
+from loupe.records import Example
 from loupe.rewards.boxes import complete_boxes
 
 HUBS = {"refcoco": "lmms-lab/RefCOCO", "refcocoplus": "lmms-lab/RefCOCOplus", "refcocog": "lmms-lab/RefCOCOg"}

@@ -28,7 +28,8 @@ from torch.utils.data import Dataset
 from loupe.data.datamodule import LoupeDataModule
 from loupe.data.mixing import mixed
 from loupe.errors import UserError, is_number, require_int
-from loupe.records import Box, Example
+from loupe.geometry import Box
+from loupe.records import Example
 
 RGB = tuple[int, int, int]
 

@@ -18,7 +18,8 @@ from loupe import hub
 from loupe.data import tables
 from loupe.data.datamodule import LoupeDataModule
 from loupe.errors import UserError
-from loupe.records import Box, Example
+from loupe.geometry import Box
+from loupe.records import Example
 from loupe.rewards.choice import LETTERS, with_options
 
 HUB = "craigwu/vstar_bench"

@@ -1,1 +1,1 @@
-"""Judging a policy question by question: conditions.py asks, answers.py keeps, figures.py counts."""
+"""Judging a policy question by question under several conditions."""

@@ -11,14 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from loupe import cli, runs
-from loupe.checkpoints import Interrupted
 from loupe.errors import UserError
 from loupe.evaluation import settings
-from loupe.evaluation.answers import Journal
 from loupe.evaluation.conditions import Condition, conditions
-from loupe.provenance import command_line
+from loupe.evaluation.journal import Journal
 from loupe.records import Example
+from loupe.runs import cli
+from loupe.runs import run as runs
+from loupe.runs.checkpoints import Interrupted
+from loupe.runs.provenance import command_line
 from loupe.tools.zoom import NoTool
 
 

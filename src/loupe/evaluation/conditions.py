@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from torch.utils.data import Dataset, Subset
 
 from loupe.data.datamodule import LoupeDataModule
+from loupe.engine.rollout import GroupRollout
 from loupe.errors import UserError, require_choice, require_int
-from loupe.evaluation.answers import Outcome, answer_row
+from loupe.evaluation.journal import Outcome, answer_row
 from loupe.records import Example
 from loupe.rewards.composite import CompositeReward
-from loupe.rollout import GroupRollout
 
 LOG = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")

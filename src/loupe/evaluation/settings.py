@@ -9,10 +9,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from loupe.cli import resolved
 from loupe.errors import UserError
 from loupe.pictures import grid_size
-from loupe.provenance import commit
+from loupe.runs.cli import resolved
+from loupe.runs.provenance import commit
 
 LOG = logging.getLogger(__name__)
 STATED = ("seed", "crop", "resolution", "coordinates", "model", "data", "tool", "prompt", "rollout", "reward")

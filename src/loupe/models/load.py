@@ -21,9 +21,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from loupe import hub
+from loupe.engine.policy import Policy
 from loupe.errors import UserError, require_choice, require_int
-from loupe.places import located, portable
-from loupe.policy import Policy
+from loupe.paths import located, portable
 
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 VISION = r".*\bvisual\..*"

@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 
 from loupe.data.signs import SceneStyle, Sign, SignScene
 from loupe.errors import require_choice, require_int
+from loupe.geometry import Box, middle
 from loupe.pretrain.lessons import Lesson, LessonBatch, pack_lessons
 from loupe.pretrain.teacher import Desk, Teacher
-from loupe.records import Box, middle
 from loupe.tools.zoom import crop_box
 
 SIDES = (84, 112, 140, 168)

@@ -11,8 +11,8 @@ from itertools import takewhile
 
 import torch
 
-from loupe.packing import PREFIX, Packed, Segment, mrope_positions, pack
-from loupe.policy import Policy
+from loupe.engine.packing import PREFIX, Packed, Segment, mrope_positions, pack
+from loupe.engine.policy import Policy
 from loupe.records import ImagePatches
 
 Part = tuple[str, float]

@@ -15,11 +15,11 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler
 
+from loupe.engine.packing import Context
+from loupe.engine.policy import Policy
 from loupe.errors import NonFiniteError, require_int, require_number
+from loupe.grpo.module import checked, warmup_cosine
 from loupe.models.load import save_policy
-from loupe.module import checked, warmup_cosine
-from loupe.packing import Context
-from loupe.policy import Policy
 from loupe.pretrain.curriculum import Curriculum
 from loupe.pretrain.lessons import LessonBatch
 

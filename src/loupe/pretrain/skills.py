@@ -12,13 +12,14 @@ from statistics import fmean
 import torch
 
 from loupe.data.signs import Signs
-from loupe.metrics import is_hit, summary_metrics
+from loupe.engine.rollout import GroupRollout
+from loupe.geometry import middle
+from loupe.metrics.training import is_hit, summary_metrics
 from loupe.pretrain.lessons import Lesson, pack_lessons
 from loupe.pretrain.module import score
 from loupe.pretrain.teacher import FORM, POINT, SIZE, Teacher, keypoint_of
-from loupe.records import Example, Group, middle
+from loupe.records import Example, Group
 from loupe.rewards.terms import well_formed
-from loupe.rollout import GroupRollout
 from loupe.tools import Tool
 from loupe.tools.errors import Failure
 from loupe.tools.zoom import NoTool

@@ -14,11 +14,11 @@ from random import Random
 from PIL import Image
 
 from loupe.data.signs import ADVANCE, Sign
-from loupe.dialogue import Dialogue
+from loupe.engine.dialogue import Dialogue
 from loupe.errors import UserError
+from loupe.geometry import Box, middle
 from loupe.pictures import resize_to_grid
 from loupe.pretrain.lessons import Lesson, Part
-from loupe.records import Box, middle
 from loupe.tools import ToolResult
 from loupe.tools.errors import Failure
 from loupe.tools.zoom import NoTool, ZoomTool

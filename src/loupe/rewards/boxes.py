@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from loupe.errors import UserError, require_int, require_number
-from loupe.frames import Frame
-from loupe.geometry import area, overlap
-from loupe.records import Box, Example, Trajectory
+from loupe.geometry import Box, Frame, area, overlap
+from loupe.records import Example, Trajectory
 
 HIT = 0.5
 """From this IoU on a box counts as right: accuracy@0.5, as the RefCOCO benchmarks define it."""

@@ -13,9 +13,8 @@ from typing import ClassVar
 from PIL import Image
 
 from loupe.errors import require_choice, require_int
-from loupe.frames import COORDINATES, Frame
+from loupe.geometry import COORDINATES, Box, Frame
 from loupe.pictures import FILTER, REDUCING_GAP
-from loupe.records import Box
 from loupe.tools import ToolResult
 from loupe.tools.errors import CallError, Failure
 from loupe.tools.parse import Call, parse_call, read_keypoint

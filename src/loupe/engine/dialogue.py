@@ -1,0 +1,195 @@
+"""The exchange with the policy: the prompt, how a turn is read, and what the environment writes back.
+
+Text is turned into tokens once and piece by piece; what the policy sampled is never tokenised again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from loupe.engine.policy import Policy
+from loupe.errors import BadExample, UserError
+from loupe.geometry import Box, Frame, Size
+from loupe.pictures import open_picture, resize_to_grid
+from loupe.records import Example, ImagePatches, Prompt
+from loupe.tools import Tool, ToolResult
+
+STOP_TEXTS = ("</tool>", "</answer>")
+"""A turn ends when the decoded text holds one of these, whatever tokens it came in."""
+
+IMAGE = "<image>"
+_SENTINEL = "\x00"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a turn of the policy asks for.
+
+    attempted: a ``<tool>`` was sampled, closed or not. call: what stands between the tags if they are closed.
+    answered: there is a complete ``<answer>``.
+    """
+
+    attempted: bool
+    call: str | None
+    answered: bool
+
+
+def read_turn(text: str) -> Turn:
+    """Read the decoded text of one turn."""
+    _, opened, rest = text.partition("<tool>")
+    call, closed, _ = rest.partition("</tool>")
+    _, answer_opened, answer = text.partition("<answer>")
+    return Turn(
+        attempted=bool(opened),
+        call=call if closed else None,
+        answered=bool(answer_opened) and "</answer>" in answer,
+    )
+
+
+class Dialogue:
+    """Writes prompts and observations for a policy.
+
+    tool: says in ``instruction`` how it is called and in ``coordinates`` what keypoints count in.
+    system: the system prompt; ``{tool}`` stands for the tool's instruction.
+    user, observation, earlier: templates; ``<image>`` stands for the picture, ``{width}`` and ``{height}`` for its size
+    as shown, after rounding to the patch grid; in ``user`` also ``{question}`` and ``{frame}``.
+    resolution: long side of the overview in pixels; never enlarges.
+    prefill: words put into the policy's mouth, with which every first turn begins. They earn no gradient.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        resolution: int,
+        tool: Tool,
+        system: str,
+        user: str,
+        observation: str,
+        earlier: str = "<image>",
+        prefill: str = "",
+    ):
+        if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < policy.factor:
+            raise UserError(
+                f"resolution={resolution}: must be a whole number of pixels, {policy.factor} (one patch) or more"
+            )
+        for name, template, pictures, fields in [
+            ("system", system, 0, {"tool"}),
+            ("user", user, 1, {"question", "frame", "width", "height"}),
+            ("observation", observation, 1, {"width", "height"}),
+            ("earlier", earlier, 1, {"width", "height"}),
+        ]:
+            _check_template(f"prompt.{name}", template, pictures, fields)
+        if not isinstance(prefill, str):
+            raise UserError(f"prompt.prefill={prefill!r}: must be a text")
+        self.policy = policy
+        self.resolution = resolution
+        self.tool = tool
+        self.system = system.format(tool=tool.instruction)
+        self.user = user
+        self.observation = observation
+        self.earlier = earlier
+        self.prefill = prefill
+
+    def prompt(self, example: Example) -> Prompt:
+        """Open the picture, reduce it and write the prompt. Raises :class:`BadExample`, naming the row."""
+        try:
+            return self._prompt(example)
+        except BadExample as error:
+            raise BadExample(f"{example.id}: {error}") from error
+
+    def _prompt(self, example: Example) -> Prompt:
+        if not example.question.strip():
+            raise BadExample("the question is empty; give one or drop the row")
+        *_, picture = pictures = [open_picture(image) for image in (*example.earlier_images, example.image)]
+        _require_inside(example.answer_box, picture.size)
+        shown = [self.overview(picture) for picture in pictures]
+        patches = [self.policy.patches(picture) for picture in shown]
+        frame = Frame.of(self.tool.coordinates, shown[-1].size, picture.size)
+        points = bool(self.tool.max_calls or example.answer_box)
+        sizes = [picture.size for picture in shown]
+        ids = self.opening(example.question, patches, sizes, frame.sentence if points else "")
+        if ids.count(self.policy.image_token) != sum(image.tokens(self.policy.merge) for image in patches):
+            raise BadExample("the question holds a picture placeholder token; remove it")
+        cut_from = picture if example.zoom_image is None else open_picture(example.zoom_image)
+        return Prompt(ids, patches, cut_from, sizes[-1], self.prefill, frame)
+
+    def opening(self, question: str, patches: list[ImagePatches], sizes: list[Size], frame: str = "") -> list[int]:
+        """The prompt's tokens, up to where the policy begins to write.
+
+        patches, sizes: of the pictures, as shown; the question is about the last one. frame: what is said of
+        coordinates.
+        """
+        *earlier, (width, height) = sizes
+        content = [part for w, h in earlier for part in self._content(self.earlier, width=w, height=h)]
+        content += self._content(self.user, question=question, frame=frame, width=width, height=height)
+        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
+        return self._tokens(self._render(messages) + self.prefill, patches)
+
+    def overview(self, picture: Image.Image) -> Image.Image:
+        """The whole picture as the policy is shown it."""
+        return resize_to_grid(picture, self.resolution, self.policy.factor)
+
+    def close_up(self, result: ToolResult) -> Image.Image:
+        """The crop as the policy is shown it: brought to its long side in one resampling of original pixels."""
+        return resize_to_grid(result.image, result.long_side, self.policy.factor, enlarge=True)
+
+    def picture_observation(self, result: ToolResult, last_token: int) -> tuple[list[int], list[ImagePatches]]:
+        """Tokens and picture that hand the crop back, up to where the policy writes again."""
+        image = self.close_up(result)
+        patches = self.policy.patches(image)
+        content = self._content(self.observation, width=image.width, height=image.height)
+        return self._reply(content, [patches], last_token), [patches]
+
+    def text_observation(self, text: str, last_token: int) -> list[int]:
+        """Tokens that tell the policy in words what went wrong."""
+        return self._reply(text, [], last_token)
+
+    def _reply(self, content, images: list[ImagePatches], last_token: int) -> list[int]:
+        """What stands between the policy's last token and its next turn, from the chat template itself."""
+        messages = [
+            {"role": "system", "content": ""},
+            {"role": "user", "content": ""},
+            {"role": "assistant", "content": _SENTINEL},
+            {"role": "user", "content": content},
+        ]
+        ids = self._tokens(self._render(messages).partition(_SENTINEL)[2], images)
+        return ids[1:] if last_token == ids[0] == self.policy.end_of_turn else ids
+
+    def _content(self, template: str, **values) -> list[dict]:
+        parts = []
+        for i, text in enumerate(template.split(IMAGE)):
+            parts += [{"type": "image"}] if i else []
+            parts += [{"type": "text", "text": text.format(**values)}] if text else []
+        return parts
+
+    def _render(self, messages: list[dict]) -> str:
+        return self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def _tokens(self, text: str, images: list[ImagePatches]) -> list[int]:
+        """Token ids, the n-th image placeholder repeated once per merged cell of the n-th picture."""
+        ids, pictures = [], iter(images)
+        for token in self.policy.tokenizer(text, add_special_tokens=False)["input_ids"]:
+            if token == self.policy.image_token and (image := next(pictures, None)) is not None:
+                ids += [token] * image.tokens(self.policy.merge)
+            else:
+                ids.append(token)
+        return ids
+
+
+def _require_inside(box: Box | None, size: Size) -> None:
+    """Refuse an answer that lies outside of its picture (by more than the rounding of annotations)."""
+    if box and not (-1 <= box[0] < box[2] <= size[0] + 1 and -1 <= box[1] < box[3] <= size[1] + 1):
+        raise BadExample(f"the box {list(box)} does not lie in the {size[0]}x{size[1]} picture; mend or drop the row")
+
+
+def _check_template(name: str, template: object, pictures: int, fields: set[str]) -> None:
+    """Refuse a template that cannot be filled in, before the first question is."""
+    if not isinstance(template, str) or template.count(IMAGE) != pictures:
+        raise UserError(f"{name}={template!r}: must be a text that holds {IMAGE} {pictures} times")
+    try:
+        template.format(**dict.fromkeys(fields, ""))
+    except (KeyError, IndexError, ValueError) as error:
+        known = ", ".join(f"{{{field}}}" for field in sorted(fields))
+        raise UserError(f"{name}: only {known} are filled in, write other braces twice; got {error}") from error

@@ -1,0 +1,51 @@
+"""What must hold for every trajectory, checked always: a violation is a bug in the engine and stops the run."""
+
+from __future__ import annotations
+
+import math
+
+from loupe.engine.policy import Policy
+from loupe.records import OK, ImagePatches, Prompt, Trajectory
+
+
+class InvariantError(AssertionError):
+    """A trajectory contradicts itself."""
+
+
+def check_trajectory(trajectory: Trajectory, prompt: Prompt, policy: Policy) -> None:
+    """Raise :class:`InvariantError` unless
+
+    1. image placeholders == merged grid cells == rows of pixels / merge², image by image;
+    2. ids, sampled marks and log-probabilities have equal length;
+    3. no sampled token is banned (an image, vision or padding placeholder);
+    4. every sampled log-probability is finite and <= 0;
+    5. a failed or truncated call left neither a picture nor placeholders: one picture per executed call.
+    """
+    _require(len(trajectory.ids) == len(trajectory.sampled) == len(trajectory.logprobs), "lengths differ", trajectory)
+    _check_images(prompt.ids, prompt.images, policy, trajectory)
+    _check_images(trajectory.ids, trajectory.images, policy, trajectory)
+    executed = sum(event.status == OK for event in trajectory.events)
+    _require(len(trajectory.images) == executed, "a call that was not executed left a picture", trajectory)
+    for token, sampled, logprob in zip(trajectory.ids, trajectory.sampled, trajectory.logprobs, strict=True):
+        if sampled:
+            _require(token not in policy.banned, f"banned token {token} was sampled", trajectory)
+            _require(math.isfinite(logprob) and logprob <= 0, f"log-probability {logprob}", trajectory)
+
+
+def _check_images(ids: list[int], images: list[ImagePatches], policy: Policy, trajectory: Trajectory) -> None:
+    """Placeholders stand in runs, one run a picture (vision end and start tokens keep the runs apart)."""
+    runs, previous = [], None
+    for token in ids:
+        if token == policy.image_token:
+            if previous != token:
+                runs.append(0)
+            runs[-1] += 1
+        previous = token
+    cells = [image.tokens(policy.merge) for image in images]
+    rows = [len(image.pixels) // policy.merge**2 for image in images]
+    _require(runs == cells == rows, f"placeholders {runs}, grid cells {cells}, feature rows {rows}", trajectory)
+
+
+def _require(condition: bool, message: str, trajectory: Trajectory) -> None:
+    if not condition:
+        raise InvariantError(f"sample {trajectory.sample}: {message}\n{trajectory.text}")

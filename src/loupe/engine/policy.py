@@ -1,0 +1,154 @@
+"""The policy: a vision-language model of transformers with its tokenizer and image processor.
+
+It knows nothing of groups, tools or rewards; it turns pictures into patches, extends a context by packed tokens and
+scores tokens. The same object serves the rollout and the update, so that both see one distribution.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import torch
+from peft import PeftModel
+from PIL import Image
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from loupe.engine.packing import Context, Packed, visibility
+from loupe.errors import require_int
+from loupe.records import ImagePatches
+
+DEEPER = "deepstack_features"
+"""Where transformers keeps the features of deeper layers that some models (Qwen3-VL) have."""
+
+
+class Policy(nn.Module):
+    """model: a ``*ForConditionalGeneration`` of transformers, bare or wrapped by peft.
+
+    logits_chunk: rows of the logits matrix [rows, V] that exist at a time.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer, image_processor, logits_chunk: int = 256):
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        self.logits_chunk = require_int("model.logits_chunk", logits_chunk, 1)
+        self.image_token = self.backbone.config.image_token_id
+        self.pad_token = tokenizer.pad_token_id
+        self.end_of_turn = tokenizer.convert_tokens_to_ids("<|im_end|>")
+        self.merge = image_processor.merge_size
+        self.factor = image_processor.patch_size * image_processor.merge_size
+        vocabulary = self.backbone.config.text_config.vocab_size
+        self.banned = banned_tokens(tokenizer, vocabulary, self.end_of_turn)
+        ban = torch.zeros(vocabulary)
+        ban[sorted(self.banned)] = -torch.inf
+        self.register_buffer("ban", ban, persistent=False)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The transformers model; with peft its layers carry the adapter in place."""
+        return self.model.get_base_model() if self.has_adapter else self.model
+
+    @property
+    def has_adapter(self) -> bool:
+        return isinstance(self.model, PeftModel)
+
+    @property
+    def device(self) -> torch.device:
+        return self.ban.device
+
+    def patches(self, image: Image.Image) -> ImagePatches:
+        """A picture whose sides are multiples of ``factor``, as the vision tower eats it."""
+        if image.width % self.factor or image.height % self.factor:
+            raise ValueError(f"picture of {image.width}x{image.height} is not on the grid of {self.factor}")
+        out = self.image_processor(images=[image], do_resize=False, return_tensors="pt")
+        return ImagePatches(out["pixel_values"], tuple(out["image_grid_thw"][0].tolist()))
+
+    def extend(self, context: Context, packed: Packed) -> torch.Tensor:
+        """Compute the packed tokens on top of ``context``, which grows by them. Returns hidden states [P, T, D]."""
+        pictures = {"mm_encoder_outputs": {"image": self.encode(packed.images)}} if packed.images else {}
+        out = self.backbone.model(
+            input_ids=packed.ids,
+            position_ids=packed.positions,
+            attention_mask=visibility(packed.owners, context.owners),
+            past_key_values=context.cache,
+            use_cache=True,
+            **pictures,
+        )
+        context.owners = torch.cat([context.owners, packed.owners], dim=1)
+        return out.last_hidden_state
+
+    def encode(self, images: list[ImagePatches]) -> SimpleNamespace:
+        """What the vision tower makes of pictures, as transformers hands it on. A frozen tower sees each only once."""
+        if any(parameter.requires_grad for parameter in self.backbone.model.visual.parameters()):
+            return _joined(self._features(images))
+        for image in images:
+            if image.features is None:
+                with torch.no_grad():
+                    (image.features,) = self._features([image])
+        return _joined([image.features for image in images])
+
+    def _features(self, images: list[ImagePatches]) -> list[list[torch.Tensor]]:
+        """For each picture the features [tokens, D] that take its placeholders' places, then those of deeper layers."""
+        pixels = torch.cat([image.pixels for image in images]).to(self.device, self.backbone.dtype)
+        grid = torch.tensor([image.grid for image in images], device=self.device)
+        out = self.backbone.model.get_image_features(pixels, grid, return_dict=True)
+        return [list(levels) for levels in zip(out.pooler_output, *getattr(out, DEEPER, ()), strict=True)]
+
+    def log_distribution(self, states: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Log-probabilities [N, V] (float32 or better) over the next token, for hidden states [N, D].
+
+        Placeholder tokens are banned (-inf) before normalising, in the rollout and in the update alike.
+        """
+        logits = self.backbone.lm_head(states)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+        return torch.log_softmax(logits + self.ban, dim=-1)
+
+    def token_logprobs(self, states: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Log-probability of each token [N] given the hidden state before it [N, D].
+
+        Works in chunks that are computed again in the backward pass, so that no [N, V] matrix is ever held.
+        """
+        parts = [
+            checkpoint(self._chunk, states[i : i + size], tokens[i : i + size], temperature, use_reentrant=False)
+            for size in [self.logits_chunk]
+            for i in range(0, len(states), size)
+        ]
+        return torch.cat(parts)
+
+    def _chunk(self, states, tokens, temperature):
+        return self.log_distribution(states, temperature).gather(1, tokens[:, None])[:, 0]
+
+    def frozen_copy(self) -> Policy:
+        """An independent copy that no optimiser touches: the reference of a KL term."""
+        return copy.deepcopy(self).eval().requires_grad_(False)
+
+    @contextmanager
+    def adapter_off(self) -> Iterator[Policy]:
+        """The policy without its adapter: the reference of a KL term at no cost in memory."""
+        with self.model.disable_adapter():
+            yield self
+
+
+def _joined(features: list[list[torch.Tensor]]) -> SimpleNamespace:
+    first, *deeper = zip(*features, strict=True)
+    return SimpleNamespace(pooler_output=first, **{DEEPER: deeper})
+
+
+def entropy(logp: torch.Tensor) -> torch.Tensor:
+    """Entropy [N] in nats of log-probabilities [N, V]; banned tokens (-inf) count as zero."""
+    return -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
+
+
+def banned_tokens(tokenizer, vocabulary: int, end_of_turn: int) -> set[int]:
+    """Ids that must never be sampled: every special token but end-of-turn, and ids the tokenizer has no text for.
+
+    A sampled image placeholder would crash the next forward pass, since no picture stands behind it.
+    """
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special |= set(tokenizer.all_special_ids)
+    return (special - {end_of_turn}) | set(range(len(tokenizer), vocabulary))

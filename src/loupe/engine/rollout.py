@@ -1,0 +1,281 @@
+"""Group rollout: G trajectories branch from one prefix that is computed once.
+
+Algorithm (arXiv 2506.14821 §3): the policy writes a turn; a tool call is executed on the original picture and its
+result is appended as new image tokens; at most ``tool.max_calls`` calls, then the policy answers. The keys and values
+computed so far are kept across turns. Rows that have stopped are not decoded further.
+
+Departures: turns stop on the decoded text, and the ids are kept as they were sampled; an attempt that fails spends
+the budget but is answered by one short observation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from loupe.engine.dialogue import STOP_TEXTS, Dialogue, read_turn
+from loupe.engine.invariants import check_trajectory
+from loupe.engine.packing import PREFIX, Context, Segment, mrope_positions, pack
+from loupe.engine.policy import Policy, entropy
+from loupe.errors import BadExample, NonFiniteError, UserError, require_int, require_number
+from loupe.records import OK, Example, Group, ImagePatches, Prompt, StopReason, ToolEvent, Trajectory
+from loupe.tools import Tool
+from loupe.tools.errors import CallError, Failure
+
+SHORTEST = "Error."
+"""The observation of a failed call where there is no room for the reason."""
+
+
+@dataclass
+class Branch:
+    """A trajectory in the making: one row of the rollout."""
+
+    trajectory: Trajectory
+    prompt: Prompt
+    row: int  # of the context
+    position: int  # M-RoPE position of the next token
+    random: np.random.Generator
+    pending: list[int] = field(default_factory=list)  # tokens not yet computed
+    images: list[ImagePatches] = field(default_factory=list)  # behind the pending placeholders
+    tail: str = ""  # end of the decoded turn, long enough to hold any stop text
+    turn_start: int = 0
+
+    @property
+    def owner(self) -> int:
+        return self.trajectory.sample + 1
+
+
+class GroupRollout:
+    """Samples groups of trajectories.
+
+    tool: executes calls (``loupe.tools``). max_new_tokens: sampled tokens per turn. max_observation_tokens: tokens of
+    one observation; a larger one is a failed call. temperature: > 0. prompts_per_batch: groups decoded together.
+    seed: with step, example id and sample index it keys the random numbers, so that results depend neither on the
+    batch layout nor on the rank.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        dialogue: Dialogue,
+        tool: Tool,
+        max_new_tokens: int = 64,
+        max_observation_tokens: int = 4096,
+        temperature: float = 1.0,
+        prompts_per_batch: int = 16,
+        seed: int = 0,
+    ):
+        for name, value in [
+            ("max_new_tokens", max_new_tokens),
+            ("max_observation_tokens", max_observation_tokens),
+            ("prompts_per_batch", prompts_per_batch),
+        ]:
+            require_int(f"rollout.{name}", value, 1)
+        require_number("rollout.temperature", temperature, 0, above=True)
+        least = len(dialogue.text_observation(SHORTEST, last_token=-1))
+        if max_observation_tokens < least:
+            raise UserError(f"rollout.max_observation_tokens={max_observation_tokens}: must be {least} or more")
+        self.policy = policy
+        self.dialogue = dialogue
+        self.tool = tool
+        self.max_new_tokens = max_new_tokens
+        self.max_observation_tokens = max_observation_tokens
+        self.temperature = temperature
+        self.prompts_per_batch = prompts_per_batch
+        self.seed = seed
+        self._pieces: dict[int, str] = {}
+
+    @torch.no_grad()
+    def __call__(
+        self, examples: list[Example], group_size: int, step: int, greedy: bool = False
+    ) -> tuple[list[Group], list[BadExample]]:
+        """One group per usable example, and the errors of those that had to be skipped."""
+        was_training = self.policy.training
+        self.policy.eval()
+        groups, skipped = [], []
+        for example in examples:
+            try:
+                prompt = self.dialogue.prompt(example)
+            except BadExample as error:
+                skipped.append(error)
+            else:
+                groups.append(Group(example, prompt, [Trajectory(g, frame=prompt.frame) for g in range(group_size)]))
+        for i in range(0, len(groups), self.prompts_per_batch):
+            self._run(groups[i : i + self.prompts_per_batch], step, greedy)
+        self.policy.train(was_training)
+        return groups, skipped
+
+    def _run(self, groups: list[Group], step: int, greedy: bool) -> None:
+        context, states, next_positions = encode_prompts(self.policy, [group.prompt for group in groups])
+        live = [
+            Branch(trajectory, group.prompt, row, next_positions[row], self._random(step, group, trajectory))
+            for row, group in enumerate(groups)
+            for trajectory in group.trajectories
+        ]
+        states = states[[branch.row for branch in live]]
+        while live:
+            self._decode_turn(live, states, context, greedy)
+            live = [branch for branch in live if self._end_turn(branch)]
+            if live:
+                context = keep_rows(context, live)
+                states = self._compute_pending(live, context)
+        for group in groups:
+            for trajectory in group.trajectories:
+                check_trajectory(trajectory, group.prompt, self.policy)
+
+    def _random(self, step: int, group: Group, trajectory: Trajectory) -> np.random.Generator:
+        key = f"{self.seed}/{step}/{group.example.id}/{trajectory.sample}".encode()
+        return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(key).digest()[:16])))
+
+    def _decode_turn(self, live: list[Branch], states: torch.Tensor, context: Context, greedy: bool) -> None:
+        """Sample until every branch has ended its turn. states [R, D] are those before each branch's next token."""
+        for branch in live:
+            branch.turn_start, branch.tail = len(branch.trajectory.ids), ""
+        for count in range(1, self.max_new_tokens + 1):
+            size = self.policy.logits_chunk
+            for i in range(0, len(live), size):
+                self._sample(live[i : i + size], states[i : i + size], greedy)
+            live = [branch for branch in live if not self._turn_is_over(branch)]
+            if not live or count == self.max_new_tokens:
+                return
+            states = self._compute_pending(live, context)
+
+    def _sample(self, live: list[Branch], states: torch.Tensor, greedy: bool) -> None:
+        """Append one token to each branch."""
+        logp = self.policy.log_distribution(states, self.temperature)
+        tokens = logp.argmax(-1) if greedy else self._choose(logp, live)
+        chosen = logp.gather(1, tokens[:, None])[:, 0]
+        if not torch.isfinite(chosen).all():
+            raise NonFiniteError(
+                "the policy's log-probabilities are not finite: its weights have diverged; start again, or resume from "
+                "an earlier checkpoint, with a lower algorithm.optimizer.lr"
+            )
+        columns = zip(live, tokens.tolist(), chosen.tolist(), entropy(logp).tolist(), strict=True)
+        for branch, token, logprob, spread in columns:
+            branch.trajectory.append_sampled(token, logprob, spread)
+            branch.pending.append(token)
+            branch.tail = branch.tail[-32:] + self._piece(token)
+
+    def _choose(self, logp: torch.Tensor, live: list[Branch]) -> torch.Tensor:
+        """The next token [R] of each branch, drawn with the branch's own random numbers. logp: [R, V]."""
+        return draw(logp, torch.tensor([branch.random.random() for branch in live], dtype=torch.float64))
+
+    def _turn_is_over(self, branch: Branch) -> bool:
+        ended = branch.trajectory.ids[-1] == self.policy.end_of_turn
+        return ended or any(text in branch.tail for text in STOP_TEXTS)
+
+    def _piece(self, token: int) -> str:
+        """The text of one token by itself. Tags are ASCII, so a character split over tokens does no harm."""
+        if token not in self._pieces:
+            self._pieces[token] = self.policy.tokenizer.decode([token])
+        return self._pieces[token]
+
+    def _end_turn(self, branch: Branch) -> bool:
+        """Read the turn; append an observation and return True if the policy is to write another one."""
+        trajectory = branch.trajectory
+        over = self._turn_is_over(branch)
+        ids = trajectory.ids[branch.turn_start :]
+        text = self.policy.tokenizer.decode(ids[:-1] if ids[-1] == self.policy.end_of_turn else ids)
+        text = text if trajectory.turns else branch.prompt.prefill + text
+        trajectory.turns.append(text)
+        turn = read_turn(text)
+        failed = None
+        if turn.answered and turn.call is None:
+            trajectory.stop, failed = StopReason.ANSWERED, CallError.UNCLOSED
+        elif not turn.attempted:
+            trajectory.stop = StopReason.NO_ANSWER if over else StopReason.OUT_OF_TOKENS
+        elif len(trajectory.events) >= self.tool.max_calls:
+            trajectory.stop, failed = StopReason.OUT_OF_TURNS, CallError.OVER_BUDGET
+        elif not over:
+            trajectory.stop, failed = StopReason.OUT_OF_TOKENS, CallError.UNCLOSED
+        else:
+            self._observe(branch, turn.call)
+            return True
+        if turn.attempted:
+            trajectory.events.append(ToolEvent(failed))
+        return False
+
+    def _observe(self, branch: Branch, call: str | None) -> None:
+        """Execute the call (None: never closed) and write its observation: the crop, or one line of text."""
+        outcome = self._execute(branch, call)
+        if isinstance(outcome, Failure):
+            event = ToolEvent(outcome.kind, outcome.arguments)
+            last = branch.trajectory.ids[-1]
+            ids, images = self.dialogue.text_observation(outcome.message, last), []
+            if len(ids) > self.max_observation_tokens:
+                ids = self.dialogue.text_observation(SHORTEST, last)
+        else:
+            event, ids, images = outcome
+        branch.trajectory.events.append(event)
+        branch.trajectory.append_written(ids, images)
+        branch.pending.extend(ids)
+        branch.images.extend(images)
+
+    def _execute(self, branch: Branch, call: str | None) -> Failure | tuple[ToolEvent, list[int], list[ImagePatches]]:
+        if call is None:
+            return Failure(CallError.UNCLOSED, "Error: the tool call was not closed.")
+        result = self.tool.run(call, branch.prompt.picture, branch.prompt.shown_size)
+        if isinstance(result, Failure):
+            return result
+        ids, images = self.dialogue.picture_observation(result, branch.trajectory.ids[-1])
+        if len(ids) > self.max_observation_tokens:
+            return Failure(CallError.OBSERVATION_TOO_LONG, "Error: the result is too large to show.", result.arguments)
+        return ToolEvent(OK, result.arguments, result.keypoint, result.box), ids, images
+
+    def _compute_pending(self, live: list[Branch], context: Context) -> torch.Tensor:
+        """Extend the context by every branch's pending tokens; returns the state [R, D] after the last of each."""
+        rows: list[list[Segment]] = [[] for _ in range(len(context.owners))]
+        places = []
+        for branch in live:
+            positions, branch.position = mrope_positions(
+                branch.pending, branch.images, branch.position, self.policy.image_token, self.policy.merge
+            )
+            places.append((branch.row, len(rows[branch.row])))
+            rows[branch.row].append(Segment(branch.owner, branch.pending, positions, branch.images))
+            branch.pending, branch.images = [], []
+        packed = pack(rows, self.policy.pad_token, self.policy.device)
+        hidden = self.policy.extend(context, packed)
+        ends = [packed.offsets[row][s] + len(rows[row][s].ids) - 1 for row, s in places]
+        return hidden[[row for row, _ in places], ends]
+
+
+def encode_prompts(policy: Policy, prompts: list[Prompt]) -> tuple[Context, torch.Tensor, list[int]]:
+    """Compute the prefixes of a batch of groups, each once.
+
+    Returns the context, the state [P, D] after each prefix, and the position at which each continuation begins.
+    """
+    rows, next_positions = [], []
+    for prompt in prompts:
+        positions, after = mrope_positions(prompt.ids, prompt.images, 0, policy.image_token, policy.merge)
+        rows.append([Segment(PREFIX, prompt.ids, positions, prompt.images)])
+        next_positions.append(after)
+    context = Context.empty(len(prompts), policy.device)
+    hidden = policy.extend(context, pack(rows, policy.pad_token, policy.device))
+    ends = [len(prompt.ids) - 1 for prompt in prompts]
+    return context, hidden[list(range(len(prompts))), ends], next_positions
+
+
+def keep_rows(context: Context, live: list[Branch]) -> Context:
+    """Drop the prompts that no live branch needs, and renumber the branches' rows."""
+    rows = sorted({branch.row for branch in live})
+    if len(rows) == len(context.owners):
+        return context
+    for branch in live:
+        branch.row = rows.index(branch.row)
+    return context.select(rows)
+
+
+def draw(logp: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """Sample one token per row by inverting the cumulative distribution at ``uniforms`` [R] in [0, 1).
+
+    logp: [R, V]. One uniform number a token makes a sample a function of its own key alone.
+    """
+    cumulative = logp.double().exp().cumsum(-1)
+    targets = uniforms.to(cumulative) * cumulative[:, -1]
+    tokens = torch.searchsorted(cumulative, targets[:, None], right=True)[:, 0]
+    # Rounding can put a target on the very top; the last token with any probability is then the one meant.
+    last = (logp > -torch.inf).long().cumsum(-1).argmax(-1)
+    return torch.minimum(tokens, last)

@@ -1,0 +1,33 @@
+"""A rollout that follows a script, for tests and benchmarks: real tokens, tool, pictures and log-probabilities."""
+
+from __future__ import annotations
+
+import torch
+
+from loupe.engine.rollout import Branch, GroupRollout
+
+
+class ScriptedRollout(GroupRollout):
+    """Writes the given turns instead of sampling; log-probabilities still come from the model."""
+
+    def __init__(self, *args, script: list[list[str | list[int]]], **kwargs):
+        """script[g] lists the turns of sample g of every group; a turn is text or a list of token ids."""
+        super().__init__(*args, **kwargs)
+        self.script = [[self._ids(turn) for turn in turns] for turns in script]
+
+    def __call__(self, examples, group_size, step, greedy=False):
+        """As for any rollout; a script is followed in greedy decoding too."""
+        return super().__call__(examples, group_size, step, greedy=False)
+
+    def turns_of(self, branch: Branch) -> list[list[int]]:
+        return self.script[branch.trajectory.sample]
+
+    def _ids(self, turn: str | list[int]) -> list[int]:
+        return self.policy.tokenizer(turn, add_special_tokens=False)["input_ids"] if isinstance(turn, str) else turn
+
+    def _choose(self, logp: torch.Tensor, live: list[Branch]) -> torch.Tensor:
+        return torch.tensor([self._next_token(branch) for branch in live], device=logp.device)
+
+    def _next_token(self, branch: Branch) -> int:
+        trajectory = branch.trajectory
+        return self.turns_of(branch)[len(trajectory.turns)][len(trajectory.ids) - branch.turn_start]

@@ -1,0 +1,136 @@
+"""The gradient of a batch of groups, with each prefix computed once.
+
+    1. encode the prefixes with gradient;
+    2. cut their keys, values and last states off as leaves;
+    3. run the branches on top in micro-batches; each backward pass adds to parameters and leaves;
+    4. send the leaves' gradients once through the prefixes.
+
+Equal to back-propagating through every trajectory alone (tests/test_update.py), while the memory needed is that of
+the prefixes and one micro-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from loupe.engine.packing import Context, Segment, mrope_positions, pack
+from loupe.engine.policy import Policy
+from loupe.engine.rollout import encode_prompts
+from loupe.records import Group, Trajectory
+
+ROW_TOKENS = 4096
+"""Branches that share a row cost attention and mask in the square of its length, so longer rows do not pay."""
+
+Branches = list[tuple[int, Trajectory]]
+"""Trajectories of a micro-batch, each with the row of its prompt in the context."""
+
+
+def backward(
+    policy: Policy,
+    groups: list[Group],
+    loss_of: Callable[[list[Trajectory], torch.Tensor, torch.Tensor], torch.Tensor],
+    temperature: float,
+    token_budget: int,
+) -> None:
+    """Accumulate the gradient of the sum of ``loss_of(trajectories, logp, mask)`` over micro-batches.
+
+    logp and mask are [R, T] over the sampled tokens of the micro-batch. Groups with no trajectories cost nothing.
+    """
+    for chunk in chunks(groups, token_budget):
+        _backward_chunk(policy, chunk, loss_of, temperature, token_budget)
+
+
+def _backward_chunk(policy: Policy, chunk: list[Group], loss_of: Callable, temperature: float, budget: int) -> None:
+    """A function of its own, so that nothing of one chunk is still alive while the next is computed."""
+    context, states, positions = encode_prompts(policy, [group.prompt for group in chunk])
+    roots = [*context.tensors(), states]
+    # With an adapter on some layers only, the first keys and values do not depend on what is trained.
+    leaves = [root.detach().requires_grad_(root.requires_grad) for root in roots]
+    for branches in micro_batches(chunk, budget):
+        fork = context.with_tensors(leaves[:-1])
+        logp, mask = _branch_logprobs(policy, fork, leaves[-1], positions, branches, temperature)
+        loss_of([trajectory for _, trajectory in branches], logp, mask).backward()
+    used = [(root, leaf.grad) for root, leaf in zip(roots, leaves, strict=True) if leaf.grad is not None]
+    if used:
+        torch.autograd.backward(*zip(*used, strict=True))
+
+
+@torch.no_grad()
+def logprobs(
+    policy: Policy, groups: list[Group], temperature: float, token_budget: int
+) -> Iterator[tuple[Trajectory, list[float]]]:
+    """The log-probability of every sampled token of every trajectory under ``policy``."""
+    for chunk in chunks(groups, token_budget):
+        context, states, positions = encode_prompts(policy, [group.prompt for group in chunk])
+        for branches in micro_batches(chunk, token_budget):
+            fork = context.with_tensors(context.tensors())
+            logp, _ = _branch_logprobs(policy, fork, states, positions, branches, temperature)
+            for (_, trajectory), row in zip(branches, logp.tolist(), strict=True):
+                yield trajectory, row[: trajectory.n_sampled]
+
+
+def chunks(groups: list[Group], token_budget: int) -> Iterator[list[Group]]:
+    """Groups whose prefixes, each with one branch, fit the budget together (at least one group)."""
+    chunk, longest = [], 0
+    for group in groups:
+        if not group.trajectories:
+            continue
+        needed = len(group.prompt.ids) + max(len(trajectory.ids) for trajectory in group.trajectories)
+        if chunk and max(longest, needed) * (len(chunk) + 1) > token_budget:
+            yield chunk
+            chunk, longest = [], 0
+        chunk, longest = [*chunk, group], max(longest, needed)
+    if chunk:
+        yield chunk
+
+
+def micro_batches(chunk: list[Group], token_budget: int) -> Iterator[Branches]:
+    """Deal the branches of a chunk out so that each row stays within its share of the budget (at least one each)."""
+    waiting = [list(group.trajectories) for group in chunk]
+    share = min(token_budget // len(chunk), ROW_TOKENS)
+    while any(waiting):
+        branches: Branches = []
+        for row, (group, queue) in enumerate(zip(chunk, waiting, strict=True)):
+            used = len(group.prompt.ids)
+            while queue and (used + len(queue[0].ids) <= share or used == len(group.prompt.ids)):
+                used += len(queue[0].ids)
+                branches.append((row, queue.pop(0)))
+        yield branches
+
+
+def _branch_logprobs(
+    policy: Policy,
+    context: Context,
+    prefix_states: torch.Tensor,
+    next_positions: list[int],
+    branches: Branches,
+    temperature: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities [R, T] of the branches' sampled tokens, and their mask."""
+    rows: list[list[Segment]] = [[] for _ in prefix_states]
+    places = []
+    for row, trajectory in branches:
+        positions, _ = mrope_positions(
+            trajectory.ids, trajectory.images, next_positions[row], policy.image_token, policy.merge
+        )
+        places.append(len(rows[row]))
+        rows[row].append(Segment(len(rows[row]) + 1, trajectory.ids, positions, trajectory.images))
+    packed = pack(rows, policy.pad_token, policy.device)
+    hidden = policy.extend(context, packed)
+    width = hidden.shape[1]
+    # The state before a branch's first token is the prefix's; states are numbered prefixes first, then hidden.
+    sources, targets, lengths = [], [], []
+    for (row, trajectory), segment in zip(branches, places, strict=True):
+        start = len(prefix_states) + row * width + packed.offsets[row][segment] - 1
+        at = [i for i, sampled in enumerate(trajectory.sampled) if sampled]
+        sources += [row if i == 0 else start + i for i in at]
+        targets += [trajectory.ids[i] for i in at]
+        lengths.append(len(at))
+    states = torch.cat([prefix_states, hidden.flatten(0, 1)])[sources]
+    logp = policy.token_logprobs(states, torch.tensor(targets, device=policy.device), temperature)
+    logp = pad_sequence(list(logp.split(lengths)), batch_first=True)
+    mask = torch.arange(logp.shape[1], device=policy.device) < torch.tensor(lengths, device=policy.device)[:, None]
+    return logp, mask.to(logp.dtype)

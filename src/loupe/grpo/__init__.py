@@ -1,0 +1,1 @@
+"""The GRPO training loop: advantages, losses, optimizer steps, several processes."""

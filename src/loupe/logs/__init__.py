@@ -1,0 +1,1 @@
+"""Where numbers and trajectories go (JSON lines, W&B), and reading them back."""

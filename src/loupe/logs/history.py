@@ -1,0 +1,78 @@
+"""The logged steps of a run, read back from wherever they are: its folder, an offline W&B file, W&B's servers."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import wandb
+from wandb.proto.wandb_internal_pb2 import Record
+
+from loupe.errors import UserError
+from loupe.logs.jsonl import METRICS, read_rows
+
+MAGIC = b":W&B"
+HEADER, BLOCK = 7, 32768
+LAST_PARTS = (1, 4)
+"""Kinds of chunks that end a record: a full record, or the last part of one."""
+ON_SERVERS = re.compile(r"[\w-]+/[\w.-]+/\w+")
+"""entity/project/run"""
+
+
+def history(source: str | Path) -> list[dict]:
+    """The rows of a run, oldest first, under the keys that they were logged by; each with its ``step``.
+
+    source: a run's folder (its metrics.jsonl), a ``.wandb`` file that W&B wrote offline, or ``entity/project/run`` for
+    W&B's API, which needs an account. Numbers are the same everywhere; of histograms, metrics.jsonl has counts and
+    edges, and W&B its own form. Raises UserError where there is nothing to read.
+    """
+    path = Path(source)
+    if (path / METRICS).is_file():
+        return read_rows(path / METRICS)
+    if path.is_file() and path.suffix == ".wandb":
+        return list(map(_with_step, offline_rows(path)))
+    reason = ""
+    if not path.exists() and ON_SERVERS.fullmatch(str(source)):
+        try:
+            return list(map(_with_step, wandb.Api().run(str(source)).scan_history()))
+        except (wandb.Error, ValueError) as error:
+            reason = f" ({str(error).splitlines()[0]})"
+    raise UserError(
+        f"{source}: neither a run's folder with {METRICS}, a .wandb file, nor entity/project/run of W&B{reason}"
+    )
+
+
+def offline_rows(path: Path) -> list[dict]:
+    """The logged rows of a .wandb file; nested keys joined by a slash."""
+    rows = [record.history.item for record in records(path) if record.HasField("history")]
+    return [{"/".join(item.nested_key): json.loads(item.value_json) for item in row} for row in rows]
+
+
+def records(path: Path) -> Iterator[Record]:
+    """The records (protobuf) of a .wandb file: after 7 bytes, LevelDB's log format in blocks of 32 KiB.
+
+    A file that is still being written ends with its last whole record. Raises UserError for another kind of file.
+    """
+    data, at, whole = path.read_bytes(), HEADER, b""
+    if not data.startswith(MAGIC):
+        raise UserError(f"{path}: not a file of W&B")
+    while at + HEADER <= len(data):
+        if (left := BLOCK - at % BLOCK) < HEADER:
+            at += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        at += HEADER
+        if at + length > len(data):
+            return
+        whole += data[at : at + length]
+        at += length
+        if kind in LAST_PARTS:
+            yield Record.FromString(whole)
+            whole = b""
+
+
+def _with_step(row: dict) -> dict:
+    return {"step": row.get("trainer/global_step")} | row

@@ -1,0 +1,1 @@
+"""From trajectories to numbers: one row per answer, and the figures counted from rows. Pure functions."""

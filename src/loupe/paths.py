@@ -1,0 +1,33 @@
+"""Where the project's own files are, and names for models that still hold when a run is moved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+PROJECT = PACKAGE.parents[1]
+CONF = PROJECT / "conf"
+
+
+def package_path(relative: str) -> str:
+    """A file or folder that ships with this package."""
+    return str(PACKAGE / relative)
+
+
+def portable(name: str) -> str:
+    """A name for a model's folder that other machines understand.
+
+    A folder inside the project is named relative to the project, with a leading "./" so that it is never mistaken for
+    a hub id; any other folder gets its absolute path. A name that is not a folder here stays as it is.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return name
+    folder = folder.resolve()
+    return f"./{folder.relative_to(PROJECT).as_posix()}" if folder.is_relative_to(PROJECT) else str(folder)
+
+
+def located(name: str) -> str:
+    """The folder that :func:`portable` named, whatever the working directory; other names stay as they are."""
+    folder = PROJECT / name  # an absolute name stays as it is
+    return str(folder) if folder.is_dir() else name

@@ -1,0 +1,74 @@
+"""Checkpoints to go on from: after every validation, and when Ctrl-C (or SIGTERM) ends a run between two steps."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from loupe.errors import UserError
+from loupe.grpo import distributed
+
+
+class Interrupted(UserError):
+    """The user stopped the run; says how to go on."""
+
+    prefix = "\n"
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes ``last.ckpt`` after every validation, and stops the run in good order when it is asked to.
+
+    folder: of the checkpoints. command: to which ``resume=`` is added. It is a ``Checkpoint``, so that Lightning calls
+    it after the callback that keeps the best one, whose state it saves.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, folder: str | Path, command: str):
+        self.path = Path(folder) / "last.ckpt"
+        self.command = command
+        self.requested = False
+        self.earlier: dict = {}
+
+    def on_train_start(self, trainer, module) -> None:
+        self.earlier = {number: signal.signal(number, self._request) for number in self.SIGNALS}
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        validation_follows = trainer.should_stop or trainer.global_step % trainer.val_check_batch == 0
+        if distributed.anywhere(self.requested) and not validation_follows:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer, module) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:  # not for the validation before the first step
+            self._save(trainer)
+
+    def on_exception(self, trainer, module, exception) -> None:
+        if isinstance(exception, KeyboardInterrupt) and distributed.is_main():
+            print(f"\nstopped at once; {self._way_on()}")
+
+    def teardown(self, trainer, module, stage) -> None:
+        self._restore()
+
+    def _save(self, trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        if distributed.anywhere(self.requested):
+            distributed.stop(Interrupted(f"stopped after step {trainer.global_step}; {self._way_on()}"))
+
+    def _way_on(self) -> str:
+        if not self.path.exists():
+            return "there is no checkpoint yet to go on from"
+        return f"to go on: {self.command} resume={self.path.parents[1]}"
+
+    def _request(self, number, frame) -> None:
+        self.requested = True
+        self._restore()
+        if distributed.is_main():
+            print("\nstopping after this step; press Ctrl-C again to stop at once", flush=True)
+
+    def _restore(self) -> None:
+        for number, handler in self.earlier.items():
+            signal.signal(number, handler)
+        self.earlier = {}

@@ -1,0 +1,156 @@
+"""The frame of every entry: compose the configuration, run one job, and say in one line what the user got wrong."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from loupe.errors import UserError
+from loupe.grpo import distributed
+from loupe.paths import CONF, package_path
+from loupe.runs import sweeps
+
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENOSPC}
+LOG = logging.getLogger("loupe")
+
+
+def entry(config_name: str, literal: tuple[str, ...] = (), objective: Callable | None = None) -> Callable:
+    """Turn ``task(cfg)`` into a command with Hydra's overrides and multirun. ``debug=true`` shows tracebacks.
+
+    literal: keys whose values are taken as typed, whatever signs they hold; Hydra's grammar would refuse many.
+    objective: makes, of what the task returns, the number that a sweeper such as Optuna's is to raise or lower.
+    """
+
+    def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
+        def job(cfg: DictConfig):
+            # Of one run Hydra knows the folder asked for; of a sweep it makes one folder per job below it.
+            cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
+            try:
+                result = task(cfg)
+                return objective(result) if objective else result
+            except Exception as error:
+                message = explain(error)
+                if message is None or wants_traceback():
+                    raise
+                if HydraConfig.get().mode == RunMode.RUN:
+                    sys.exit(distributed.signed(message))
+                LOG.error(message)  # the other jobs of a sweep go on; Hydra raises this error again at its end
+                raise
+
+        command = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
+
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and explain() speaks
+            sys.argv[1:] = [quoted(argument, literal) for argument in sys.argv[1:]]
+            try:
+                command()
+            except Exception as error:
+                message = explain(error) or explain_folder(error)
+                if message is None or wants_traceback():
+                    raise
+                sys.exit(message)
+
+        return main
+
+    return decorate
+
+
+def quoted(argument: str, literal: tuple[str, ...]) -> str:
+    """``key=value`` with the value as a quoted string of Hydra's grammar, if the key is one of ``literal``.
+
+    Within quotes only a quote, the backslashes before one or at the end, and ``${`` mean something.
+    """
+    key, given, value = argument.partition("=")
+    if not given or key not in literal:
+        return argument
+    value = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return f"{key}='" + re.sub(r"(\\+)$", r"\1\1", value) + "'"
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for an error that the user caused, None for a bug."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, UserError):
+            return f"{link.prefix}{link}"
+        link = link.__cause__
+    if isinstance(error, OverrideParseException):
+        return f"error: {error.override}: not a valid override; quote a value that holds spaces, commas or brackets"
+    if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
+        text = str(error).partition("Config search path")[0]
+        return f"error: {_suggestion(text)}{' '.join(text.split())}"
+    return None
+
+
+def explain_folder(error: BaseException) -> str | None:
+    """One line for an output folder that Hydra could not make, before any job began."""
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return f"error: cannot write {error.filename}: {error.strerror}; choose another paths.output_dir"
+    return None
+
+
+def wants_traceback() -> bool:
+    """Whether debug was set; looked up in the arguments, since the configuration itself may be what is wrong."""
+    return any(re.fullmatch(r"\+*debug=(true|1|yes|on)", argument, re.IGNORECASE) for argument in sys.argv)
+
+
+def _suggestion(text: str) -> str:
+    """For a key or group that was mistyped, the one that is nearest; for a folder of a group, what is in it."""
+    folder = re.search(r"Could not find '(\w+)/([\w/]+)'", text)
+    if folder and (found := sorted((CONF / folder[1] / folder[2]).glob("*.yaml"))):
+        return f"{folder[2]} is several: {', '.join(f'{folder[1]}={folder[2]}/{path.stem}' for path in found)}. "
+    mistyped = re.search(r"Could not override '((\w+)[\w.]*)", text)
+    if mistyped is None:
+        return ""
+    key, name = mistyped.groups()
+    known = {key for path in CONF.glob("*.yaml") for key in OmegaConf.load(path)}
+    known |= {path.name for path in CONF.iterdir() if path.is_dir()}
+    if name in known:  # a sweep's own settings are first applied without what is swept over
+        return f"where {name} is swept over, write ++{key}=... " if wants_multirun() else ""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def wants_multirun() -> bool:
+    """Whether the command line asks for a sweep."""
+    return bool({"-m", "--multirun"} & set(sys.argv))
+
+
+def resolved(cfg: DictConfig) -> dict:
+    """The configuration as a plain dict, every interpolation filled in."""
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+def run_folder(resume: str | None, new: str) -> str:
+    """Where a run writes: a resumed run in its own folder, any other in ``new``.
+
+    resume: a run's folder, its folder of checkpoints, or a checkpoint file in that; what is nowhere is refused later.
+    """
+    path = Path(resume or "")
+    if not resume or not path.exists():
+        return new
+    if path.is_file():
+        return str(path.parent.parent)
+    return str(path.parent if path.name == "checkpoints" else path)
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+OmegaConf.register_new_resolver("package_path", package_path, replace=True)
+OmegaConf.register_new_resolver("short_hash", sweeps.short_hash, replace=True)
+OmegaConf.register_new_resolver("same_job", lambda: list(sweeps.SAME_JOB), replace=True)
+OmegaConf.register_new_resolver("sweep_name", sweeps.sweep_name, replace=True)

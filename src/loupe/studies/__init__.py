@@ -1,0 +1,1 @@
+"""Recorded results of experiments, made tidy and drawn."""

@@ -1,0 +1,142 @@
+"""Figures of recorded studies (``studies.results``): what the notebooks and the README show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from loupe.errors import UserError
+from loupe.runs.plots import STYLES, SUBSET_COLORS, ZOOMS, advantage_panels, percent, plain, smooth
+from loupe.studies.tables import by_part, over_seeds
+
+SCORE = "Score on held-out pictures, greedy"
+CONDITIONS = {
+    "base": ("before", "none", "#BBBBBB"),
+    "prompted tool": ("before", "zoom", "#E69F00"),
+    "GRPO without tool": ("after", "none", "#56B4E9"),
+    "GRPO with zoom": ("after", "zoom", "#0072B2"),
+}
+"""The rows of the main table: when, with which tool, and a colour."""
+
+Line = tuple[pandas.DataFrame, str, str]
+"""A tidy table, the colour and the style that it is drawn in."""
+
+
+def parts(column: pandas.Series) -> list[str]:
+    """The parts that there are: small before large, everything last."""
+    return [*sorted(set(column) - {"all"}, reverse=True), "all"]
+
+
+def conditions(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The main study as its four conditions, tidy. Before training all seeds are the same policy: one row stands.
+
+    Raises UserError if a tool's runs are missing.
+    """
+    rows = []
+    for name, (when, tool, _) in CONDITIONS.items():
+        if table[table.tool == tool].empty:
+            raise UserError(f"{name}: this table has no run with tool={tool}")
+        chosen = by_part(table[table.tool == tool], when).assign(condition=name)
+        rows.append(chosen.drop_duplicates("part") if when == "before" else chosen)
+    return pandas.concat(rows, ignore_index=True)
+
+
+def main_figure(table: pandas.DataFrame) -> Figure:
+    """Score of the four conditions by part, and how often each zooms; whiskers: 95% interval of a run."""
+    tidied = conditions(table)
+    means = over_seeds(tidied, ["condition", "part"]).set_index(["condition", "part"])
+    there = parts(tidied.part)
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    scores, rates = figure.subplots(1, 2, width_ratios=[3, 2])
+    for i, (name, (_, _, color)) in enumerate(CONDITIONS.items()):
+        mean = means.loc[[(name, part) for part in there]]
+        places = [number + 0.2 * (i - 1.5) for number in range(len(there))]
+        whiskers = (mean.score - mean.low, mean.high - mean.score)
+        scores.bar(places, mean.score, width=0.18, color=color, label=name, yerr=whiskers, capsize=2)
+        rates.bar(places, mean.zoom_rate, width=0.18, color=color)
+    for axes, title in ((scores, SCORE), (rates, ZOOMS)):
+        axes.set(title=title, xticks=range(len(there)), xticklabels=there)
+        percent(axes)
+        plain(axes)
+    figure.legend(loc="outside lower center", ncols=len(CONDITIONS), frameon=False)
+    return figure
+
+
+def curves(axes: Axes, tidied: pandas.DataFrame, x: str, y: str, label: str, color: str, style: str = "-") -> None:
+    """The mean of ``y`` over seeds against ``x`` as a line, each run as a dot."""
+    means = tidied.groupby(x)[y].mean()
+    axes.plot(means.index, means, style, color=color, linewidth=2, label=label)
+    axes.plot(tidied[x], tidied[y], ".", color=color, markersize=5, alpha=0.6)
+
+
+def score_and_rate(tidied: pandas.DataFrame, x: str, label: str, ticks: Sequence[float] = ()) -> Figure:
+    """Score and zoom rate of each part against one setting, with a dot a run. label: of the setting."""
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    for axes, (y, title) in zip(figure.subplots(1, 2), {"score": SCORE, "zoom_rate": ZOOMS}.items(), strict=True):
+        for part, color in zip(reversed(parts(tidied.part)), SUBSET_COLORS, strict=False):
+            curves(axes, tidied[tidied.part == part], x, y, part, color)
+        axes.set(title=title, xlabel=label)
+        if len(ticks):
+            axes.set_xticks(ticks)
+        percent(axes)
+        plain(axes)
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def panels_by_part(lines: Mapping[str, Line], x: str, y: str, label: str) -> Figure:
+    """A panel for each part, in it a named line for each of ``lines``."""
+    there = parts(pandas.concat(tidied.part for tidied, _, _ in lines.values()))
+    figure = Figure(figsize=(4 * len(there), 3.8), layout="constrained")
+    for axes, part in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
+        for name, (tidied, color, style) in lines.items():
+            curves(axes, tidied[tidied.part == part], x, y, name, color, style)
+        axes.set(title=part, xlabel=label)
+        percent(axes)
+        plain(axes)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(lines), frameon=False)
+    return figure
+
+
+def resolution_lines(table: pandas.DataFrame, trainings: pandas.DataFrame) -> dict[str, Line]:
+    """The resolution study as its five policies, for :func:`panels_by_part`.
+
+    trainings: the main study, whose jobs ``model.path`` names; what it does not have is the base.
+    """
+    job = table["model.path"].str.extract(r"(\w+)/model$", expand=False)
+    tool = dict(zip(table.job, job.map(trainings.set_index("job").tool).fillna("base"), strict=True))
+    zoom, plainly = by_part(table, "greedy"), by_part(table, "no_tool")
+    colors = {name: color for name, (_, _, color) in CONDITIONS.items()}
+    return {
+        "base": (plainly[plainly.job.map(tool) == "base"], colors["base"], "-"),
+        "prompted tool": (zoom[zoom.job.map(tool) == "base"], colors["prompted tool"], "-"),
+        "GRPO without tool": (plainly[plainly.job.map(tool) == "none"], colors["GRPO without tool"], "-"),
+        "GRPO with zoom": (zoom[zoom.job.map(tool) == "zoom"], colors["GRPO with zoom"], "-"),
+        "the same, tool taken away": (plainly[plainly.job.map(tool) == "zoom"], colors["GRPO with zoom"], ":"),
+    }
+
+
+def advantages_figure(table: pandas.DataFrame) -> Figure:
+    """Mean advantage by trajectory type over training (the figure of arXiv 2506.14821) in all and by part, and shares.
+
+    Lines are smoothed means over seeds; thin ones are single seeds.
+    """
+    there = ["all", *parts(table.subset)[:-1]]
+    figure = Figure(figsize=(4.2 * len(there), 6.5), layout="constrained")
+    panels = advantage_panels(figure, there)
+    for part, (upper, lower) in zip(there, panels, strict=True):
+        for kind, (_, color) in STYLES.items():
+            chosen = table[(table.subset == part) & (table.type == kind)]
+            for _, run in chosen.dropna(subset="mean").groupby("seed"):
+                upper.plot(run.step, smooth(run["mean"].tolist()), color=color, linewidth=0.7, alpha=0.4)
+            means = chosen.groupby("step")[["mean", "share"]].mean()
+            occurred = means.dropna()
+            upper.plot(occurred.index, smooth(occurred["mean"].tolist()), color=color, linewidth=2.2, label=kind.value)
+            lower.plot(means.index, smooth(means["share"].tolist()), color=color, linewidth=2.2)
+    panels[0][0].set(ylabel="advantage, smoothed mean")
+    panels[0][1].set(ylabel="share of trajectories")
+    return figure

@@ -1,0 +1,120 @@
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import ANSWER, MIXED, call, examples, make_rollout, scripted
+from PIL import Image
+
+from loupe.engine import reference as plain
+from loupe.engine import update
+from loupe.engine.packing import PAD, PREFIX, Context, Segment, mrope_positions, pack, visibility
+from loupe.engine.scripted import ScriptedRollout
+from loupe.records import ImagePatches
+
+
+def segment(owner, ids):
+    return Segment(owner, ids, np.arange(3 * len(ids)).reshape(3, -1), [])
+
+
+def test_pack_lays_segments_behind_one_another_and_pads_rows_on_the_right():
+    packed = pack([[segment(1, [11, 12]), segment(2, [21])], [segment(1, [31])]], pad_id=9, device=torch.device("cpu"))
+    assert packed.ids.tolist() == [[11, 12, 21], [31, 9, 9]]
+    assert packed.owners.tolist() == [[1, 1, 2], [1, PAD, PAD]]
+    assert packed.positions[:, 0].tolist() == [[0, 1, 0], [2, 3, 1], [4, 5, 2]]
+    assert packed.offsets == [[0, 2], [0]]
+
+
+def test_a_token_sees_the_prefix_and_its_own_branch_up_to_itself():
+    past = torch.tensor([[PREFIX, PREFIX, 1, 2]])
+    new = torch.tensor([[2, 1, 1, PAD]])
+    seen = visibility(new, past)[0, 0].int().tolist()
+    assert seen == [
+        [1, 1, 0, 1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0, 1, 0, 0],
+        [1, 1, 1, 0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 0, 0, 0, 1],
+    ]
+
+
+def test_prefix_tokens_do_not_see_branches_or_padding():
+    seen = visibility(torch.tensor([[PREFIX, PREFIX, PAD]]), torch.empty(1, 0, dtype=torch.long))[0, 0].int().tolist()
+    assert seen == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_positions_by_hand():
+    image = ImagePatches(torch.zeros(24, 1), (1, 4, 6))  # 2 x 3 merged cells
+    positions, after = mrope_positions([7, 7, 5, 5, 5, 5, 5, 5, 7], [image], start=10, image_token=5, merge=2)
+    assert positions.tolist() == [
+        [10, 11, 12, 12, 12, 12, 12, 12, 15],
+        [10, 11, 12, 12, 12, 13, 13, 13, 15],
+        [10, 11, 12, 13, 14, 12, 13, 14, 15],
+    ]
+    assert after == 16
+
+
+def several_pictures(policy, script):
+    """A question about three pictures of different sizes, answered by ``script``."""
+    one, *others = examples(3)
+    small = Image.new("RGB", (400, 900), "red")
+    file = io.BytesIO()
+    small.save(file, "PNG")
+    asked = replace(one, earlier_images=(others[0].image, file.getvalue()))
+    (group,), _ = make_rollout(policy, ScriptedRollout, script=script, max_new_tokens=60)([asked], len(script), step=0)
+    return group
+
+
+def test_several_pictures_in_one_question(shared_policy):
+    """Prompt, positions, and the update's log-probabilities against the plain path."""
+    group = several_pictures(shared_policy, MIXED[:3])
+    grids = [image.grid for image in group.prompt.images]
+    assert grids[0] == grids[2] != grids[1]
+    text = shared_policy.tokenizer.decode(group.prompt.ids)
+    assert text.count("<|vision_start|>") == 3 and "A picture of 56x112 pixels. " in text
+    assert text.index("A picture of 112x84") < text.index("A picture of 56x112") < text.index("The picture is 112x84")
+    for trajectory in group.trajectories:
+        ids, images = group.prompt.ids + trajectory.ids, group.prompt.images + trajectory.images
+        where = {"image_token": shared_policy.image_token, "merge": shared_policy.merge}
+        positions, _ = mrope_positions(ids, images, 0, **where)
+        assert positions.tolist() == rope_index(shared_policy, ids, images).tolist()
+    for trajectory, ours in update.logprobs(shared_policy, [group], 1.0, 700):
+        expected = plain.logprobs(shared_policy, group.prompt, trajectory, 1.0)
+        assert ours == pytest.approx(expected.tolist(), abs=1e-4)
+        assert ours == pytest.approx(trajectory.sampled_logprobs, abs=1e-4)
+
+
+def rope_index(policy, ids, images):
+    tokens = torch.tensor([ids])
+    expected, _ = policy.backbone.model.get_rope_index(
+        tokens,
+        mm_token_type_ids=(tokens == policy.image_token).long(),
+        image_grid_thw=torch.tensor([image.grid for image in images]),
+    )
+    return expected[:, 0]
+
+
+@pytest.mark.parametrize("sample", range(len(MIXED)))
+def test_positions_equal_transformers_get_rope_index(shared_policy, sample):
+    group = scripted(shared_policy, MIXED, max_new_tokens=60)[0]
+    trajectory, prompt = group.trajectories[sample], group.prompt
+    expected = rope_index(shared_policy, prompt.ids + trajectory.ids, prompt.images + trajectory.images)
+    where = {"image_token": shared_policy.image_token, "merge": shared_policy.merge}
+    before, start = mrope_positions(prompt.ids, prompt.images, 0, **where)
+    after, _ = mrope_positions(trajectory.ids, trajectory.images, start, **where)
+    assert np.concatenate([before, after], axis=1).tolist() == expected.tolist()
+
+
+def test_three_turns_hold_three_pictures_in_order(shared_policy):
+    script = [[call("[20, 40]"), call("[90, 40]"), ANSWER]]
+    trajectory = scripted(shared_policy, script, max_calls=2, max_new_tokens=60)[0].trajectories[0]
+    assert [image.grid for image in trajectory.images] == [(1, 8, 8), (1, 8, 8)]
+    assert not torch.equal(trajectory.images[0].pixels, trajectory.images[1].pixels)
+
+
+def test_selecting_prompts_keeps_their_columns():
+    context = Context.empty(3, torch.device("cpu")).with_tensors([torch.arange(3.0).reshape(3, 1, 1, 1)] * 2)
+    context.owners = torch.tensor([[0], [1], [2]])
+    chosen = context.select([0, 2])
+    assert chosen.owners.tolist() == [[0], [2]]
+    assert [t.flatten().tolist() for t in chosen.tensors()] == [[0, 2], [0, 2]]

@@ -1,0 +1,299 @@
+import dataclasses
+import json
+
+import lightning
+import pytest
+import torch
+from conftest import MIXED, compose_config, examples, make_rollout, scripted
+
+from loupe.data.datamodule import LoupeDataModule
+from loupe.engine import update
+from loupe.errors import NonFiniteError, UserError
+from loupe.grpo.losses import DAPO, GRPO
+from loupe.grpo.module import EMPTY_BATCHES, GRPOModule, warmup_cosine
+from loupe.logs.reporter import Reporter
+from loupe.rewards import terms
+from loupe.rewards.composite import CompositeReward
+from loupe.runs import run as runs
+
+REWARD = CompositeReward({"hard": terms.hard, "tool": terms.tool}, {"hard": 1.0, "tool": 0.5})
+
+
+def make_module(policy, folder, lr=0.1, **options):
+    settings = {
+        "rollout": make_rollout(policy, max_new_tokens=6),
+        "reward": REWARD,
+        "reporter": Reporter(),
+        "loss": GRPO(),
+        "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=lr),
+        "total_steps": 10,
+        "folder": folder,
+        "warmup_steps": 0,
+        "max_grad_norm": 1e9,
+    }
+    return GRPOModule(policy, **settings | options)
+
+
+class Alone:
+    """What a module needs of a trainer to take optimiser steps by itself."""
+
+    def __init__(self, module):
+        made = module.configure_optimizers()
+        self.optimizer, self.schedule = made["optimizer"], made["lr_scheduler"]
+        module.optimizers = lambda: self
+        module.lr_schedulers = lambda: self.schedule
+        self.counted = 0
+
+    def step(self):
+        self.counted += 1
+        self.optimizer.step()
+
+    def zero_grad(self):
+        self.optimizer.zero_grad()
+
+
+def weights(policy):
+    return {name: p.detach().clone() for name, p in policy.named_parameters()}
+
+
+def scored(module, policy, count=2):
+    groups = scripted(policy, MIXED, count=count, max_new_tokens=60)
+    module.score(groups, step=0)
+    return groups
+
+
+def test_scoring_fills_in_rewards_and_advantages(policy, tmp_path):
+    group = scored(make_module(policy, tmp_path), policy, count=1)[0]
+    rewards = torch.tensor([t.reward for t in group.trajectories])
+    assert rewards.tolist() == [0, 0.5, 0.5, 0, 0, 0, 0.5, 0.5, 0]  # 472 is not the number: only the tool term
+    expected = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+    assert [t.advantage for t in group.trajectories] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_shuffled_advantages_are_the_same_numbers_on_other_trajectories(policy, tmp_path):
+    groups = scored(make_module(policy, tmp_path), policy, count=6)
+    earned = [[t.advantage for t in group.trajectories] for group in groups]
+    module = make_module(policy, tmp_path, shuffle_advantages=True)
+    module.score(groups, step=0)
+    dealt = [[t.advantage for t in group.trajectories] for group in groups]
+    assert [sorted(values) for values in dealt] == [sorted(values) for values in earned]
+    assert sum(a != b for a, b in zip(dealt, earned, strict=True)) >= 5
+    module.score(groups, step=0)
+    assert dealt == [[t.advantage for t in group.trajectories] for group in groups]
+    module.score(groups, step=1)
+    assert dealt != [[t.advantage for t in group.trajectories] for group in groups]
+
+
+def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
+    """At ratio 1 the GRPO gradient is -sum_i A_i / (R |o_i|) sum_t grad logp; SGD subtracts lr times that."""
+    from loupe.engine import reference as plain
+
+    module = make_module(policy, tmp_path)
+    groups = scored(module, policy)
+    everyone = [(g, t) for g in groups for t in g.trajectories]
+    for group, t in everyone:
+        logp = plain.logprobs(policy, group.prompt, t, 1.0)
+        (-logp.mean() * t.advantage / len(everyone)).backward()
+    expected = {name: p.detach() - 0.1 * p.grad for name, p in policy.named_parameters()}
+    policy.zero_grad()
+    Alone(module)
+    report = module.optimise(groups)
+    assert all(torch.allclose(p, expected[name], atol=1e-5) for name, p in policy.named_parameters())
+    assert report["ratio/mean"] == pytest.approx(1.0, abs=1e-4)
+    assert report["clip/low_share"] == report["clip/high_share"] == 0
+    assert 0 < report["ratio/logprob_gap"] < 1e-4
+
+
+def test_micro_batches_take_the_same_step(tmp_path):
+    from loupe.engine.policy import Policy
+    from loupe.models.tiny import build
+
+    after = []
+    for budget in (1, 1_000_000):
+        policy = Policy(*build())
+        module = make_module(policy, tmp_path, microbatch_tokens=budget)
+        groups = scored(module, policy)
+        Alone(module)
+        module.optimise(groups)
+        after.append(weights(policy))
+    assert all(torch.allclose(after[0][name], after[1][name], atol=1e-5) for name in after[0])
+
+
+def test_old_logprobs_can_be_computed_again(policy, tmp_path):
+    module = make_module(policy, tmp_path, old_logprobs="update")
+    groups = scored(module, policy)
+    for group in groups:
+        for trajectory in group.trajectories:
+            trajectory.logprobs = [
+                logprob - 1.0 * sampled
+                for logprob, sampled in zip(trajectory.logprobs, trajectory.sampled, strict=True)
+            ]
+    Alone(module)
+    report = module.optimise(groups)
+    assert report["ratio/mean"] == pytest.approx(1.0, abs=1e-4)  # not exp(1), as against those recorded
+    assert report["ratio/logprob_gap"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_warmup_then_cosine():
+    shares = [warmup_cosine(step, warmup=4, total=12) for step in range(13)]
+    assert shares[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert shares[8] == pytest.approx(0.5)
+    assert shares[12] == pytest.approx(0.0)
+    assert warmup_cosine(0, warmup=0, total=1) == 1.0
+
+
+def test_inner_epochs_reach_the_clip_and_count_as_one_step(policy, tmp_path):
+    module = make_module(policy, tmp_path, inner_epochs=3, lr=3.0)
+    groups = scored(module, policy)
+    alone = Alone(module)
+    report = module.optimise(groups)
+    assert report["clip/low_share"] + report["clip/high_share"] > 0
+    assert alone.counted == 1
+
+
+def test_groups_without_signal_leave_the_weights_alone(policy, tmp_path):
+    module = make_module(policy, tmp_path, loss=GRPO(beta=0.0))
+    groups = scored(module, policy)
+    for group in groups:
+        for trajectory in group.trajectories:
+            trajectory.advantage = 0.0
+    before = weights(policy)
+    alone = Alone(module)
+    module.optimise(groups)
+    assert all(torch.equal(before[name], p) for name, p in policy.named_parameters())
+    assert alone.counted == 1
+
+
+def test_zero_advantage_stays_in_the_denominator(policy, tmp_path):
+    """Ten trajectories of which one has an advantage: the loss is that one's share of ten, not of one."""
+    module = make_module(policy, tmp_path)
+    groups = scored(module, policy, count=1)
+    for i, trajectory in enumerate(groups[0].trajectories):
+        trajectory.advantage = 1.0 if i == 0 else 0.0
+    Alone(module)
+    assert module.optimise(groups)["loss"] == pytest.approx(-1 / len(MIXED), abs=1e-5)
+
+
+def test_zero_advantage_stays_in_the_token_denominator(policy, tmp_path):
+    """DAPO: the one trajectory that has an advantage weighs its share of all sampled tokens."""
+    module = make_module(policy, tmp_path, loss=DAPO())
+    group = scored(module, policy, count=1)[0]
+    for i, trajectory in enumerate(group.trajectories):
+        trajectory.advantage = 1.0 if i == 1 else 0.0
+    Alone(module)
+    share = group.trajectories[1].n_sampled / sum(t.n_sampled for t in group.trajectories)
+    assert module.optimise([group])["loss"] == pytest.approx(-share, abs=1e-5)
+
+
+def test_with_a_kl_term_trajectories_without_advantage_have_a_gradient_too(policy, tmp_path):
+    module = make_module(policy, tmp_path, loss=GRPO(beta=0.1))
+    Alone(module)
+    groups = scored(module, policy)
+    module.optimise(groups)  # away from the reference
+    for group in groups:
+        for trajectory in group.trajectories:
+            trajectory.advantage = 0.0
+    report = module.optimise(groups)
+    assert report["kl"] > 0 and report["grad_norm"] > 0
+
+
+def test_low_precision_copies_of_the_weights_do_not_outlive_a_step(policy, tmp_path):
+    """Autocast keeps them for the whole training step; the next inner epoch must see the new weights."""
+    module = make_module(policy, tmp_path, lr=1.0)
+    groups = scored(module, policy)
+    Alone(module)
+
+    def logprobs():
+        return [logp for _, logps in update.logprobs(policy, groups, 1.0, 100_000) for logp in logps]
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = logprobs()
+        module.optimise(groups)
+        within = logprobs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        afresh = logprobs()
+    assert within == pytest.approx(afresh, abs=1e-3)
+    assert before != pytest.approx(afresh, abs=1e-2)
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}], ids=["frozen copy", "adapter off"])
+def test_the_kl_term_refers_to_the_untrained_policy(tmp_path, lora):
+    from loupe.models.load import load_policy
+    from loupe.models.tiny import build
+
+    policy = load_policy(None, build, lora)
+    module = make_module(policy, tmp_path, loss=GRPO(beta=0.1), lr=3.0)
+    Alone(module)
+    groups = scored(module, policy)
+    assert module.optimise(groups)["kl"] == pytest.approx(0.0, abs=1e-6)
+    start = [t.ref_logprobs for g in groups for t in g.trajectories]
+    assert module.optimise(groups)["kl"] > 1e-5  # the policy has moved,
+    again = [t.ref_logprobs for g in groups for t in g.trajectories]
+    assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(start, again, strict=True))  # the reference has not
+    assert not any(name.startswith("_reference") for name in module.state_dict())
+
+
+def test_a_non_finite_gradient_stops_and_saves_the_batch(policy, tmp_path):
+    module = make_module(policy, tmp_path)
+    groups = scored(module, policy)
+    groups[0].trajectories[0].advantage = float("nan")
+    before = weights(policy)
+    Alone(module)
+    module._trainer = None
+    with pytest.raises(NonFiniteError, match=r"the batch is in .*nonfinite_batch\.pt"):
+        module.optimise(groups)
+    saved = torch.load(tmp_path / "nonfinite_batch.pt", weights_only=False)
+    assert saved["groups"][0].trajectories[0].ids == groups[0].trajectories[0].ids
+    assert all(torch.equal(before[name], p) for name, p in policy.named_parameters())
+
+
+def test_a_checkpoint_holds_only_what_is_trained(tmp_path):
+    from loupe.models.load import load_policy
+    from loupe.models.tiny import build
+
+    module = make_module(load_policy(None, build, {"r": 4, "alpha": 8}), tmp_path)
+    kept = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(kept)
+    assert kept["state_dict"] and all("lora_" in name for name in kept["state_dict"])
+
+
+def test_unreadable_rows_are_skipped_counted_and_named(policy, tmp_path, caplog):
+    good, bad = examples(2)
+    bad = dataclasses.replace(bad, image=tmp_path / "missing.jpg")
+    module = make_module(policy, tmp_path)
+    data = LoupeDataModule([good, bad] * 2, None, None, batch_size=2, eval_batch_size=2, seed=0)
+    trainer = lightning.Trainer(
+        max_steps=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    assert len(module.skipped) == 1
+    assert caplog.text.count("missing.jpg") == 1
+
+
+def test_a_data_set_of_which_nothing_can_be_read_ends_the_run(policy, tmp_path):
+    bad = dataclasses.replace(examples(1)[0], image=tmp_path / "missing.jpg")
+    module = make_module(policy, tmp_path)
+    for _ in range(EMPTY_BATCHES - 1):
+        module._evaluation_step([bad])
+    with pytest.raises(UserError, match=r"no row of 10 batches .*missing\.jpg"):
+        module._evaluation_step([bad])
+
+
+@pytest.mark.parametrize("option", ["group_size", "inner_epochs", "microbatch_tokens"])
+def test_bad_settings(policy, tmp_path, option):
+    with pytest.raises(UserError, match=f"algorithm.{option}=0"):
+        make_module(policy, tmp_path, **{option: 0})
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "gspo"])
+def test_every_algorithm_is_configured(algorithm, tmp_path):
+    cfg = compose_config(f"algorithm={algorithm}", f"paths.output_dir={tmp_path}")
+    module = runs.build_module(cfg)
+    assert type(module.loss).__name__.lower() == algorithm.replace("_", "")
+    assert module.advantage_scale == ("none" if algorithm == "dr_grpo" else "std")
+    assert json.loads(json.dumps(dataclasses.asdict(module.loss)))["beta"] == 0.0

@@ -1,0 +1,185 @@
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CONF
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from PIL import Image
+
+from loupe.errors import UserError
+from loupe.logs.history import offline_rows, records
+from loupe.logs.wandb_logger import JsonlLogger, RunWandbLogger, has_api_key
+from loupe.metrics.training import Histogram
+
+
+def test_one_sorted_line_a_call_and_times_apart(tmp_path):
+    logger = JsonlLogger(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    logger.log_metrics({"score": 1 / 3, "n": 4, "time/step": 2.5, "a/hist": Histogram([1, 2], [0.0, 1.0, 2.0])}, 7)
+    logger.log_metrics({"val/score": 0.5}, 7)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == (
+        '{"step": 7, "a/hist": {"counts": [1, 2], "edges": [0.0, 1.0, 2.0]}, "n": 4, "score": 0.3333333333333333}\n'
+        '{"step": 7, "val/score": 0.5}\n'
+    )
+    assert (tmp_path / "run" / "timing.jsonl").read_text() == '{"step": 7, "time/step": 2.5}\n'
+
+
+def test_scalars_of_torch_and_numpy_are_plain_numbers(tmp_path):
+    JsonlLogger(tmp_path).log_metrics({"a": torch.tensor(0.5), "b": np.float32(0.25), "c": np.int64(3)}, 1)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "a": 0.5, "b": 0.25, "c": 3}\n'
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), torch.tensor(float("-inf"))])
+def test_a_metric_that_is_not_finite_is_named_and_nothing_is_written(tmp_path, value):
+    with pytest.raises(ValueError, match="metric loss is"):
+        JsonlLogger(tmp_path).log_metrics({"a": 1.0, "loss": value}, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_resume_drops_what_came_after_the_checkpoint(tmp_path):
+    logger = JsonlLogger(tmp_path)
+    for step in (1, 2, 3):
+        logger.log_metrics({"score": step / 4, "time/step": 1.0}, step)
+        logger.log_trajectories([{"step": step, "sample": 0}, {"step": step, "sample": 1}])
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 2, "sco')  # killed while writing
+    logger.resume(2)
+    logger.log_metrics({"score": 0.0}, 3)
+    lines = {path.name: path.read_text().splitlines() for path in tmp_path.iterdir()}
+    assert {name: [json.loads(line)["step"] for line in found] for name, found in lines.items()} == {
+        "metrics.jsonl": [1, 2, 3],
+        "timing.jsonl": [1, 2],
+        "trajectories.jsonl": [1, 1, 2, 2],
+    }
+
+
+def test_nothing_to_write_or_to_resume(tmp_path):
+    JsonlLogger(tmp_path).resume(2)
+    JsonlLogger(tmp_path).log_trajectories([])
+    assert not list(tmp_path.iterdir())
+
+
+def offline_run(folder: Path, score: float) -> None:
+    logger = RunWandbLogger("offline", folder, "loupe", run_config={"seed": 3})
+    logger.log_metrics({"score": score, "advantage/hist": Histogram([1, 2], [0.0, 1.0, 2.0])}, 5)
+    rows = [["a", None], ["b", Image.new("RGB", (8, 8))]]
+    logger.log_table("trajectories", ["id", "picture"], rows, 5)
+    logger.finalize("success")
+    logger.finish()
+
+
+def finished(path):
+    """All records of a run. W&B's own process writes the last ones; on a busy machine a moment after the run's end."""
+    deadline = time.monotonic() + 20
+    while not exit_codes(found := list(records(path))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def exit_codes(run):
+    return [record.exit.exit_code for record in run if record.HasField("exit")]
+
+
+def test_offline_runs_are_separate_and_hold_the_same_keys(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    offline_run(tmp_path, 0.25)
+    offline_run(tmp_path, 0.75)
+    runs = {path: finished(path) for path in tmp_path.glob("wandb/offline-run-*/*.wandb")}
+    assert sorted(offline_rows(path)[0]["score"] for path in runs) == [0.25, 0.75]
+    for path, run in runs.items():
+        metrics, table = offline_rows(path)
+        assert metrics["trainer/global_step"] == table["trainer/global_step"] == 5
+        assert metrics["advantage/hist/values"] == [1, 2] and metrics["advantage/hist/bins"] == [0, 1, 2]
+        assert table["trajectories/nrows"] == 2
+        config = {update.key: update.value_json for r in run for update in r.run.config.update}
+        assert config["seed"] == "3"
+        # Charts run over the training step.
+        assert {r.metric.step_metric for r in run if r.metric.glob_name == "*"} == {"trainer/global_step"}
+        assert exit_codes(run) == [0]
+    assert any(path.read_bytes()[:4] == b"\x89PNG" for path in tmp_path.glob("wandb/artifacts/staging/*"))
+    assert not list((tmp_path / "home").rglob("staging"))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_failed_run_is_marked_as_failed(tmp_path):
+    logger = RunWandbLogger("offline", tmp_path, "loupe")
+    logger.log_metrics({"score": 0.5}, 1)
+    logger.finalize("failed")
+    logger.finish()
+    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert exit_codes(finished(path)) == [1]
+
+
+def test_disabled_writes_nothing_and_ends(tmp_path):
+    for _ in range(2):
+        logger = RunWandbLogger("disabled", tmp_path, "loupe")
+        logger.log_metrics({"score": 0.5, "h": Histogram([1], [0.0, 1.0])}, 1)
+        logger.log_table("trajectories", ["id"], [["a"]], 1)
+        logger.finish()
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_mode(tmp_path):
+    with pytest.raises(UserError, match=r"^logger\.mode=sometimes: must be one of auto, online, offline, disabled$"):
+        RunWandbLogger("sometimes", tmp_path, "loupe")
+
+
+def test_a_key_that_wandb_rejects_is_the_users_to_mend(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    logger = RunWandbLogger("online", tmp_path, "loupe")
+    with pytest.raises(UserError, match=r"logger\.mode=online: WANDB_API_KEY invalid.*logger\.mode=offline"):
+        logger.log_metrics({"score": 0.5}, 1)
+
+
+NETRC = "machine {host}\n  login user\n  password secret\n"
+
+
+@pytest.mark.parametrize(
+    ("env", "netrc", "found"),
+    [
+        ({"WANDB_API_KEY": "k"}, None, True),
+        ({}, None, False),
+        ({}, NETRC.format(host="api.wandb.ai"), True),
+        ({}, NETRC.format(host="github.com"), False),
+        ({"WANDB_BASE_URL": "https://wandb.example.org"}, NETRC.format(host="wandb.example.org"), True),
+        ({}, "machine machine", False),
+    ],
+)
+def test_auto_is_online_where_there_is_a_key(tmp_path, monkeypatch, env, netrc, found):
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in (env | {"NETRC": str(tmp_path / "netrc")}).items():
+        monkeypatch.setenv(name, value)
+    if netrc is not None:
+        (tmp_path / "netrc").write_text(netrc)
+    assert has_api_key() is found
+    assert RunWandbLogger("auto", tmp_path, "loupe").mode == ("online" if found else "offline")
+
+
+def test_auto_obeys_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert RunWandbLogger("auto", tmp_path, "loupe").mode == "offline"
+
+
+@pytest.mark.parametrize(
+    ("group", "overrides", "mode"),
+    [
+        ("none", [], "disabled"),
+        ("wandb", ["logger.mode=offline"], "offline"),
+        ("wandb", ["logger.mode=online"], "online"),
+        ("none", ["logger.mode=offline", "logger.group=seeds"], "offline"),
+    ],
+)
+def test_configuration(tmp_path, group, overrides, mode):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose(f"logger/{group}", overrides=[*overrides, f"+paths.output_dir={tmp_path}"])
+    logger = instantiate(cfg.logger, run_config={"seed": 0}, _convert_="all")
+    assert (logger.mode, logger.save_dir, logger.name) == (mode, str(tmp_path), "loupe")

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from loupe.errors import UserError
+from loupe.metrics.intervals import bootstrap
+
+
+def test_the_interval_of_a_proportion_agrees_with_theory():
+    values = [1.0] * 300 + [0.0] * 700
+    estimate = bootstrap(values)
+    half = 1.96 * np.sqrt(0.3 * 0.7 / 1000)
+    assert estimate.mean == pytest.approx(0.3)
+    assert estimate.n == 1000
+    assert estimate.low == pytest.approx(0.3 - half, abs=0.004)
+    assert estimate.high == pytest.approx(0.3 + half, abs=0.004)
+
+
+def test_it_covers_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(1)
+    intervals = [bootstrap(generator.random(80) < 0.4, resamples=300) for _ in range(300)]
+    covered = np.mean([estimate.low <= 0.4 <= estimate.high for estimate in intervals])
+    assert 0.89 <= covered <= 0.99
+
+
+def test_equal_values_have_no_width_and_the_seed_decides():
+    assert str(bootstrap([0.5] * 9)) == "0.500 [0.500, 0.500]"
+    values = list(np.random.default_rng(0).random(50))
+    assert bootstrap(values, seed=1) == bootstrap(values, seed=1) != bootstrap(values, seed=2)
+
+
+def test_no_values():
+    with pytest.raises(UserError, match="no values"):
+        bootstrap([])
+
+
+def test_forms_of_one_question_tell_no_more_than_one():
+    values = [0.0, 1.0, 1.0, 0.0, 1.0]
+    once, twice = bootstrap(values), bootstrap([*values, *values], clusters=[*"abcde", *"abcde"])
+    assert (twice.mean, twice.low, twice.high) == pytest.approx((once.mean, once.low, once.high))
+    assert twice.n == 10
+    apart = bootstrap([*values, *values])
+    assert apart.high - apart.low < twice.high - twice.low
+
+
+def test_the_parts_count_alike():
+    found = bootstrap([1.0, 1.0, 1.0, 0.0], parts=["a", "a", "a", "b"], resamples=500)
+    assert found.mean == 0.5
+    assert (found.low, found.high) == (0.5, 1)  # every draw with both parts gives a half; many lack the small one

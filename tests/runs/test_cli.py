@@ -1,0 +1,171 @@
+"""What a user gets wrong is said in one line that names the thing and the fix, without a traceback."""
+
+import errno
+import re
+import sys
+
+import pytest
+from conftest import compose_config
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
+from test_train import SMALL
+
+import train as entry
+from loupe.errors import UserError
+from loupe.runs import cli
+from loupe.runs import run as runs
+
+
+def complain(monkeypatch, *overrides):
+    """The line with which the command ends."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, "logger=none", *overrides])
+    with pytest.raises(SystemExit) as stopped:
+        entry.main()
+    return stopped.value.code
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("crop=0", r"crop=0: must be a whole number, 1 or more"),
+        ("crop=-1", r"crop=-1: must be a whole number"),
+        ("crop=big", r"crop=big: must be a whole number"),
+        ("resolution=0", r"resolution=0: must be a whole number of pixels, 28"),
+        ("resolution=wide", r"resolution=wide: must be"),
+        ("seed=-1", r"seed=-1: must be a whole number, 0 or more"),
+        ("threads=0.5", r"threads=0\.5: must be a whole number"),
+        ("reward=unknown", r"Could not find 'reward/unknown' Available options in 'reward': .*composite"),
+        ("data=unknown", r"Could not find 'data/unknown' .*signs"),
+        ("experiment=reward", r"reward is several: experiment=reward/answer, experiment=reward/bonus"),
+        ("model=unknown", r"Could not find 'model/unknown' .*tiny"),
+        ("reward.weights.humour=1", r"humour"),
+        ("reward.weights.tool=much", r"reward\.weights\.tool=much: must be a finite number"),
+        ("reward.gate=closed", r"reward\.gate=closed: must be one of none, group_correct, tool_needed"),
+        ("coordinates=polar", r"coordinates=polar: must be one of shown"),
+        ("tool.max_calls=-1", r"tool\.max_calls=-1"),
+        ("algorithm.group_size=1", r"algorithm\.group_size=1: must be a whole number, 2 or more"),
+        ("algorithm.advantage_scale=max", r"algorithm\.advantage_scale=max: must be one of std, none"),
+        ("algorithm.loss.clip_low=-0.1", r"algorithm\.loss\.clip_low=-0\.1"),
+        ("rollout.temperature=0", r"rollout\.temperature=0: must be a number above 0"),
+        ("trainer.max_steps=0", r"trainer\.max_steps=0: must be a whole number, 1 or more"),
+        ("+trainer.gradient_clip_val=1", r"gradient_clip_val"),
+        ("data.batch_size=0", r"data\.batch_size=0: must be a whole number"),
+        ("data.p_small=2", r"data\.p_small=2"),
+        ("trainer.precision=bf16-true", r"trainer\.precision=bf16-true: must be one of 32-true, bf16-mixed"),
+        ("+trainer.strategy=ddp trainer.devices=2", r"2 devices: say trainer=ddp as well"),
+        ("algorithm.max_grad_norm=0", r"algorithm\.max_grad_norm=0: must be a number above 0"),
+        ("algorithm.old_logprobs=both", r"algorithm\.old_logprobs=both: must be one of rollout, update"),
+        ("logger.mode=loud", r"logger\.mode=loud: must be one of"),
+        (
+            "resume=/nowhere",
+            r"resume=/nowhere: no checkpoint at /nowhere/checkpoints/last.ckpt; give a checkpoint",
+        ),
+        ("crop=", r"crop=: must be|crop=None: must be"),
+        ("corp=400", r"error: did you mean crop\? Could not override 'corp'"),
+        ("data.n_test=0", r"data\.n_test=0: must be a whole number"),
+        ("data.canvas=[10,10]", r"data\.canvas=10: must be"),
+        ("algorithm.optimizer.lr=abc", r"algorithm\.optimizer: "),
+        ("algorithm.optimizer.lr=-1", r"algorithm\.optimizer: Invalid learning rate"),
+        ("algorithm.loss.beta=abc", r"algorithm\.loss\.beta=abc: must be a number from 0"),
+        ("algorithm.loss.clip_low=2", r"algorithm\.loss\.clip_low=2: must be below 1"),
+        ("algorithm=dr_grpo algorithm.loss.max_tokens=0", r"algorithm\.loss\.max_tokens=0"),
+        ("rollout.temperature=hot", r"rollout\.temperature=hot: must be a number above 0"),
+        ("model.logits_chunk=0", r"model\.logits_chunk=0"),
+        ("model.dtype=8", r"model\.dtype=8: must be one of float32"),
+        ("model.lora=8", r"model\.lora=8: must be null or"),
+        ("model.lora={r:0}", r"model\.lora\.r=0"),
+        ("model.lora={r:8,target:nothing}", r"model\.lora=.*nothing"),
+        ("prompt.system=null", r"prompt\.system=None: must be a text"),
+        ("prompt.system='{foo}'", r"prompt\.system: only \{tool\} are filled in"),
+        ("trainer.accelerator=gpu", r"trainer\.accelerator=gpu"),
+        ("trainer.accelerator=foo", r"trainer\.accelerator=foo"),
+        ("+trainer.foo=1", r"foo"),
+        ("seed=99999999999", r"seed=99999999999: must be below"),
+        ("threads=0", r"threads=0"),
+        ("crop=[", r"crop=\[: not a valid override"),
+    ],
+)
+def test_bad_settings(monkeypatch, tmp_path, override, message):
+    line = complain(monkeypatch, f"paths.output_dir={tmp_path / 'run'}", *override.split())
+    assert line.startswith("error: ")
+    assert "\n" not in line
+    assert re.search(message, line), line
+
+
+def test_a_checkpoint_folder_without_a_tokenizer(monkeypatch, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    line = complain(monkeypatch, f"model.path={tmp_path / 'model'}", f"paths.output_dir={tmp_path / 'run'}")
+    assert "no tokenizer there" in line and "\n" not in line
+
+
+@pytest.mark.parametrize("below", ["file/run", "file"])
+def test_an_output_folder_that_cannot_be_written(monkeypatch, tmp_path, below):
+    (tmp_path / "file").write_text("")
+    line = complain(monkeypatch, f"paths.output_dir={tmp_path / below}")
+    assert re.fullmatch(rf"error: cannot write {tmp_path}/file.*: .*; choose another paths\.output_dir", line), line
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("a b, c", "it's", "x\\", "\\'", "a\\\\'b", "${oops}", "\\${x}", '(a) [b] {c}; d! é 日本 "q"', "'", ""),
+        *("C:\\dir\\", "null", "1,2", "a=b", "$x {y}", "\\\\", "'''", "${a}'\\", "~!@#%^&*?<>|`"),
+    ],
+)
+def test_literal_values_reach_the_program_as_typed(value):
+    override = OverridesParser.create().parse_override(cli.quoted(f"question={value}", ("question",)))
+    cfg = OmegaConf.create({"question": None})
+    OmegaConf.update(cfg, "question", override.value())
+    assert cfg.question == value
+    assert cli.quoted(f"crop={value}", ("question",)) == f"crop={value}"
+
+
+@pytest.mark.parametrize("debug", ["debug=true", "debug=True"])
+def test_debug_shows_the_traceback(monkeypatch, tmp_path, debug):
+    argv = ["train.py", *SMALL, "logger=none", "crop=0", debug, f"paths.output_dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(UserError, match="crop=0"):
+        entry.main()
+
+
+def test_bugs_keep_their_traceback():
+    assert cli.explain(ValueError("a bug")) is None
+    assert cli.explain_folder(OSError(errno.EIO, "Input/output error", "disk")) is None
+
+
+def test_a_user_error_is_found_behind_what_wraps_it():
+    try:
+        try:
+            raise UserError("the cause")
+        except UserError as error:
+            raise RuntimeError("wrapped") from error
+    except RuntimeError as error:
+        assert cli.explain(error) == "error: the cause"
+
+
+def test_all_parts_hold_the_same_policy(tmp_path):
+    module = runs.build_module(compose_config(*SMALL, f"paths.output_dir={tmp_path}"))
+    assert module.policy is module.rollout.policy is module.rollout.dialogue.policy
+
+
+@pytest.mark.parametrize("reward", ["composite", "answer_only", "tool_if_correct", "tool_if_needed", "outcome_gated"])
+@pytest.mark.parametrize("tool", ["zoom", "none"])
+def test_groups_combine_freely(tmp_path, reward, tool):
+    cfg = compose_config(*SMALL, f"reward={reward}", f"tool={tool}", f"paths.output_dir={tmp_path}", "crop=123")
+    module = runs.build_module(cfg)
+    assert ("<tool>" in module.rollout.dialogue.system) == (tool == "zoom")
+    assert getattr(module.rollout.tool, "crop", 123) == 123
+
+
+def test_a_weight_schedule_from_the_command_line(tmp_path):
+    cfg = compose_config("reward.weights.tool={start: 0.2, end: 0, steps: 10}", f"paths.output_dir={tmp_path}")
+    assert runs.build_module(cfg).reward.weight("tool", 5) == pytest.approx(0.1)
+
+
+def test_a_setting_that_only_some_choices_have(monkeypatch):
+    error = ConfigCompositionException("Could not override 'data.path'.")
+    assert cli.explain(error).startswith("error: Could not override 'data.path'")
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", "data=vstar,hrbench_4k", "data.path=x"])
+    assert cli.explain(error).startswith("error: where data is swept over, write ++data.path=...")

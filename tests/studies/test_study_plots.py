@@ -1,0 +1,126 @@
+import pandas
+import pytest
+from matplotlib.container import BarContainer
+
+from loupe.errors import UserError
+from loupe.studies import plots as study_plots
+from loupe.studies.plots import advantages_figure, conditions, main_figure, panels_by_part, parts, score_and_rate
+
+
+def figures(score, zoom_rate, when, part=""):
+    end = f"_{part}" if part else ""
+    interval = {"": score, "_low": score - 0.1, "_high": score + 0.1, "_n": 9}
+    return {f"{when}/score{end}{k}": v for k, v in interval.items()} | {f"{when}/zoom_rate{end}": zoom_rate}
+
+
+def run(tool, seed, after, **settings):
+    row = {"job": f"{tool}{seed}", "tool": tool, "seed": seed, "command": ""} | settings
+    for part in ("", "large", "small"):
+        row |= figures(0.25, float(tool == "zoom"), "before", part) | figures(after, 0.5, "after", part)
+    return row
+
+
+TABLE = pandas.DataFrame([run("none", 0, 0.3), run("none", 1, 0.5), run("zoom", 0, 0.75), run("zoom", 1, 0.85)])
+
+
+def bars(axes):
+    return {c.get_label(): c for c in axes.containers if isinstance(c, BarContainer)}
+
+
+def test_untrained_conditions_stand_once_and_trained_ones_for_each_seed():
+    counts = conditions(TABLE).groupby("condition").size()
+    assert counts.to_dict() == {"base": 3, "prompted tool": 3, "GRPO without tool": 6, "GRPO with zoom": 6}
+
+
+def test_a_study_that_is_not_whole():
+    with pytest.raises(UserError, match="base: this table has no run with tool=none"):
+        conditions(TABLE[TABLE.tool == "zoom"])
+
+
+def test_the_main_figure_shows_means_over_seeds_and_the_interval_of_a_run():
+    figure = main_figure(TABLE)
+    scores, rates = figure.axes
+    assert [label.get_text() for label in scores.get_xticklabels()] == ["small", "large", "all"]
+    heights = {name: [bar.get_height() for bar in container] for name, container in bars(scores).items()}
+    assert heights == {
+        "base": [0.25] * 3,
+        "prompted tool": [0.25] * 3,
+        "GRPO without tool": pytest.approx([0.4] * 3),
+        "GRPO with zoom": pytest.approx([0.8] * 3),
+    }
+    whiskers = bars(scores)["GRPO with zoom"].errorbar.lines[2][0].get_segments()
+    assert [segment[:, 1].tolist() for segment in whiskers] == [pytest.approx([0.7, 0.9])] * 3
+    assert [bar.get_height() for bar in rates.patches[3:6]] == [1.0] * 3  # the prompted tool
+
+
+def test_a_table_without_parts():
+    whole = TABLE[[column for column in TABLE if "small" not in column and "large" not in column]]
+    assert [label.get_text() for label in main_figure(whole).axes[0].get_xticklabels()] == ["all"]
+
+
+def test_a_curve_is_the_mean_over_seeds_with_a_dot_a_run():
+    tidied = pandas.DataFrame(
+        {"crop": [100, 100, 400, 400], "score": [0.1, 0.3, 0.5, 0.7], "part": "all", "zoom_rate": 1}
+    )
+    figure = score_and_rate(tidied, "crop", "side", ticks=[100, 400])
+    line, dots = figure.axes[0].lines
+    assert line.get_xydata().tolist() == [[100, pytest.approx(0.2)], [400, pytest.approx(0.6)]]
+    assert dots.get_xydata().tolist() == [[100, 0.1], [100, 0.3], [400, 0.5], [400, 0.7]]
+    assert figure.axes[1].get_title() == study_plots.ZOOMS
+
+
+def test_a_panel_for_each_part_and_a_line_for_each_table():
+    tidied = pandas.DataFrame({"resolution": [56, 112], "score": [0.1, 0.5]})
+    both = pandas.concat([tidied.assign(part="all"), tidied.assign(part="small", score=[0.0, 0.1])])
+    figure = panels_by_part({"base": (both, "red", "-"), "trained": (both, "blue", ":")}, "resolution", "score", "px")
+    assert [axes.get_title() for axes in figure.axes] == ["small", "all"]
+    assert [line.get_label() for line in figure.axes[0].lines[::2]] == ["base", "trained"]
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [0.0, 0.1]
+
+
+def test_the_resolution_study_knows_its_policies_by_the_jobs_of_the_main_study():
+    def judged(job, path, resolution, *asked):
+        row = {"job": job, "model.path": path, "resolution": resolution, "command": ""}
+        for condition in asked:
+            row |= {f"parts/all/score/{condition}{end}": 0.5 for end in ("", "_low", "_high")}
+            row[f"parts/all/zoom_rate/{condition}"] = 0.5
+        return row
+
+    rows = [
+        judged("a", "src/loupe/models/miniature", 56, "greedy", "no_tool"),
+        judged("b", "outputs/main/zoom0/model", 56, "greedy", "no_tool"),
+        judged("c", "elsewhere/none1/model", 56, "no_tool"),
+    ]
+    lines = study_plots.resolution_lines(pandas.DataFrame(rows), TABLE)
+    assert {name: tidied.job.tolist() for name, (tidied, _, _) in lines.items()} == {
+        "base": ["a"],
+        "prompted tool": ["a"],
+        "GRPO without tool": ["c"],
+        "GRPO with zoom": ["b"],
+        "the same, tool taken away": ["b"],
+    }
+
+
+def test_advantages_by_type_and_part():
+    rows = [
+        {"seed": seed, "step": step, "subset": subset, "type": kind, "mean": mean, "share": share}
+        for seed in (1, 2)
+        for step in (1, 2)
+        for subset in ("all", "large", "small")
+        for kind, mean, share in (
+            ("no_tool", -0.5, 0.5),
+            ("tool_success", 0.5 * seed, 0.25 * seed),
+            ("tool_fail", -1.0 if seed == 1 else None, 0.25 if seed == 1 else 0.0),
+        )
+    ]
+    figure = advantages_figure(pandas.DataFrame(rows))
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["all", "small", "large"]
+    named = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
+    assert named["tool_success"] == pytest.approx([0.75, 0.75]) and named["no_tool"] == [-0.5, -0.5]
+    assert named["tool_fail"] == [-1.0, -1.0]  # of the seed in which it occurred
+    shares = [list(line.get_ydata()) for line in figure.axes[3].lines]
+    assert [sum(values) for values in zip(*shares, strict=True)] == pytest.approx([1.0, 1.0])
+
+
+def test_everything_comes_last():
+    assert parts(pandas.Series(["all", "large", "small"])) == ["small", "large", "all"]
