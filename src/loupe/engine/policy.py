@@ -17,9 +17,9 @@ from PIL import Image
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from loupe.engine.packing import Context, Packed, visibility
+from loupe.engine.packing import PREFIX, Context, Packed, Segment, mrope_positions, pack, visibility
 from loupe.errors import require_int
-from loupe.records import ImagePatches
+from loupe.records import ImagePatches, Prompt
 
 DEEPER = "deepstack_features"
 """Where transformers keeps the features of deeper layers that some models (Qwen3-VL) have."""
@@ -132,6 +132,22 @@ class Policy(nn.Module):
         """The policy without its adapter: the reference of a KL term at no cost in memory."""
         with self.model.disable_adapter():
             yield self
+
+
+def encode_prompts(policy: Policy, prompts: list[Prompt]) -> tuple[Context, torch.Tensor, list[int]]:
+    """Compute the prefixes of a batch of groups, each once.
+
+    Returns the context, the state [P, D] after each prefix, and the position at which each continuation begins.
+    """
+    rows, next_positions = [], []
+    for prompt in prompts:
+        positions, after = mrope_positions(prompt.ids, prompt.images, 0, policy.image_token, policy.merge)
+        rows.append([Segment(PREFIX, prompt.ids, positions, prompt.images)])
+        next_positions.append(after)
+    context = Context.empty(len(prompts), policy.device)
+    hidden = policy.extend(context, pack(rows, policy.pad_token, policy.device))
+    ends = [len(prompt.ids) - 1 for prompt in prompts]
+    return context, hidden[list(range(len(prompts))), ends], next_positions
 
 
 def _joined(features: list[list[torch.Tensor]]) -> SimpleNamespace:

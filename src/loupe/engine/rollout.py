@@ -18,8 +18,8 @@ import torch
 
 from loupe.engine.dialogue import STOP_TEXTS, Dialogue, read_turn
 from loupe.engine.invariants import check_trajectory
-from loupe.engine.packing import PREFIX, Context, Segment, mrope_positions, pack
-from loupe.engine.policy import Policy, entropy
+from loupe.engine.packing import Context, Segment, mrope_positions, pack
+from loupe.engine.policy import Policy, encode_prompts, entropy
 from loupe.errors import BadExample, NonFiniteError, UserError, require_int, require_number
 from loupe.records import OK, Example, Group, ImagePatches, Prompt, StopReason, ToolEvent, Trajectory
 from loupe.tools import Tool
@@ -240,22 +240,6 @@ class GroupRollout:
         hidden = self.policy.extend(context, packed)
         ends = [packed.offsets[row][s] + len(rows[row][s].ids) - 1 for row, s in places]
         return hidden[[row for row, _ in places], ends]
-
-
-def encode_prompts(policy: Policy, prompts: list[Prompt]) -> tuple[Context, torch.Tensor, list[int]]:
-    """Compute the prefixes of a batch of groups, each once.
-
-    Returns the context, the state [P, D] after each prefix, and the position at which each continuation begins.
-    """
-    rows, next_positions = [], []
-    for prompt in prompts:
-        positions, after = mrope_positions(prompt.ids, prompt.images, 0, policy.image_token, policy.merge)
-        rows.append([Segment(PREFIX, prompt.ids, positions, prompt.images)])
-        next_positions.append(after)
-    context = Context.empty(len(prompts), policy.device)
-    hidden = policy.extend(context, pack(rows, policy.pad_token, policy.device))
-    ends = [len(prompt.ids) - 1 for prompt in prompts]
-    return context, hidden[list(range(len(prompts))), ends], next_positions
 
 
 def keep_rows(context: Context, live: list[Branch]) -> Context:

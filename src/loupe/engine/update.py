@@ -17,8 +17,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from loupe.engine.packing import Context, Segment, mrope_positions, pack
-from loupe.engine.policy import Policy
-from loupe.engine.rollout import encode_prompts
+from loupe.engine.policy import Policy, encode_prompts
 from loupe.records import Group, Trajectory
 
 ROW_TOKENS = 4096
