@@ -7,12 +7,12 @@ import pytest
 from conftest import compose_config
 
 import pretrain as entry
-from loupe.errors import NonFiniteError, UserError
+from loupe.errors import Interrupted, NonFiniteError, UserError
 from loupe.models import tiny
 from loupe.models.load import load_policy
 from loupe.pretrain import curriculum
 from loupe.pretrain.curriculum import Stage
-from loupe.runs.checkpoints import Interrupted, LastCheckpoint
+from loupe.runs.checkpoints import LastCheckpoint
 
 LITTLE = (
     Stage(0.5, (1, 1), 0, 0.1, {"point": 1, "where": 1}, views=2, pictures=2),

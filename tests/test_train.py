@@ -17,10 +17,9 @@ from conftest import compose_config
 from PIL import Image
 
 import train as entry
-from loupe.errors import UserError
+from loupe.errors import Interrupted, UserError
 from loupe.models.load import load_policy
 from loupe.runs import run as runs
-from loupe.runs.checkpoints import Interrupted
 
 ROOT = Path(__file__).parents[1]
 SMALL = [

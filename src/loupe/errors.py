@@ -24,6 +24,12 @@ class NonFiniteError(UserError):
     """A loss, a gradient or the policy's output is NaN or infinite; the run stops."""
 
 
+class Interrupted(UserError):
+    """The user stopped the run; the message says how to resume it."""
+
+    prefix = "\n"
+
+
 def require_int(name: str, value: object, minimum: int) -> int:
     """``value`` if it is an integer (not a bool) of at least ``minimum``, else a :class:`UserError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:

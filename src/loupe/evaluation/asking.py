@@ -11,14 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from loupe.errors import UserError
+from loupe.errors import Interrupted, UserError
 from loupe.evaluation import settings
 from loupe.evaluation.conditions import Condition, conditions
 from loupe.evaluation.journal import Journal
 from loupe.records import Example
 from loupe.runs import cli
 from loupe.runs import run as runs
-from loupe.runs.checkpoints import Interrupted
 from loupe.runs.provenance import command_line
 from loupe.tools.zoom import NoTool
 

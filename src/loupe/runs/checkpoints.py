@@ -8,14 +8,8 @@ from pathlib import Path
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from loupe.errors import UserError
+from loupe.errors import Interrupted
 from loupe.grpo import distributed
-
-
-class Interrupted(UserError):
-    """The user stopped the run; says how to go on."""
-
-    prefix = "\n"
 
 
 class LastCheckpoint(Checkpoint):
