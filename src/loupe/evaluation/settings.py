@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from loupe.errors import UserError
 from loupe.pictures import grid_size
-from loupe.runs.cli import resolved
+from loupe.runs.config import resolved
 from loupe.runs.provenance import commit
 
 LOG = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from loupe.metrics.intervals import Estimate
 from loupe.models.load import HUB_ID
 from loupe.paths import portable
 from loupe.records import Example
-from loupe.runs.cli import LOG, resolved
+from loupe.runs.cli import LOG
+from loupe.runs.config import resolved
 from loupe.runs.provenance import command_line
 from loupe.tools import Tool
 from loupe.tools.zoom import ZoomTool

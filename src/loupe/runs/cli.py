@@ -131,11 +131,6 @@ def wants_multirun() -> bool:
     return bool({"-m", "--multirun"} & set(sys.argv))
 
 
-def resolved(cfg: DictConfig) -> dict:
-    """The configuration as a plain dict, every interpolation filled in."""
-    return OmegaConf.to_container(cfg, resolve=True)
-
-
 def run_folder(resume: str | None, new: str) -> str:
     """Where a run writes: a resumed run in its own folder, any other in ``new``.
 

@@ -35,8 +35,9 @@ from loupe.records import TrajectoryType
 from loupe.runs import plots
 from loupe.runs.card import figure, write_card
 from loupe.runs.checkpoints import LastCheckpoint
-from loupe.runs.cli import LOG, resolved, run_folder
+from loupe.runs.cli import LOG, run_folder
 from loupe.runs.columns import in_columns
+from loupe.runs.config import resolved
 from loupe.runs.progress import ProgressBar
 from loupe.runs.provenance import command_line, set_aside, write_provenance
 from loupe.tools import Tool
