@@ -11,7 +11,8 @@ from pathlib import Path
 
 from loupe.errors import UserError
 from loupe.logs.jsonl import TRAJECTORIES, read_rows
-from loupe.runs.sweeps import flat, job_rows
+from loupe.metrics.intervals import flat
+from loupe.runs.sweeps import job_rows
 from loupe.studies.tables import gains, record
 
 HERE = Path(__file__).resolve().parent

@@ -24,9 +24,9 @@ from loupe.errors import UserError
 from loupe.grpo import distributed
 from loupe.grpo.losses import DAPO, GRPO, GSPO, DrGRPO
 from loupe.logs.wandb_logger import JsonlLogger
+from loupe.metrics.intervals import flat
 from loupe.models import tiny
 from loupe.rewards.composite import CompositeReward
-from loupe.runs.sweeps import flat
 
 CASES = {
     "grpo": (GRPO(), 3),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from loupe.errors import UserError
-from loupe.metrics.intervals import bootstrap
+from loupe.metrics.intervals import bootstrap, flat, without_ends
 
 
 def test_the_interval_of_a_proportion_agrees_with_theory():
@@ -46,3 +46,10 @@ def test_the_parts_count_alike():
     found = bootstrap([1.0, 1.0, 1.0, 0.0], parts=["a", "a", "a", "b"], resamples=500)
     assert found.mean == 0.5
     assert (found.low, found.high) == (0.5, 1)  # every draw with both parts gives a half; many lack the small one
+
+
+def test_an_interval_takes_four_keys():
+    score = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8}
+    found = flat({"a": {"b": score, "c": None}, "d": 1})
+    assert found == {"a/b": 0.5, "a/b/low": 0.25, "a/b/high": 0.75, "a/b/n": 8, "a/c": None, "d": 1}
+    assert without_ends([*found, "n", "c/low"]) == ["a/b", "a/c", "d", "n", "c/low"]

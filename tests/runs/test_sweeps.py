@@ -6,8 +6,9 @@ import pytest
 from conftest import compose_config
 from omegaconf import OmegaConf
 
+from loupe.metrics.intervals import flat
 from loupe.runs import sweeps
-from loupe.runs.sweeps import collect, flat, table, take_up
+from loupe.runs.sweeps import collect, table, take_up
 
 SCORE = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8}
 
@@ -20,13 +21,6 @@ def job(folder, number, overrides, entry="train", dirty=False, **files):
     (made / "provenance.json").write_text(json.dumps({"command": command, "commit": "abc", "uncommitted": dirty}))
     for name, content in files.items():
         (made / f"{name}.json").write_text(json.dumps(content))
-
-
-def test_an_interval_takes_four_columns():
-    assert flat({"a": {"b": SCORE, "c": None}, "d": 1}) == {
-        **{"a/b": 0.5, "a/b_low": 0.25, "a/b_high": 0.75, "a/b_n": 8},
-        **{"a/c": None, "d": 1},
-    }
 
 
 def test_a_row_for_each_finished_job(tmp_path):

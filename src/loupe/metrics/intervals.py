@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from loupe.errors import UserError
 
 LEVEL = 0.95
+ENDS = ("low", "high", "n")
+"""What :func:`flat` appends to the key of an interval."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,29 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def flat(figures: dict, prefix: str = "") -> dict:
+    """Nested metrics under keys joined by slashes. An interval under ``key`` becomes ``key`` (its mean), ``key/low``,
+    ``key/high`` and ``key/n``.
+    """
+    row = {}
+    for name, value in figures.items():
+        key = f"{prefix}{name}"
+        if not isinstance(value, dict):
+            row[key] = value
+        elif set(value) == set(Estimate.__dataclass_fields__):
+            row |= {key: value["mean"]} | {f"{key}/{end}": value[end] for end in ENDS}
+        else:
+            row |= flat(value, f"{key}/")
+    return row
+
+
+def without_ends(keys: Iterable[str]) -> list[str]:
+    """The keys of flat metrics, with an interval represented by its mean alone."""
+    keys = list(keys)
+    ends = {f"{key}/{end}" for key in keys for end in ENDS}
+    return [key for key in keys if key not in ends]
 
 
 def bootstrap(

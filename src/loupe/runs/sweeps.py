@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Collection
 from functools import reduce
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +19,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from loupe.metrics.intervals import Estimate
+from loupe.metrics.intervals import Estimate, flat, without_ends
 from loupe.runs.columns import in_columns
 
 LOG = logging.getLogger("loupe")
@@ -35,7 +34,6 @@ but a job that goes on with another number is still the same job.
 NO_FIGURES = {"settings", "seed"}
 SHOWN = re.compile(r"after/(score|zoom_rate|iou)\w*|parts/all/zoom_rate/greedy|parts/\w+/score/greedy")
 """The figures in the printed table; results.csv holds all."""
-ENDS = ("low", "high", "n")
 
 
 class Results(Callback):
@@ -135,26 +133,6 @@ def job_row(job: Path) -> dict:
     return row | flat({key: value for key, value in figures.items() if key not in NO_FIGURES})
 
 
-def flat(figures: dict, prefix: str = "") -> dict:
-    """Nested figures under keys joined by slashes; an interval as its mean, ``_low``, ``_high`` and ``_n``."""
-    row = {}
-    for key, value in figures.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and set(value) == set(Estimate.__dataclass_fields__):
-            row |= {name: value["mean"]} | {f"{name}_{end}": value[end] for end in ENDS}
-        elif isinstance(value, dict):
-            row |= flat(value, f"{name}/")
-        else:
-            row[name] = value
-    return row
-
-
-def without_ends(keys: Collection[str]) -> list[str]:
-    """The keys of flat figures but for the ends of intervals; an interval is left with its mean's."""
-    ends = {f"{key}_{end}" for key in keys for end in ENDS}
-    return [key for key in keys if key not in ends]
-
-
 def table(rows: list[dict]) -> str:
     """What differs between the jobs, and their main figures, as text."""
     settings = dict.fromkeys(key for row in rows for key in _settings(row))
@@ -171,8 +149,8 @@ def _cell(row: dict, key: str) -> str:
     value = row.get(key)
     if value in (None, ""):
         return "-"
-    if (low := row.get(f"{key}_low")) is not None:
-        return str(Estimate(value, low, row[f"{key}_high"], row[f"{key}_n"]))
+    if (low := row.get(f"{key}/low")) is not None:
+        return str(Estimate(value, low, row[f"{key}/high"], row[f"{key}/n"]))
     return f"{value:.3f}"
 
 

@@ -14,9 +14,8 @@ import pandas
 from loupe.errors import UserError
 from loupe.evaluation.journal import read_parquet
 from loupe.metrics.figures import paired
-from loupe.metrics.intervals import Estimate
+from loupe.metrics.intervals import Estimate, without_ends
 from loupe.paths import PROJECT
-from loupe.runs.sweeps import without_ends
 
 RECORDED = PROJECT / "experiments"
 
