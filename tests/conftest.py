@@ -14,7 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import loupe.runs.cli  # noqa: F401  (registers the resolvers that the configuration uses)
-from loupe.data.signs import SceneStyle, Signs, SignScene
+from loupe.data.scenes import SceneStyle, SignScene
+from loupe.data.signs import Signs
 from loupe.engine.dialogue import Dialogue
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout

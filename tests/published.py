@@ -16,7 +16,9 @@ from pathlib import Path
 
 import datasets
 
-from loupe.data.signs import COLORS, SignScene, annotate
+from loupe.data.drawing import COLORS
+from loupe.data.scenes import SignScene
+from loupe.data.signs import annotate
 
 FEATURES = datasets.Features(
     {

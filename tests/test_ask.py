@@ -7,7 +7,7 @@ from conftest import ANSWER, call
 from PIL import Image
 
 import ask as entry
-from loupe.data.signs import SignScene
+from loupe.data.scenes import SignScene
 from loupe.engine.dialogue import Dialogue
 from loupe.engine.scripted import ScriptedRollout
 from loupe.runs import run as runs

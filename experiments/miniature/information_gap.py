@@ -19,7 +19,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.utils.data import Dataset
 
-from loupe.data.signs import SceneStyle, SignScene
+from loupe.data.scenes import SceneStyle, SignScene
 from loupe.geometry import middle
 from loupe.paths import CONF
 from loupe.pretrain.lessons import LessonBatch, pack_lessons

@@ -4,7 +4,7 @@ from random import Random
 import pytest
 import torch
 
-from loupe.data.signs import SceneStyle, SignScene
+from loupe.data.scenes import SceneStyle, SignScene
 from loupe.errors import UserError
 from loupe.pretrain.curriculum import DIALOGUES, FIRST, STAGES, Curriculum, view_box
 

@@ -6,7 +6,8 @@ from random import Random
 import pytest
 from conftest import make_rollout
 
-from loupe.data.signs import COLORS, Sign, SignScene
+from loupe.data.drawing import COLORS
+from loupe.data.scenes import Sign, SignScene
 from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
 from loupe.geometry import Frame, middle

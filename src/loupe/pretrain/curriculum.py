@@ -11,7 +11,7 @@ from random import Random
 
 from torch.utils.data import Dataset
 
-from loupe.data.signs import SceneStyle, Sign, SignScene
+from loupe.data.scenes import SceneStyle, Sign, SignScene
 from loupe.errors import require_choice, require_int
 from loupe.geometry import Box, middle
 from loupe.pretrain.lessons import Lesson, LessonBatch, pack_lessons

@@ -13,7 +13,7 @@ from random import Random
 
 from PIL import Image
 
-from loupe.data.signs import ADVANCE, Sign
+from loupe.data.scenes import ADVANCE, Sign
 from loupe.engine.dialogue import Dialogue
 from loupe.errors import UserError
 from loupe.geometry import Box, middle
