@@ -1,9 +1,9 @@
-"""Small data sets in exactly the published forms, made of rendered signs.
+"""Small data sets in exactly the published formats, made of rendered signs.
 
     python tests/published.py some/folder
 
-writes textvqa/, textvqa_json/, vstar/, vstar_author/, hrbench/, hrbench_tsv/ and refcoco/ there, to try the commands
-on.
+writes textvqa/, textvqa_json/, vstar/, vstar_author/, hrbench/, hrbench_tsv/ and refcoco/ there for trying out the
+commands.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def textvqa_json(folder: Path) -> Path:
 
 
 def vstar_rows(n: int = 3) -> list[dict]:
-    """The colour of a sign by its number, and where a sign stands beside another."""
+    """Questions about the color of a sign and about the relative position of two signs."""
     rows = []
     for number in range(n):
         scene = SignScene("vstar", 0, number)
@@ -132,7 +132,7 @@ def vstar_author(folder: Path) -> Path:
 
 
 def vstar_jsonl(folder: Path) -> Path:
-    """The right option of row i is letter i, modulo the number of options."""
+    """The correct option of row i is letter i, modulo the number of options."""
     lines = []
     for number, row in enumerate(vstar_rows()):
         picture = Path(row["category"]) / f"{row['name']}.jpg"
@@ -158,11 +158,11 @@ def hrbench_rows(n: int = 4) -> list[dict]:
         options = [sign.text, *(str(int(sign.text) % 900 + 100 - i) for i in (1, 2, 3))]
         image = base64.b64encode(jpeg(scene)).decode()
         for cycle in range(4):
-            turned = options[-cycle:] + options[:-cycle] if cycle else options
+            rotated = options[-cycle:] + options[:-cycle] if cycle else options
             rows.append(
                 {"index": len(rows), "question": f"What number is on the {sign.color} sign?"}
-                | dict(zip("ABCD", turned, strict=True))
-                | {"answer": "ABCD"[turned.index(sign.text)], "category": ("single", "cross")[number % 2]}
+                | dict(zip("ABCD", rotated, strict=True))
+                | {"answer": "ABCD"[rotated.index(sign.text)], "category": ("single", "cross")[number % 2]}
                 | {"cycle_category": f"cycle_{cycle}", "image": image}
             )
     return rows
@@ -206,7 +206,7 @@ def refcoco_rows(split: str, n: int = 3) -> list[dict]:
 
 
 def refcoco(folder: Path, n_train: int = 6) -> Path:
-    """The hub's parquet for two splits, and VLM-R1's jsonl in both of its forms, with its pictures beside it."""
+    """The hub's parquet for two splits, and VLM-R1's jsonl in both of its formats, with its pictures beside it."""
     (folder / "data").mkdir(parents=True)
     for split in ("val", "testA"):
         table = datasets.Dataset.from_list(refcoco_rows(split))
@@ -219,14 +219,17 @@ def refcoco(folder: Path, n_train: int = 6) -> Path:
         name = f"train2014/COCO_train2014_{number:012}.jpg"
         (folder / name).write_bytes(jpeg(scene))
         problem, box = f"{ask}{scene.asked.color} sign", [float(v) for v in scene.asked.box]
-        said = [{"from": "human", "value": f"<image>{problem}"}, {"from": "gpt", "value": json.dumps({"bbox_2d": box})}]
-        form = {"problem": problem, "solution": box} if number % 2 else {"id": number, "conversations": said}
+        turns = [
+            {"from": "human", "value": f"<image>{problem}"},
+            {"from": "gpt", "value": json.dumps({"bbox_2d": box})},
+        ]
+        form = {"problem": problem, "solution": box} if number % 2 else {"id": number, "conversations": turns}
         entries.append({"image": name} | form)
     (folder / "refcoco_train.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     return folder
 
 
-MAKERS = {
+WRITERS = {
     "refcoco": refcoco,
     "textvqa": textvqa_parquet,
     "textvqa_json": textvqa_json,
@@ -237,5 +240,5 @@ MAKERS = {
 }
 
 if __name__ == "__main__":
-    for name, make in MAKERS.items():
-        print(make(Path(sys.argv[1]) / name))
+    for name, write in WRITERS.items():
+        print(write(Path(sys.argv[1]) / name))

@@ -11,7 +11,7 @@ def test_whole_numbers_pass(value):
 
 
 @pytest.mark.parametrize("value", [0, -3, 1.0, "1", None, True, math.nan])
-def test_what_is_no_whole_number(value):
+def test_other_values_than_whole_numbers_are_refused(value):
     with pytest.raises(UserError, match=rf"^crop={value}: must be a whole number, 1 or more$"):
         require_int("crop", value, 1)
 
@@ -22,7 +22,7 @@ def test_numbers_pass(value):
 
 
 @pytest.mark.parametrize("value", [-0.1, "1", None, True, math.nan, math.inf])
-def test_what_is_no_number(value):
+def test_other_values_than_numbers_are_refused(value):
     with pytest.raises(UserError, match=rf"^beta={value}: must be a number from 0$"):
         require_number("beta", value, 0)
 

@@ -39,7 +39,7 @@ def test_every_kind_of_source(tmp_path):
         assert pixels(open_picture(source)) == [[[255, 0, 0]] * 3] * 2
 
 
-def test_palette_grey_and_bilevel():
+def test_palette_gray_and_bilevel():
     assert pixels(open_picture(encode(Image.new("RGB", (1, 1), RED).quantize()))) == [[[255, 0, 0]]]
     assert pixels(open_picture(encode(Image.new("L", (1, 1), 77)))) == [[[77, 77, 77]]]
     assert pixels(open_picture(encode(Image.new("1", (1, 1), 1)))) == [[[255, 255, 255]]]
@@ -49,8 +49,8 @@ def test_transparent_parts_are_white():
     image = Image.new("RGBA", (3, 1))
     image.putdata([(255, 0, 0, 0), (255, 0, 0, 255), (0, 0, 0, 51)])  # 51 / 255 black = 80% white
     assert pixels(open_picture(encode(image))) == [[[255, 255, 255], [255, 0, 0], [204, 204, 204]]]
-    grey = Image.new("LA", (1, 1), (0, 0))
-    assert pixels(open_picture(encode(grey))) == [[[255, 255, 255]]]
+    gray = Image.new("LA", (1, 1), (0, 0))
+    assert pixels(open_picture(encode(gray))) == [[[255, 255, 255]]]
     palette = Image.new("P", (2, 1))
     palette.putpalette([255, 0, 0, 0, 0, 255])
     palette.putdata([0, 1])
@@ -63,7 +63,7 @@ def test_cmyk():
     assert open_picture(data).getpixel((4, 4)) == RED
 
 
-def test_grey_of_16_bits_is_scaled_not_clipped():
+def test_16_bit_gray_is_scaled_and_not_clipped():
     image = Image.fromarray(np.array([[0, 257 * 100, 65535]], dtype=np.uint16))
     expected = [[[0, 0, 0], [100, 100, 100], [255, 255, 255]]]
     assert image.mode == "I;16"
@@ -94,7 +94,7 @@ def test_exif_rotation(orientation, size, corner):
     opened = open_picture(encode(image, exif=exif))
     assert opened.size == size
     assert opened.getpixel(corner) == RED
-    assert opened.getexif().get(0x0112, 1) == 1  # so that nobody turns it a second time
+    assert opened.getexif().get(0x0112, 1) == 1  # so that nothing rotates it a second time
 
 
 def test_missing_file_is_named(tmp_path):
@@ -162,7 +162,7 @@ def test_pixel_limit_is_200_million_and_pillows_own_is_untouched():
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-def test_drawn_picture_of_no_pixels():
+def test_a_drawn_picture_without_pixels():
     with pytest.raises(BadExample, match="<Drawn>: 0x5 pixels"):
         open_picture(Drawn(Image.new("RGB", (0, 5))))
 
@@ -194,7 +194,7 @@ def test_grid_size_of_another_factor():
     assert grid_size(1600, 1200, 128, factor=32) == (128, 96)
 
 
-def test_resizing_keeps_flat_colour_and_averages_detail():
+def test_resizing_keeps_flat_color_and_averages_detail():
     flat = resize_to_grid(Image.new("RGB", (300, 200), (10, 20, 30)), 84, 28)
     assert pixels(flat) == [[[10, 20, 30]] * 84] * 56
     stripes = np.zeros((224, 224, 3), dtype=np.uint8)
@@ -204,7 +204,7 @@ def test_resizing_keeps_flat_colour_and_averages_detail():
     assert np.abs(shrunk.astype(int) - 127.5).max() < 8  # without antialiasing: all 0 or 255
 
 
-def test_a_picture_on_the_grid_is_left_alone():
+def test_a_picture_on_the_grid_is_unchanged():
     image = NOISE.resize((56, 28))
     assert pixels(resize_to_grid(image, 112, 28)) == pixels(image)
 

@@ -1,6 +1,6 @@
 """The errors that a user can cause. Each message is one line that names the thing and the fix.
 
-Everything else that goes wrong is a bug and keeps its traceback.
+Any other exception is a bug and keeps its traceback.
 """
 
 import math
@@ -8,20 +8,20 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A setting, file or input that the user can mend. Shown as one line, without a traceback."""
+    """A setting, file or input that the user can fix. Shown as one line, without a traceback."""
 
     prefix = "error: "
 
 
 class BadExample(UserError):
-    """One row of a data set cannot be used (missing picture, empty question, ...).
+    """A row of a data set that cannot be used (missing picture, empty question, ...).
 
-    During training and evaluation such a row is skipped, counted and reported.
+    Training and evaluation skip such a row, count it and report it.
     """
 
 
 class NonFiniteError(UserError):
-    """A loss, a gradient or the policy's output is NaN or infinite; the run stops."""
+    """The loss, the gradient or the policy's output is NaN or infinite; the run stops."""
 
 
 class Interrupted(UserError):
@@ -43,7 +43,7 @@ def is_number(value: object) -> bool:
 
 
 def require_number(name: str, value: object, minimum: float, above: bool = False) -> float:
-    """``value`` if it is a finite number of at least ``minimum`` (``above``: more), else a :class:`UserError`."""
+    """``value`` if it is a finite number of at least ``minimum`` (``above``: greater), else a :class:`UserError`."""
     if not is_number(value) or value < minimum or (above and value == minimum):
         raise UserError(f"{name}={value}: must be a number {'above' if above else 'from'} {minimum}")
     return value

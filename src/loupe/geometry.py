@@ -15,7 +15,7 @@ COORDINATES = {
     "original": " Coordinates count in pixels of the original, which is {}x{}.",
     "relative_1000": " Coordinates count in thousandths of width and height.",
 }
-"""The coordinate frames, and what the prompt says about each. Pixels as shown need no explanation, since the prompt
+"""The coordinate frames, and the sentence about each in the prompt. Pixels as shown need none, because the prompt
 states that size."""
 
 
@@ -30,7 +30,7 @@ def area(box: Box) -> float:
 
 
 def overlap(one: Box, other: Box) -> float:
-    """The area that two boxes share."""
+    """The area of the intersection of two boxes."""
     return area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
 
 
@@ -38,8 +38,8 @@ def overlap(one: Box, other: Box) -> float:
 class Frame:
     """The coordinate frame of one picture.
 
-    coordinates: one of ``COORDINATES``. extent: the coordinates of the right and bottom border. original: the size of
-    the original picture.
+    coordinates: one of ``COORDINATES``. extent: the coordinates of the right and the bottom edge. original: the size
+    of the original picture.
     """
 
     coordinates: str
@@ -48,13 +48,13 @@ class Frame:
 
     @classmethod
     def of(cls, coordinates: str, shown: Size, original: Size) -> Frame:
-        """The frame of a picture of size ``original`` that the policy sees at size ``shown``."""
+        """The frame of a picture of size ``original`` that is shown to the policy at size ``shown``."""
         extents = {"shown": shown, "original": original, "relative_1000": (1000, 1000)}
         return cls(coordinates, extents[coordinates], original)
 
     @property
     def sentence(self) -> str:
-        """What the prompt says about the frame; empty where nothing needs saying."""
+        """The sentence about the frame in the prompt; may be empty."""
         return COORDINATES[self.coordinates].format(*self.original)
 
     def to_original(self, x: float, y: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The Hugging Face hub, or what was downloaded from it before."""
+"""Access to the Hugging Face hub, with its local cache as the fallback."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from functools import cache
 from huggingface_hub import constants
 
 PATIENCE = 5.0
-"""Seconds to wait for the hub; its own clients try for most of a minute."""
+"""Seconds to wait for the hub; its own clients retry for most of a minute."""
 
 
 def prepare() -> None:
-    """To be called before the hub is used: if it does not answer, only what is already here is looked at."""
+    """Call this before using the hub: if it does not answer, its clients go offline and use only the local cache."""
     constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT)
 
 
@@ -22,7 +22,7 @@ def _answers(endpoint: str) -> bool:
     try:
         urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=PATIENCE).close()
     except urllib.error.HTTPError:
-        return True  # it answered, if not kindly
+        return True  # an error status is an answer, too
     except OSError:
         return False
     return True

@@ -1,7 +1,7 @@
-"""Opening pictures and bringing them to the patch grid. Pure functions on PIL images.
+"""Opening pictures and resizing them to the patch grid. Pure functions on PIL images.
 
-The project resizes to the patch grid itself, so that transformers' image processor never has to and the model
-sees the same pixels whichever image-processor backend is installed.
+The project resizes to the patch grid itself, so that transformers' image processor never has to, and the model sees the
+same pixels whichever image-processor backend is installed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from loupe.records import Renderable
 
 MAX_PIXELS = 200_000_000
 FILTER = Image.Resampling.BICUBIC
-"""Pillow widens the kernel when it shrinks, so this is antialiased."""
+"""Pillow widens the kernel when it reduces a picture, so this is antialiased."""
 REDUCING_GAP = 3.0
-"""Large pictures are first averaged over whole blocks, down to this many times the final size: five times as fast,
-and no value of a rendered sign differs by more than 3 of 255."""
+"""Large pictures are first averaged over whole blocks, down to this many times the final size. This is five times as
+fast and changes no value of a rendered sign by more than 3 of 255."""
 
 UNREADABLE = (
     OSError,
@@ -42,9 +42,9 @@ _PILLOW_LIMIT = threading.Lock()
 def open_picture(source: Path | str | bytes | Renderable) -> Image.Image:
     """The picture as RGB, turned upright by its EXIF tag; transparent parts become white.
 
-    source: a file, an encoded picture, or something that draws itself.
-    Raises BadExample for a file that is missing, corrupt, empty or above ``MAX_PIXELS``. What a Renderable
-    raises is its own bug and passes through.
+    source: a file, an encoded picture, or an object that draws itself.
+    Raises BadExample for a file that is missing, corrupt, empty or above ``MAX_PIXELS``. An exception that a
+    Renderable raises is a bug and passes through.
     """
     if isinstance(source, str | Path | bytes):
         return _decode(source)
@@ -67,7 +67,7 @@ def _decode(source: Path | str | bytes) -> Image.Image:
 
 
 def _open_lazily(source: Path | str | bytes) -> Image.Image:
-    """Read the header only. Pillow's own limit (179 megapixels) is below ours, so it is lifted meanwhile."""
+    """Read only the header. Pillow's own limit (179 megapixels) is below ours, so it is suspended meanwhile."""
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -84,7 +84,7 @@ def _check_size(image: Image.Image, name: str) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Pillow's ``convert`` clips 16-bit grey at 255 and drops alpha onto black; this does neither."""
+    """Pillow's ``convert`` clips 16-bit gray at 255 and drops alpha onto black; this does neither."""
     if image.mode.startswith("I"):
         image = Image.fromarray(np.clip(np.asarray(image) // 257, 0, 255).astype(np.uint8))
     elif image.has_transparency_data:
@@ -96,9 +96,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def grid_size(width: int, height: int, long_side: int, factor: int = 28, enlarge: bool = False) -> tuple[int, int]:
     """(width, height) on the patch grid: the longer side near ``long_side``, both multiples of ``factor``.
 
-    A picture smaller than ``long_side`` keeps its size, unless ``enlarge``. Each side then goes to the
-    nearest multiple (halves up), one ``factor`` at least. The aspect ratio shifts a little, and a side may
-    exceed ``long_side`` by up to half a ``factor``. 1600x1200 at 112 gives 112x84.
+    A picture smaller than ``long_side`` keeps its size, unless ``enlarge``. Each side is then rounded to the nearest
+    multiple (halves up), at least one ``factor``. The aspect ratio shifts a little, and a side may exceed ``long_side``
+    by up to half a ``factor``. For example, 1600x1200 at 112 gives 112x84.
     """
     longest = max(width, height)
     target = long_side if enlarge else min(long_side, longest)
@@ -113,9 +113,9 @@ def resize_to_grid(image: Image.Image, long_side: int, factor: int, enlarge: boo
 
 
 def draw_zoom(picture: Image.Image, keypoint: tuple[float, float], box: Box, width: int = 640) -> Image.Image:
-    """``picture`` reduced to at most ``width`` pixels across, with the cut-out box and the keypoint drawn.
+    """``picture`` reduced to at most ``width`` pixels across, with the box of the crop and the keypoint drawn on it.
 
-    keypoint, box: pixels of ``picture``, as in a ``ToolEvent``.
+    keypoint, box: in pixels of ``picture``, as in a ``ToolEvent``.
     """
     scale = min(1.0, width / picture.width)
     size = (round(picture.width * scale), max(1, round(picture.height * scale)))

@@ -31,7 +31,7 @@ def data(**changes: object) -> LoupeDataModule:
 
 
 class Recorder(lightning.LightningModule):
-    """Takes one optimiser step a batch and remembers which examples came."""
+    """Takes one optimizer step per batch and records the examples of each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def test_no_repeats_within_an_epoch_and_a_new_order_each_epoch():
     assert batches != steps(StepSampler(length=12, batch_size=3, seed=1), 8)
 
 
-def test_what_does_not_fill_a_step_is_left_out():
+def test_the_remainder_of_an_epoch_is_dropped():
     batches = steps(StepSampler(length=11, batch_size=3, seed=0), 9)
     assert {len(batch) for batch in batches} == {3}
     assert [len(set(flat(batches[i : i + 3]))) for i in (0, 3, 6)] == [9, 9, 9]
@@ -87,7 +87,7 @@ def test_ranks_share_a_step():
 
 
 def test_too_few_examples():
-    with pytest.raises(UserError, match=r"has 7 examples, one step takes 8 \(batch_size 4 x 2 ranks\)"):
+    with pytest.raises(UserError, match=r"has 7 examples, but one step takes 8 \(batch_size 4 x 2 ranks\)"):
         StepSampler(length=7, batch_size=4, seed=0, world_size=2)
 
 
@@ -107,7 +107,7 @@ def test_heldout_scenes_do_not_follow_the_training_seed():
     assert one.train[0] != other.train[0]
 
 
-def test_evaluation_is_strided_over_ranks():
+def test_evaluation_deals_examples_to_ranks_in_turn():
     module = data(eval_batch_size=8)
     module.trainer = type("TwoRanks", (), {"global_rank": 1, "world_size": 2})
     (batch,) = module.test_dataloader()

@@ -27,17 +27,17 @@ def test_the_mixes(mined, mix, kept):
     assert chosen(mined, mix) == kept
 
 
-def test_everything_is_the_data_set_itself():
+def test_the_mix_of_all_questions_is_the_data_set_itself():
     assert mixed(IDS, IDS, None, "all", None, 0) is IDS
 
 
 def test_one_to_one(tmp_path):
     kept = chosen(str(write(tmp_path / "m.csv", SCORES | {"h": 1.0})), "one_to_one")
-    assert kept[:3] == "abc" and len(kept) == 6  # all hard ones, and as many of the five others
+    assert kept[:3] == "abc" and len(kept) == 6  # all hard questions, and as many of the five others
     assert kept == "".join(sorted(kept))
 
 
-def test_a_share_of_hard_ones(mined):
+def test_a_share_of_hard_questions(mined):
     kept = chosen(mined, hard_fraction=0.8)
     assert sorted(set(kept) & set("abch")) == list("abch") and len(kept) == 5  # 4 of 5
     assert chosen(mined, hard_fraction=1) == "abch"
@@ -49,10 +49,10 @@ def test_a_share_of_hard_ones(mined):
 
 def test_questions_that_were_not_mined_are_named(mined, caplog):
     assert chosen(mined, "zero", ids=[*IDS, "x", "y"]) == "ah"
-    assert "left out: 2 questions that data.mined=" in caplog.text and "(x, y)" in caplog.text
+    assert "skipped 2 questions that data.mined=" in caplog.text and "(x, y)" in caplog.text
 
 
-def test_shards_are_put_together(tmp_path):
+def test_shards_are_merged(tmp_path):
     write(tmp_path / "0-of-2" / "mined.csv", {"a": 0.0, "c": 1.0})
     write(tmp_path / "1-of-2" / "mined.csv", {"b": 0.5})
     assert read_mined(tmp_path) == {"a": 0.0, "c": 1.0, "b": 0.5}
@@ -65,14 +65,14 @@ def test_shards_are_put_together(tmp_path):
     ("settings", "message"),
     [
         ({"mix": "hard"}, "data.mix=hard: must be one of all, zero, at_most_half, one_to_one"),
-        ({"mix": "zero", "mined": None}, "need data.mined=<folder of src/mine.py>"),
-        ({"hard_fraction": 0.5, "mined": None}, "need data.mined="),
+        ({"mix": "zero", "mined": None}, "needs data.mined=<folder of src/mine.py>"),
+        ({"hard_fraction": 0.5, "mined": None}, "needs data.mined="),
         ({"hard_fraction": 1.5}, "data.hard_fraction=1.5: must be a number from 0 to 1"),
         ({"hard_fraction": True}, "data.hard_fraction=True"),
         ({"mix": "one_to_one", "hard_fraction": 0.8}, "means data.hard_fraction=0.5"),
         ({"mix": "zero", "ids": ["x"]}, "holds none of these questions"),
-        ({"mix": "zero", "ids": ["e", "f"]}, "no question of data.mined=.* is left"),
-        ({"mix": "zero", "hard_fraction": 0.5}, "no question of data.mined=.* is left"),
+        ({"mix": "zero", "ids": ["e", "f"]}, "no question of data.mined=.* is left; choose another mix"),
+        ({"mix": "zero", "hard_fraction": 0.5}, "no question of data.mined=.* is left; choose another mix"),
         ({"mix": "zero", "mined": "nowhere"}, "data.mined=nowhere: no mined.csv there"),
     ],
 )
@@ -82,7 +82,7 @@ def test_bad_mixes(mined, settings, message):
 
 
 @pytest.mark.parametrize("text", ["id,points\na,1\n", "id,score\na,many\n", "id,score\na\n"])
-def test_what_is_not_a_mined_file(tmp_path, text):
+def test_a_file_without_the_columns_is_refused(tmp_path, text):
     (tmp_path / "mined.csv").write_text(text)
-    with pytest.raises(UserError, match="has not the columns id and score"):
+    with pytest.raises(UserError, match="lacks the columns id and score"):
         read_mined(tmp_path)

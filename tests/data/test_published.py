@@ -1,4 +1,4 @@
-"""TextVQA, V*Bench and HR-Bench in every published form, made small (published.py) and written by hand."""
+"""TextVQA, V*Bench and HR-Bench in every published format, made small (published.py) and written by hand."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("published")
-    return {name: make(root / name) for name, make in published.MAKERS.items()}
+    return {name: write(root / name) for name, write in published.WRITERS.items()}
 
 
 def data(name, *overrides):
@@ -82,7 +82,7 @@ def test_all_of_the_test_questions_or_some(folders):
     assert len(some) == 3 and {e.id for e in some} < {e.id for e in whole}
 
 
-def test_rows_that_cannot_be_used_are_named(tmp_path, caplog):
+def test_unusable_rows_are_named(tmp_path, caplog):
     rows = [
         {"image_id": "a", "question_id": 1, "question": "what is it?", "answers": ["x"] * 10, "image": None},
         {"image_id": "b", "question_id": 2, "question": "  ", "answers": ["x"] * 10, "image": png()},
@@ -97,11 +97,11 @@ def test_rows_that_cannot_be_used_are_named(tmp_path, caplog):
         datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / f"{split}.parquet")
     with caplog.at_level(logging.WARNING):
         made = data("textvqa", f"data.path={tmp_path}", "data.n_val=1", "data.n_test=null")
-    assert "TextVQA train: 1 rows without a usable question (rows 1)" in caplog.text
-    assert "1 rows without a usable answers (rows 2)" in caplog.text
+    assert "TextVQA train: skipped rows without a usable question: 1\n" in caplog.text
+    assert "TextVQA train: skipped rows without a usable answers: 2\n" in caplog.text
     test = every(made.test)
     assert [e.id for e in test] == ["textvqa/1", "textvqa/4", "textvqa/5"]
-    for example in test[:2]:  # found out when the picture is opened
+    for example in test[:2]:  # noticed when the picture is opened
         with pytest.raises(BadExample):
             open_picture(example.image)
     assert open_picture(test[2].image).size == (40, 30)
@@ -118,7 +118,7 @@ def test_a_hand_written_official_json(tmp_path):
     other = record.replace('"question_id": 0', '"question_id": 1').replace("0054c91397f2fe05", "missing")
     for name in ("train", "val"):
         (tmp_path / f"TextVQA_0.5.1_{name}.json").write_text(f'{{"dataset_type": "x", "data": [{record}, {other}]}}')
-    with pytest.raises(UserError, match=r"data\.images: no folder .*train_images"):
+    with pytest.raises(UserError, match=r"data\.images=\S*train_images: no such folder; give the one that holds"):
         data("textvqa", f"data.path={tmp_path}")
     made = data("textvqa", f"data.path={tmp_path}", f"data.images={tmp_path / 'pictures'}", "data.n_val=1")
     example = every(made.test)[0]
@@ -128,15 +128,15 @@ def test_a_hand_written_official_json(tmp_path):
         open_picture(every(made.test)[1].image)
 
 
-def test_what_is_not_textvqa_is_refused(tmp_path):
+def test_other_tables_than_textvqa_are_refused(tmp_path):
     for split in ("train", "validation"):
         datasets.Dataset.from_list([{"question": "?", "label": 1}]).to_parquet(tmp_path / f"{split}.parquet")
-    with pytest.raises(UserError, match="TextVQA train: no column image_id, question_id, image, answers; it has"):
+    with pytest.raises(UserError, match="no column image_id, question_id, image, answers, only question, label;"):
         data("textvqa", f"data.path={tmp_path}")
     (tmp_path / "train.parquet").write_bytes(b"PAR1 cut off")
-    with pytest.raises(UserError, match=r"train\.parquet cannot be read as parquet .*copy it again"):
+    with pytest.raises(UserError, match=r"cannot read \S*train\.parquet as parquet .*copy it again"):
         data("textvqa", f"data.path={tmp_path}")
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match=r"no such folder; give data\.path=<folder with the published files>"):
         data("textvqa", f"data.path={tmp_path / 'nowhere'}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no file train-\*\.parquet or train\.parquet or TextVQA_\*_train\.json"):
@@ -147,12 +147,12 @@ def test_what_is_not_textvqa_is_refused(tmp_path):
 def test_a_broken_official_json(tmp_path, content):
     (tmp_path / "train_images").mkdir()
     (tmp_path / "TextVQA_0.5.1_train.json").write_text(content)
-    with pytest.raises(UserError, match=r"TextVQA_0\.5\.1_train\.json: not in the form of TextVQA"):
+    with pytest.raises(UserError, match=r"TextVQA_0\.5\.1_train\.json: not in TextVQA's format"):
         data("textvqa", f"data.path={tmp_path}")
 
 
 def test_something_is_left_to_train_on(folders):
-    with pytest.raises(UserError, match=r"data\.n_val=16: nothing would be left to train on"):
+    with pytest.raises(UserError, match=r"data\.n_val=16: leaves nothing to train on"):
         data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=16")
 
 
@@ -174,13 +174,13 @@ def test_vstar_as_published(folders):
     examples = every(made.test)
     assert [e.subset for e in examples] == ["direct_attributes", "relative_position"] * 3
     for number, (example, row) in enumerate(zip(examples, published.vstar_rows(), strict=True)):
-        right = number % len(row["options"])
-        assert example.references == ("ABCD"[right],) and example.options[right] == row["options"][0]
+        correct = number % len(row["options"])
+        assert example.references == ("ABCD"[correct],) and example.options[correct] == row["options"][0]
         assert example.question.endswith("directly.") and example.target_boxes == ()
         assert open_picture(example.image).size == (1600, 1200)
 
 
-def test_vstar_as_its_author_has_it(folders):
+def test_vstar_in_its_authors_format(folders):
     examples = every(data("vstar", f"data.path={folders['vstar_author']}").test)
     assert examples == every(data("vstar", f"data.path={folders['vstar_author']}").test)
     rows = sorted(published.vstar_rows(), key=lambda row: (row["category"], row["name"]))
@@ -191,10 +191,10 @@ def test_vstar_as_its_author_has_it(folders):
             assert f"({letter}) {option}" in example.question
         boxes = [(x, y, x + w, y + h) for x, y, w, h in row["bbox"]]
         assert list(example.target_boxes) == boxes
-    assert len({example.references for example in examples}) > 1  # the right one is not always A
+    assert len({example.references for example in examples}) > 1  # the correct one is not always A
 
 
-def test_vstar_takes_the_boxes_from_the_authors_files_where_both_are(folders, tmp_path):
+def test_vstar_takes_the_boxes_from_the_authors_files_if_there_are_both(folders, tmp_path):
     published.vstar_jsonl(published.vstar_author(tmp_path))
     assert all(example.target_boxes for example in every(data("vstar", f"data.path={tmp_path}").test))
 
@@ -221,14 +221,14 @@ def test_a_hand_written_line_of_vstar(tmp_path):
 )
 def test_a_broken_line_of_vstar_is_named(tmp_path, line):
     (tmp_path / "test_questions.jsonl").write_text("\n" + line)
-    with pytest.raises(UserError, match=r"test_questions\.jsonl:2: not in the form of V\*Bench"):
+    with pytest.raises(UserError, match=r"test_questions\.jsonl:2: not in V\*Bench's format"):
         data("vstar", f"data.path={tmp_path}")
 
 
 def test_a_broken_json_of_the_author_is_named(tmp_path):
     (tmp_path / "direct_attributes").mkdir()
     (tmp_path / "direct_attributes" / "sa_1.json").write_text('{"question": "?", "options": [], "bbox": []}')
-    with pytest.raises(UserError, match=r"sa_1\.json: not in the form"):
+    with pytest.raises(UserError, match=r"sa_1\.json: not in the format of V\*Bench's author"):
         data("vstar", f"data.path={tmp_path}")
     with pytest.raises(UserError, match=r"neither test_questions\.jsonl nor"):
         data("vstar", f"data.path={tmp_path / 'direct_attributes'}")
@@ -264,13 +264,13 @@ def test_hand_written_rows_of_hrbench(tmp_path, caplog):
     image = base64.b64encode(png()).decode()
     rows = [
         f'0\tWhat is written on the "door"?\tB\tsingle\tNone\tnull\t07\t8\t0\t{image}',
-        f"1\tWhat colour is it?\t\tsingle\tred\tblue\tpink\tgrey\t0\t{image}",
-        "2\tWhat colour is it?\tA\tcross\tred\tblue\tpink\tgrey\t0\tnot base64!",
+        f"1\tWhat color is it?\t\tsingle\tred\tblue\tpink\tgray\t0\t{image}",
+        "2\tWhat color is it?\tA\tcross\tred\tblue\tpink\tgray\t0\tnot base64!",
     ]
     (tmp_path / "hr_bench_4k.tsv").write_text("\n".join([head, *rows]) + "\n")
     with caplog.at_level(logging.WARNING):
         first, second = every(data("hrbench_4k", f"data.path={tmp_path}").test)
-    assert "hrbench_4k: 1 rows without a usable answer (rows 1)" in caplog.text
+    assert "hrbench_4k: skipped rows without a usable answer: 1\n" in caplog.text
     assert first.options == ("None", "null", "07", "8")  # texts, not missing values or numbers
     assert open_picture(first.image).size == (40, 30)
     with pytest.raises(BadExample):
@@ -283,18 +283,23 @@ def test_hand_written_rows_of_hrbench(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("name", "repo"), [("textvqa", textvqa.HUB), ("vstar", vstar.HUB), ("hrbench_4k", hrbench.HUB)]
 )
-def test_without_a_hub_one_line_says_what_to_do(monkeypatch, tmp_path, name, repo):
+def test_without_the_hub_one_line_names_the_fix(monkeypatch, tmp_path, name, repo):
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=rf"{repo}.* cannot be had from the hub.*give data\.path="):
+    with pytest.raises(UserError, match=rf"cannot load {repo}.* from the hub.*give data\.path="):
         data(name)
 
 
 def test_pictures_in_every_cell():
-    assert tables.picture(None) == tables.picture({"bytes": None, "path": None}) == tables.picture("%") == b""
-    assert tables.picture({"bytes": b"x", "path": "y.jpg"}) == tables.picture(b"x") == b"x"
-    assert tables.picture({"bytes": None, "path": "y.jpg"}) == Path("y.jpg")
-    assert tables.picture(base64.b64encode(b"xyz").decode()) == b"xyz"
+    assert (
+        tables.stored_picture(None)
+        == tables.stored_picture({"bytes": None, "path": None})
+        == tables.stored_picture("%")
+        == b""
+    )
+    assert tables.stored_picture({"bytes": b"x", "path": "y.jpg"}) == tables.stored_picture(b"x") == b"x"
+    assert tables.stored_picture({"bytes": None, "path": "y.jpg"}) == Path("y.jpg")
+    assert tables.stored_picture(base64.b64encode(b"xyz").decode()) == b"xyz"
 
 
 def test_rows_outside_the_table(folders):

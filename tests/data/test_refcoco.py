@@ -39,7 +39,7 @@ def test_the_published_splits(files):
     assert first.question == f"Where? {rows[0]['answer'][0]}" and second.question == f"Where? {rows[0]['answer'][1]}"
     x, y, width, height = rows[0]["bbox"]
     assert first.answer_box == (x, y, x + width, y + height) == second.target_boxes[0]
-    assert first.cluster == second.cluster != third.cluster  # one box in two forms
+    assert first.cluster == second.cluster != third.cluster  # one box, described twice
     assert open_picture(first.image).size == (1600, 1200)
 
 
@@ -52,13 +52,13 @@ def test_each_data_set_has_its_own_files(files, tmp_path):
     found = made(tmp_path, dataset="refcocog", images=str(files))
     assert len(found.test) == 6 and found.test[0].id.startswith("refcocog/testA/")
     assert found.train[0].id == "refcocog_train/0"
-    with pytest.raises(UserError, match="none of its files to train on is refcocop_train"):
+    with pytest.raises(UserError, match="none of its training files is refcocop_train"):
         made(tmp_path, dataset="refcocoplus")
-    with pytest.raises(UserError, match="val lies in several folders there; name the one of refcocoplus"):
+    with pytest.raises(UserError, match="val is in several folders there; give the one of refcocoplus"):
         made(tmp_path, dataset="refcocoplus", train=str(files / "refcoco_train.jsonl"))
 
 
-def test_a_question_may_hold_other_braces(files):
+def test_a_question_may_contain_other_braces(files):
     question = 'Answer with {"bbox_2d": [..]}: {expression}'
     data = made(files, question=question)
     assert data.test[0].question.startswith('Answer with {"bbox_2d": [..]}: ')
@@ -66,7 +66,7 @@ def test_a_question_may_hold_other_braces(files):
 
 
 @pytest.mark.parametrize(("name", "text"), [("a_train.jsonl", ""), ("a_train.json", "7"), ("a_train.json", "{")])
-def test_files_that_are_no_training_data(files, tmp_path, name, text):
+def test_files_without_training_data_are_refused(files, tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=name):
         made(files, train=str(tmp_path / name))
@@ -84,7 +84,7 @@ def test_a_known_box(tmp_path):
     assert example.question == "Where? man in red"
 
 
-def test_training_in_both_forms_of_the_json(files):
+def test_training_in_both_formats_of_the_json(files):
     train = made(files).train
     assert len(train) == 6
     for number, example in enumerate(train):
@@ -96,13 +96,13 @@ def test_training_in_both_forms_of_the_json(files):
     assert len(made(files, n_train=2, n_val=1, n_test=3).train) == 2
 
 
-def test_training_on_what_is_hard(files, tmp_path):
+def test_training_on_hard_questions(files, tmp_path):
     (tmp_path / "mined.csv").write_text("id,score\n" + "".join(f"refcoco_train/{i},{i / 5}\n" for i in range(6)))
     train = made(files, mined=str(tmp_path), mix="at_most_half").train
     assert [example.id for example in train] == [f"refcoco_train/{i}" for i in range(3)]
 
 
-def test_rows_that_are_no_use_are_named(files, tmp_path, caplog):
+def test_unusable_rows_are_named(files, tmp_path, caplog):
     entries = [json.loads(line) for line in (files / "refcoco_train.jsonl").read_text().splitlines()]
     entries[0]["image"] = "train2014/gone.jpg"
     entries[1]["solution"] = [5, 5, 5, 9]
@@ -113,18 +113,18 @@ def test_rows_that_are_no_use_are_named(files, tmp_path, caplog):
     file.write_text("\n".join(lines) + "\n")
     train = made(files, train=str(file), images=str(files)).train
     assert [example.id for example in train] == ["some_train/4", "some_train/5"]
-    assert "2 rows without a usable image (rows 0, 6)" in caplog.text
-    assert "2 rows without a usable expression (rows 3, 6)" in caplog.text
-    assert "3 rows without a usable box (rows 1, 2, 6)" in caplog.text
+    assert f"{file}: skipped rows without a usable image: 0, 6\n" in caplog.text
+    assert f"{file}: skipped rows without a usable expression: 3, 6\n" in caplog.text
+    assert f"{file}: skipped rows without a usable box: 1, 2, 6\n" in caplog.text
 
 
-def test_boxes_outside_of_the_picture_are_refused_by_name(shared_policy):
+def test_a_box_outside_the_picture_is_refused_by_name(shared_policy):
     rollout = make_rollout(shared_policy)
     picture = published.jpeg(published.SignScene("test", 0, 0))
     inside = Example("in", picture, "?", (), answer_box=(0, 0, 1600.6, 1200))
     assert rollout.dialogue.prompt(inside).frame.original == (1600, 1200)
     for box in [(0, 0, 1602, 9), (-2, 0, 9, 9), (9, 9, 9, 10)]:
-        with pytest.raises(BadExample, match=r"out: the box \[.*\] does not lie in the 1600x1200 picture"):
+        with pytest.raises(BadExample, match=r"out: the box \[.*\] is outside the 1600x1200 picture; fix"):
             rollout.dialogue.prompt(Example("out", picture, "?", (), answer_box=box))
 
 
@@ -140,7 +140,7 @@ def test_without_the_json_there_is_nothing_to_train_on(files, tmp_path):
     ("changes", "message"),
     [
         ({"dataset": "coco"}, "data.dataset=coco: must be one of refcoco, refcocoplus, refcocog"),
-        ({"question": "Where?"}, "must hold {expression}"),
+        ({"question": "Where?"}, "must contain {expression}"),
         ({"train": "none.jsonl"}, "data.train=none.jsonl: no such file"),
         ({"test_split": "testC"}, "no file .*testC"),
         ({"n_train": 0}, "data.n_train=0"),

@@ -1,4 +1,4 @@
-"""From data sets of :class:`Example` to the batches of a run, the same after an interruption."""
+"""Batches of :class:`Example` for a run, in an order that an interruption does not change."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from loupe.records import Example
 class StepSampler(Sampler[list[int]]):
     """Endless batches of indices; the batch of step k is a function of (seed, k, length, batch size, ranks).
 
-    Every epoch is a new permutation keyed by (seed, epoch), dealt out step by step and, within a step, rank
-    by rank; what does not fill a step is left for another epoch. A sampler that starts at step k therefore
-    goes on exactly as one that was never stopped. Example, 7 examples, batch size 1, 2 ranks::
+    Each epoch is a new permutation keyed by (seed, epoch), dealt out step by step and, within a step, rank by rank.
+    The remainder that does not fill a step is dropped. A sampler that starts at step k therefore continues exactly
+    like one that never stopped. With 7 examples, batch size 1 and 2 ranks::
 
         permutation of epoch 0   3 6 | 0 2 | 5 1 | 4       step 0: rank 0 gets [3], rank 1 gets [6]
         permutation of epoch 1   4 0 | 6 3 | 1 2 | 5       step 3: rank 0 gets [4], rank 1 gets [0]
 
-    length: examples in the data set. batch_size: questions per step and rank. start: the first step.
+    length: examples in the data set. batch_size: questions per step and rank. start: the first step. Raises UserError
+    if the data set is smaller than one step.
     """
 
     def __init__(
@@ -40,12 +41,12 @@ class StepSampler(Sampler[list[int]]):
         self.steps_per_epoch = length // (batch_size * world_size)
         if self.steps_per_epoch == 0:
             raise UserError(
-                f"the training set has {length} examples, one step takes {batch_size * world_size} "
-                f"(batch_size {batch_size} x {world_size} ranks): lower batch_size or use more data"
+                f"the training set has {length} examples, but one step takes {batch_size * world_size} "
+                f"(batch_size {batch_size} x {world_size} ranks); lower data.batch_size or use more data"
             )
 
     def batch(self, step: int) -> list[int]:
-        """The indices that this rank gets at ``step``."""
+        """The indices of this rank's batch at ``step``."""
         epoch, within = divmod(step, self.steps_per_epoch)
         first = (within * self.world_size + self.rank) * self.batch_size
         return _permutation(self.seed, epoch, self.length)[first : first + self.batch_size]
@@ -62,14 +63,14 @@ def _permutation(seed: int, epoch: int, length: int) -> list[int]:
 
 
 class LoupeDataModule(lightning.LightningDataModule):
-    """Serves ``list[Example]``, never tensors: pictures are opened where they are used.
+    """Yields ``list[Example]``, never tensors: pictures are opened where they are used.
 
-    train, val, test: map-style data sets of :class:`Example`; a benchmark without one of them passes None.
-    batch_size: questions per training step and rank; eval_batch_size: per evaluation batch and rank.
-    seed: of the training order.
+    train, val, test: map-style data sets of :class:`Example`, or None for a split that does not exist.
+    batch_size: questions per training step and rank. eval_batch_size: questions per evaluation batch and rank.
+    seed: determines the training order.
 
-    The Trainer needs ``use_distributed_sampler=False`` (ranks are dealt their share here), and its global
-    step must count batches, for a resumed run starts at that batch.
+    The Trainer needs ``use_distributed_sampler=False``, because this class deals each rank its share, and its global
+    step must count batches, because a resumed run starts at that batch.
     """
 
     def __init__(
@@ -90,40 +91,40 @@ class LoupeDataModule(lightning.LightningDataModule):
         self.num_workers = require_int("data.num_workers", num_workers, 0)
 
     def train_dataloader(self) -> DataLoader[list[Example]]:
-        """Endless; attached to a trainer it starts at the trainer's global step."""
+        """An endless loader. With a trainer attached, it starts at the trainer's global step."""
         if self.train is None:
-            raise UserError("this data set has no training split: use it for evaluation, or choose another")
+            raise UserError("this data set has no training split; use it for evaluation, or choose another with data=")
         start = self.trainer.global_step if self.trainer else 0
         rank, world_size = self._rank()
         sampler = StepSampler(len(self.train), self.batch_size, self.seed, start, rank, world_size)
         return self._loader(self.train, batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[list[Example]] | list:
-        """In order, every ``world_size``-th example; no loader where there is no validation split."""
+        """Every ``world_size``-th example, in order; no loader if there is no validation split."""
         return [] if self.val is None else self._in_order(self.val)
 
     def test_dataloader(self) -> DataLoader[list[Example]]:
-        """In order, every ``world_size``-th example."""
+        """Every ``world_size``-th example, in order."""
         if self.test is None:
-            raise UserError("this data set has no test split: evaluate another one")
+            raise UserError("this data set has no test split; evaluate another with data=")
         return self._in_order(self.test)
 
     def transfer_batch_to_device(
         self, batch: list[Example], device: torch.device, dataloader_idx: int
     ) -> list[Example]:
-        """The batch as it is: Lightning would look for tensors inside it and stumble over frozen records."""
+        """The batch unchanged: Lightning would look for tensors inside it and fail on frozen records."""
         return batch
 
     def _in_order(self, dataset: Dataset[Example]) -> DataLoader[list[Example]]:
         rank, world_size = self._rank()
         share, size = range(rank, len(dataset), world_size), self.eval_batch_size
-        # An empty share is one empty batch: Lightning would leave the evaluation out, in which the ranks meet.
+        # An empty share becomes one empty batch: without a batch, Lightning skips the evaluation, where ranks meet.
         batches = [list(share[i : i + size]) for i in range(0, len(share), size)] or [[]]
         return self._loader(dataset, batch_sampler=batches)
 
     def _loader(self, dataset: Dataset[Example], **batching: object) -> DataLoader[list[Example]]:
-        # A DataLoader draws a seed whenever it is iterated. From a generator of its own, so that the global
-        # one, which sampling uses and a checkpoint restores, does not depend on how often a run was resumed.
+        # A DataLoader draws a seed whenever it is iterated. It draws from a separate generator, so that the state of
+        # the global one, which a checkpoint restores, does not depend on how often the run was resumed.
         return DataLoader(
             dataset,
             collate_fn=list,

@@ -1,5 +1,7 @@
-"""HR-Bench (arXiv 2408.15556): 4K and 8K pictures, by multiple choice, every question four times with its options
-rotated. Published as parquet on the hub (``DreamMr/HR-Bench``) and as TSV, with the same columns.
+"""HR-Bench (arXiv 2408.15556): multiple-choice questions about 4K and 8K pictures.
+
+Each question occurs four times, with its options rotated. Published as parquet on the hub (``DreamMr/HR-Bench``) and as
+TSV, with the same columns.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ COLUMNS = ("index", "question", *OPTIONS, "answer", "category", "cycle_category"
 SUBSETS = {"single": "FSP", "cross": "FCP"}
 """Fine-grained single-instance and cross-instance perception."""
 ROWS_AT_A_TIME = 4
-"""A row of the TSV holds a picture of many megabytes."""
+"""Rows of the TSV to read together; each holds a picture of many megabytes."""
 
 
 def hrbench_datamodule(
@@ -32,17 +34,21 @@ def hrbench_datamodule(
     batch_size: int = 1,
     num_workers: int = 0,
 ) -> LoupeDataModule:
-    """A test split alone. split: "hrbench_4k" or "hrbench_8k". path: the folder of its parquet or TSV, or None."""
+    """A test split only.
+
+    path: the folder with the parquet files or the TSV, or None for the hub. split: "hrbench_4k" or "hrbench_8k".
+    """
     table = _open(path, split)
     tables.require_columns(table, split, COLUMNS)
-    right = tables.usable(table, split, answer=lambda letter: letter in OPTIONS, question=bool)
-    test = tables.first(Rows(table, lambda row: example(row, split), right), n_test)
+    rows = tables.usable_rows(table, split, answer=lambda letter: letter in OPTIONS, question=bool)
+    test = tables.take(Rows(table, lambda row: example(row, split), rows), n_test)
     return LoupeDataModule(None, None, test, batch_size, eval_batch_size, seed, num_workers)
 
 
 def example(row: dict, split: str) -> Example:
+    """One row of the published table as an example."""
     options = [str(row[letter]) for letter in OPTIONS]
-    picture = tables.picture(row["image"])
+    picture = tables.stored_picture(row["image"])
     return Example(
         id=f"{split}/{row['index']}/{row['cycle_category']}",
         image=picture,
@@ -56,7 +62,7 @@ def example(row: dict, split: str) -> Example:
 
 
 def _identity(question: str, options: list[str], picture: bytes) -> str:
-    """What the rotations of one question have in common."""
+    """A hash that the rotations of one question share."""
     return sha256(repr((question, options, sha256(picture).digest())).encode()).hexdigest()[:16]
 
 
@@ -64,7 +70,7 @@ def _open(path: str | None, split: str) -> datasets.Dataset:
     if path is None:
         return tables.from_hub(HUB, split)
     size = split.removeprefix("hrbench_")
-    files = tables.found(path, f"*{size}*.parquet", f"*{size}*.tsv")
+    files = tables.find_files(path, f"*{size}*.parquet", f"*{size}*.tsv")
     if files[0].suffix == ".parquet":
         return tables.from_files("parquet", files)
     features = datasets.Features({column: datasets.Value("string") for column in COLUMNS})

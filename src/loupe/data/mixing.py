@@ -1,6 +1,6 @@
-"""Training on the questions that are worth it: those that a base model gets wrong, as src/mine.py has measured.
+"""Training on hard questions: those that a base model often gets wrong, as measured by src/mine.py.
 
-The mixes that arXiv 2506.14821 tried are "zero", "at_most_half" and "one_to_one".
+The mixes "zero", "at_most_half" and "one_to_one" are those of arXiv 2506.14821.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from loupe.records import Example
 LOG = logging.getLogger(__name__)
 MINED = "mined.csv"
 HARD = 0.5
-"""Questions with at most this mean score are hard."""
+"""The highest mean score of a hard question."""
 KEPT = {"all": 1.0, "zero": 0.0, "at_most_half": HARD, "one_to_one": 1.0}
-"""The highest mean score that each mix keeps."""
+"""The highest mean score of a question that each mix keeps."""
 
 
 def mixed(
@@ -32,45 +32,49 @@ def mixed(
     hard_fraction: float | None,
     seed: int,
 ) -> Dataset[Example]:
-    """The questions of a training set that a mix consists of, in their order.
+    """The questions of a training set that belong to a mix, in their original order.
 
-    ids: of the questions. mined: a mined.csv of src/mine.py, or a folder with one or several. mix: "all"; "zero":
-    those that the base never got right; "at_most_half": those of at most that mean score; "one_to_one": as many hard
-    ones (at most half) as others. hard_fraction: the share of hard ones, of whatever ``mix`` leaves; both this and
-    "one_to_one" leave out, by ``seed``, some of which there are too many. Questions that were not mined are named and
-    left out. Raises UserError if nothing is left, or if there is nothing to tell hard questions by.
+    ids: the ids of the questions. mined: a mined.csv of src/mine.py, or a folder that holds one or more.
+    mix: "all"; "zero": questions that the base never answered correctly; "at_most_half": questions with a mean score of
+    at most a half; "one_to_one": as many hard questions (mean score of at most a half) as others.
+    hard_fraction: the share of hard questions among those that ``mix`` keeps. To reach a share, questions of the more
+    frequent kind are dropped at random, keyed by ``seed``. Questions that were not mined are skipped and named in the
+    log. Raises UserError if no question is left, or if a mix needs ``mined`` and it is None.
     """
     require_choice("data.mix", mix, KEPT)
     share = _share(mix, hard_fraction)
     if mix == "all" and share is None:
         return questions
     if mined is None:
-        raise UserError(f"data.mix={mix} data.hard_fraction={hard_fraction}: need data.mined=<folder of src/mine.py>")
+        raise UserError(f"data.mix={mix} data.hard_fraction={hard_fraction}: needs data.mined=<folder of src/mine.py>")
     scores = read_mined(Path(mined))
     known = _known(ids, scores, mined)
     kept = [i for i in known if scores[ids[i]] <= KEPT[mix]]
     if share is not None:
         kept = _of_share(kept, [scores[ids[i]] <= HARD for i in kept], share, seed)
     if not kept:
-        raise UserError(f"data.mix={mix} data.hard_fraction={hard_fraction}: no question of data.mined={mined} is left")
+        setting = f"data.mix={mix} data.hard_fraction={hard_fraction}"
+        raise UserError(f"{setting}: no question of data.mined={mined} is left; choose another mix")
     LOG.info("training on %d of %d questions (data.mix=%s)", len(kept), len(ids), mix)
     return Subset(questions, kept)
 
 
 def read_mined(path: Path) -> dict[str, float]:
-    """The mean score of each question by its id, from one file or all those below a folder."""
+    """The mean score of each question by its id, from one file or from all that a folder holds."""
     files = [path] if path.is_file() else sorted(path.rglob(MINED))
     if not files:
-        raise UserError(f"data.mined={path}: no {MINED} there; python src/mine.py writes it")
+        raise UserError(f"data.mined={path}: no {MINED} there; write it with python src/mine.py")
     scores: dict[str, float] = {}
     for file in files:
         try:
             with file.open(newline="") as lines:
                 rows = {row["id"]: float(row["score"]) for row in csv.DictReader(lines)}
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"data.mined: {file} has not the columns id and score of src/mine.py ({error})") from error
-        if twice := sorted(name for name in rows if scores.get(name, rows[name]) != rows[name]):
-            raise UserError(f"data.mined={path}: {twice[0]} has two scores; keep only one set of mined.csv there")
+            raise UserError(
+                f"data.mined: {file} lacks the columns id and score ({error}); write it with python src/mine.py"
+            ) from error
+        if conflicts := sorted(name for name in rows if scores.get(name, rows[name]) != rows[name]):
+            raise UserError(f"data.mined={path}: {conflicts[0]} has two scores; keep only one set of mined.csv there")
         scores |= rows
     return scores
 
@@ -78,7 +82,7 @@ def read_mined(path: Path) -> dict[str, float]:
 def _share(mix: str, hard_fraction: float | None) -> float | None:
     if mix == "one_to_one":
         if hard_fraction is not None:
-            raise UserError("data.mix=one_to_one: means data.hard_fraction=0.5; leave one of the two out")
+            raise UserError("data.mix=one_to_one: means data.hard_fraction=0.5; remove one of the two")
         return 0.5
     if hard_fraction is not None and not (is_number(hard_fraction) and 0 <= hard_fraction <= 1):
         raise UserError(f"data.hard_fraction={hard_fraction}: must be a number from 0 to 1")
@@ -86,18 +90,18 @@ def _share(mix: str, hard_fraction: float | None) -> float | None:
 
 
 def _known(ids: Sequence[str], scores: dict[str, float], mined: str) -> list[int]:
-    """The positions of the questions that were mined; names the others."""
+    """The indices of the questions that were mined; the others are named in the log."""
     missing = [name for name in ids if name not in scores]
     if len(missing) == len(ids):
-        raise UserError(f"data.mined={mined}: holds none of these questions ({ids[0]}, ..); was it made for this data?")
+        raise UserError(f"data.mined={mined}: holds none of these questions ({ids[0]}, ..); mine this data set")
     if missing:
         named = ", ".join(missing[:5]) + (" .." if len(missing) > 5 else "")
-        LOG.warning("left out: %d questions that data.mined=%s does not hold (%s)", len(missing), mined, named)
+        LOG.warning("skipped %d questions that data.mined=%s does not hold (%s)", len(missing), mined, named)
     return [i for i, name in enumerate(ids) if name in scores]
 
 
 def _of_share(kept: list[int], hard: list[bool], share: float, seed: int) -> list[int]:
-    """As many of ``kept`` as can be had if the hard ones make up ``share`` of them."""
+    """The largest random subset of ``kept`` in which hard questions make up ``share``. hard: one flag per question."""
     kinds = {True: [i for i, is_hard in zip(kept, hard, strict=True) if is_hard]}
     kinds[False] = sorted(set(kept) - set(kinds[True]))
     shares = {True: share, False: 1 - share}

@@ -1,5 +1,7 @@
-"""Published data sets as :class:`Example` rows. Tables lie memory-mapped on disk (the ``datasets`` library), and
-pictures are opened where they are used, so that memory does not grow with the data set.
+"""Published data sets as rows of :class:`Example`.
+
+Tables stay memory-mapped on disk (the ``datasets`` library), and pictures are opened where they are used, so that
+memory does not grow with the data set.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Rows(Dataset[Example]):
-    """The rows ``indices`` of a table (None: all of them), each made an example by ``read``."""
+    """The rows ``indices`` of a table (None: all rows), each turned into an example by ``read``."""
 
     def __init__(
         self, table: datasets.Dataset, read: Callable[[dict], Example], indices: Sequence[int] | None = None
@@ -42,7 +44,7 @@ class Rows(Dataset[Example]):
 
 
 def from_hub(repo: str, split: str, **options: object) -> datasets.Dataset:
-    """A split of a data set on the hub, or of its copy in the cache."""
+    """A split of a data set on the hub, or of its cached copy. Raises UserError if there is neither."""
     hub.prepare()
     datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE
     try:
@@ -50,89 +52,90 @@ def from_hub(repo: str, split: str, **options: object) -> datasets.Dataset:
             table = datasets.load_dataset(repo, split=split, **options)
     except (OSError, ValueError) as error:  # ValueError: no such split or configuration in the cache
         raise UserError(
-            f"data: {repo} (split {split}) cannot be had from the hub ({_first_line(error)}); "
+            f"data: cannot load {repo} (split {split}) from the hub ({_first_line(error)}); "
             "give data.path=<folder with the published files>"
         ) from error
     return _undecoded(table)
 
 
 def from_files(kind: str, files: Sequence[Path], **options: object) -> datasets.Dataset:
-    """Local files of one kind that ``datasets`` reads ("parquet", "csv"), as one table."""
+    """Local files as one table. kind: a format of ``datasets``, such as "parquet" or "csv"."""
     try:
         with _quiet():
             names = [str(file) for file in files]
             table = datasets.load_dataset(kind, data_files={"rows": names}, split="rows", **options)
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise UserError(
-            f"data.path: {files[0]} cannot be read as {kind} ({_first_line(error)}); copy it again"
-        ) from error
+        raise UserError(f"data.path: cannot read {files[0]} as {kind} ({_first_line(error)}); copy it again") from error
     return _undecoded(table)
 
 
 def from_records(records: list[dict]) -> datasets.Dataset:
-    """Light records (pictures by their path) as a table."""
+    """Records as a table; they name pictures by their path."""
     return datasets.Dataset.from_list(records)
 
 
 def require_columns(table: datasets.Dataset, name: str, columns: Sequence[str]) -> None:
-    """Refuse a table that is not in the published form."""
+    """Raise UserError for a table that lacks one of ``columns``. name: of the table, for the message."""
     if missing := [column for column in columns if column not in table.column_names]:
         raise UserError(
-            f"{name}: no column {', '.join(missing)}; it has {', '.join(table.column_names)}. "
-            "Is it the data set that the configuration names?"
+            f"{name}: no column {', '.join(missing)}, only {', '.join(table.column_names)}; "
+            "give data.path=<folder with the published files>"
         )
 
 
-def usable(table: datasets.Dataset, name: str, **checks: Callable[[object], bool]) -> list[int]:
-    """The rows whose columns pass their checks; the others are named. Reads these columns only."""
+def usable_rows(table: datasets.Dataset, name: str, **checks: Callable[[object], bool]) -> list[int]:
+    """The numbers of the rows whose columns pass their checks; the others are named in the log.
+
+    Reads the checked columns only. Raises UserError if no row is usable.
+    """
     good = range(len(table))
     for column, check in checks.items():
         values = table.with_format(None)[column]
         bad = [i for i, value in enumerate(values) if not check(value)]
         if bad:
-            rows = ", ".join(map(str, bad[:5])) + (" .." if len(bad) > 5 else "")
-            LOG.warning("skipped: %s: %d rows without a usable %s (rows %s)", name, len(bad), column, rows)
+            rows = ", ".join(map(str, bad[:5])) + (f" .. ({len(bad)} in all)" if len(bad) > 5 else "")
+            LOG.warning("%s: skipped rows without a usable %s: %s", name, column, rows)
         dropped = set(bad)
         good = [i for i in good if i not in dropped]
     if not good:
-        raise UserError(f"{name}: none of its {len(table)} rows can be used; see the skipped rows above")
+        raise UserError(f"{name}: none of its {len(table)} rows is usable; see the skipped rows above")
     return list(good)
 
 
-def first(rows: Dataset[Example], n: int | None, name: str = "data.n_test") -> Dataset[Example]:
-    """The first ``n`` rows; all if ``n`` is None. name: of the setting that ``n`` is."""
+def take(rows: Dataset[Example], n: int | None, name: str = "data.n_test") -> Dataset[Example]:
+    """The first ``n`` rows, or all if ``n`` is None. name: the setting that gives ``n``."""
     return rows if n is None else Subset(rows, range(min(len(rows), require_int(name, n, 1))))
 
 
-def folder(path: str | Path) -> Path:
-    """``path``, if it is a folder."""
+def require_folder(path: str | Path) -> Path:
+    """``path`` if it is a folder, else a :class:`UserError`."""
     if not Path(path).is_dir():
-        raise UserError(f"data.path={path}: no such folder")
+        raise UserError(f"data.path={path}: no such folder; give data.path=<folder with the published files>")
     return Path(path)
 
 
-def picture(cell: object) -> Path | bytes:
-    """What a picture column holds, unopened: a path, encoded bytes, or base64 text. Nothing gives empty bytes."""
+def stored_picture(cell: object) -> Path | bytes:
+    """The unopened picture in a cell: a path or encoded bytes, decoded from base64 if need be; empty bytes for none."""
     if isinstance(cell, dict):
         return cell.get("bytes") or (Path(cell["path"]) if cell.get("path") else b"")
     if isinstance(cell, str):
         try:
             return base64.b64decode(cell, validate=True)
         except binascii.Error:
-            return b""  # refused by name where it is opened
+            return b""  # opening it raises BadExample
     return cell or b""
 
 
-def found(path: str | Path, *patterns: str) -> list[Path]:
-    """The files in the folder ``path`` that match the first pattern that any file matches, in order of their names."""
+def find_files(path: str | Path, *patterns: str) -> list[Path]:
+    """The files in the folder ``path`` that match the first pattern with any match, sorted by name."""
     for pattern in patterns:
-        if files := sorted(folder(path).rglob(pattern)):
+        if files := sorted(require_folder(path).rglob(pattern)):
             return files
-    raise UserError(f"data.path={path}: no file {' or '.join(patterns)} in it")
+    raise UserError(f"data.path={path}: no file {' or '.join(patterns)} there; copy the published files")
 
 
 def _undecoded(table: datasets.Dataset) -> datasets.Dataset:
-    """Pictures as they are stored; the library would open each one with its row."""
+    """The table with pictures left encoded; by default the library decodes each one with its row."""
     for column, feature in table.features.items():
         if isinstance(feature, datasets.Image):
             table = table.cast_column(column, datasets.Image(decode=False))

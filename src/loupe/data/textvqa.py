@@ -1,6 +1,6 @@
-"""TextVQA (arXiv 1904.08920): questions about text in pictures, each with the answers of ten people.
+"""TextVQA (arXiv 1904.08920): questions about text in pictures, each with ten annotators' answers.
 
-Published as parquet on the hub (``lmms-lab/textvqa``), which may lie in a local folder too, or as
+Published as parquet on the hub (``lmms-lab/textvqa``; a local copy works too), or as
 ``TextVQA_0.5.1_{train,val}.json`` with a folder of pictures, ``<image_id>.jpg``.
 """
 
@@ -41,12 +41,14 @@ def textvqa_datamodule(
     mix: str = "all",
     hard_fraction: float | None = None,
 ) -> LoupeDataModule:
-    """Trains on the published training split but for about ``n_val`` questions, which choose the checkpoint: all that
-    are asked about some pictures drawn by ``heldout_seed``. Tests on ``n_test`` of the published validation split,
-    drawn by ``heldout_seed`` (None: all, in order), whose answers are public; those of the test split are not.
+    """The published training split, of which about ``n_val`` questions are held out for validation, and a test split.
 
-    path: a folder, None for the hub. images: the folder of the official json's pictures, if not beside it.
-    mined, mix, hard_fraction: see ``mixing.mixed``.
+    Validation takes all questions about randomly chosen pictures. The test questions come from the published validation
+    split, because the answers of the published test split are not public: ``n_test`` random ones, or all in order if it
+    is None. Both choices are keyed by ``heldout_seed``.
+
+    path: a folder, or None for the hub. images: the folder with the pictures of the official json, if it is not
+    train_images beside the json. mined, mix, hard_fraction: see ``mixing.mixed``.
     """
     train, test = (_open(path, images, split) for split in ("train", "validation"))
     rows = _usable(train, "TextVQA train")
@@ -66,16 +68,20 @@ def textvqa_datamodule(
 
 
 def example(row: dict) -> Example:
+    """One row of the published table as an example."""
     return Example(
         id=f"{PREFIX}{row['question_id']}",
-        image=tables.picture(row["image"]),
+        image=tables.stored_picture(row["image"]),
         question=row["question"],
         references=tuple(row["answers"]),
     )
 
 
 def hold_out(rows: Sequence[int], pictures: Sequence[str], n: int, seed: int) -> tuple[list[int], list[int]]:
-    """``rows`` without, and only, those about some of the ``pictures`` (one a table row): ``n`` rows or a few more."""
+    """Hold out all rows about randomly chosen pictures, until they are ``n`` rows or more: (kept rows, held-out rows).
+
+    rows: row numbers. pictures: the picture's name for every row of the table. seed: keys the choice of pictures.
+    """
     order = sorted({pictures[i] for i in rows}, key=lambda name: sha256(f"{seed}/{name}".encode()).digest())
     about: dict[str, list[int]] = {}
     for i in rows:
@@ -87,12 +93,12 @@ def hold_out(rows: Sequence[int], pictures: Sequence[str], n: int, seed: int) ->
         held += about[name]
     chosen = set(held)
     if len(chosen) == len(rows):
-        raise UserError(f"data.n_val={n}: nothing would be left to train on; take fewer than {len(rows)}")
+        raise UserError(f"data.n_val={n}: leaves nothing to train on; take fewer than {len(rows)}")
     return [i for i in rows if i not in chosen], sorted(held)
 
 
 def draw(rows: list[int], n: int | None, seed: int) -> list[int]:
-    """``n`` of ``rows``, the same for the same seed; all if ``n`` is None."""
+    """``n`` random ones of ``rows``, keyed by ``seed``; all if ``n`` is None."""
     if n is None:
         return rows
     require_int("data.n_test", n, 1)
@@ -103,17 +109,17 @@ def _open(path: str | None, images: str | None, split: str) -> datasets.Dataset:
     if path is None:
         table = tables.from_hub(HUB, split)
     else:
-        files = tables.found(path, f"{split}-*.parquet", f"{split}.parquet", f"TextVQA_*_{OFFICIAL[split]}.json")
+        files = tables.find_files(path, f"{split}-*.parquet", f"{split}.parquet", f"TextVQA_*_{OFFICIAL[split]}.json")
         table = _official(files[0], images) if files[0].suffix == ".json" else tables.from_files("parquet", files)
     tables.require_columns(table, f"TextVQA {split}", COLUMNS)
     return table
 
 
 def _official(file: Path, images: str | None) -> datasets.Dataset:
-    """The official json. Its pictures, of both splits, lie in ``images``, or in train_images beside it."""
+    """The official json; ``images``, or else train_images beside it, holds the pictures of both splits."""
     folder = Path(images) if images else file.parent / "train_images"
     if not folder.is_dir():
-        raise UserError(f"data.images: no folder {folder}; name the one that holds <image_id>.jpg")
+        raise UserError(f"data.images={folder}: no such folder; give the one that holds <image_id>.jpg")
     try:
         records = json.loads(file.read_text())["data"]
         light = [
@@ -122,11 +128,11 @@ def _official(file: Path, images: str | None) -> datasets.Dataset:
             for record in records
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{file}: not in the form of TextVQA ({{"data": [{{"image_id": ..}}]}}): {error!r}') from error
+        raise UserError(f"{file}: not in TextVQA's format ({error!r}); copy the file again") from error
     return tables.from_records(light)
 
 
 def _usable(table: datasets.Dataset, name: str) -> list[int]:
-    return tables.usable(
+    return tables.usable_rows(
         table, name, question=lambda text: bool(text and text.strip()), answers=lambda answers: bool(answers)
     )

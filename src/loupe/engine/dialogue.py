@@ -181,7 +181,7 @@ class Dialogue:
 def _require_inside(box: Box | None, size: Size) -> None:
     """Refuse an answer that lies outside of its picture (by more than the rounding of annotations)."""
     if box and not (-1 <= box[0] < box[2] <= size[0] + 1 and -1 <= box[1] < box[3] <= size[1] + 1):
-        raise BadExample(f"the box {list(box)} does not lie in the {size[0]}x{size[1]} picture; mend or drop the row")
+        raise BadExample(f"the box {list(box)} is outside the {size[0]}x{size[1]} picture; fix or drop the row")
 
 
 def _check_template(name: str, template: object, pictures: int, fields: set[str]) -> None:
