@@ -43,7 +43,7 @@ def test_the_size_is_the_rounded_one_when_resolution_is_off_the_grid(shared_poli
 
 
 def test_three_turns_written_out(shared_policy):
-    """Two calls and an answer: who wrote what, token by token."""
+    """Two calls and an answer: the author of every token."""
     turns = [call("[20, 40]"), call("[300, 1]"), ANSWER]
     trajectory = scripted(shared_policy, [turns], max_calls=2, max_new_tokens=60)[0].trajectories[0]
     tokenize = lambda text: shared_policy.tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
@@ -57,7 +57,7 @@ def test_three_turns_written_out(shared_policy):
     assert [event.status for event in trajectory.events] == ["ok", "out_of_bounds"]
 
 
-def test_an_end_of_turn_that_the_policy_sampled_is_not_written_again(shared_policy):
+def test_a_sampled_end_of_turn_is_not_repeated(shared_policy):
     script = [["<think>hm</think>\n<tool>\nname: zo<|im_end|>", ANSWER]]
     trajectory = scripted(shared_policy, script, max_new_tokens=60)[0].trajectories[0]
     text = shared_policy.tokenizer.decode(trajectory.ids)
@@ -77,23 +77,23 @@ def test_a_placeholder_in_the_question_is_a_bad_row(shared_policy):
         make_rollout(shared_policy).dialogue.prompt(example)
 
 
-def test_braces_and_picture_marks_in_a_question_are_text(shared_policy):
+def test_braces_and_image_marks_in_a_question_are_text(shared_policy):
     example = dataclasses.replace(examples(1)[0], question="Is {this} <image> fine?")
     prompt = make_rollout(shared_policy).dialogue.prompt(example)
     assert "Is {this} <image> fine?" in shared_policy.tokenizer.decode(prompt.ids)
 
 
 @pytest.mark.parametrize(
-    ("coordinates", "said"),
+    ("coordinates", "sentence"),
     [
         ("shown", "The picture is 112x84 pixels. What"),
         ("original", "112x84 pixels. Coordinates count in pixels of the original, which is 1600x1200. What"),
         ("relative_1000", "112x84 pixels. Coordinates count in thousandths of width and height. What"),
     ],
 )
-def test_the_prompt_says_what_keypoints_count_in(shared_policy, coordinates, said):
+def test_the_prompt_states_the_coordinate_frame(shared_policy, coordinates, sentence):
     dialogue = make_rollout(shared_policy, tool=ZoomTool(400, coordinates=coordinates)).dialogue
-    assert said in shared_policy.tokenizer.decode(dialogue.prompt(examples(1)[0]).ids)
+    assert sentence in shared_policy.tokenizer.decode(dialogue.prompt(examples(1)[0]).ids)
 
 
 def test_a_tool_that_may_not_be_called_is_not_explained(shared_policy):

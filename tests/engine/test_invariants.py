@@ -24,7 +24,7 @@ def group(shared_policy):
         (lambda t, p: {"events": []}, "not executed left a picture"),
     ],
 )
-def test_a_trajectory_that_contradicts_itself_is_caught(group, shared_policy, change, message):
+def test_an_inconsistent_trajectory_is_caught(group, shared_policy, change, message):
     trajectory = group.trajectories[0]
     check_trajectory(trajectory, group.prompt, shared_policy)
     broken = dataclasses.replace(trajectory, **change(trajectory, shared_policy))

@@ -38,7 +38,7 @@ def test_chunks_change_neither_logprobs_nor_gradients(policy, chunk):
     assert torch.allclose(torch.autograd.grad(got.sum(), states)[0], gradient, atol=1e-5)
 
 
-def test_the_distribution_is_normalised_without_the_banned_tokens(shared_policy):
+def test_the_distribution_is_normalized_without_the_banned_tokens(shared_policy):
     logp = shared_policy.log_distribution(torch.randn(2, 128, generator=torch.Generator().manual_seed(0)), 1.0)
     assert logp.exp().sum(-1).tolist() == pytest.approx([1.0, 1.0])
     assert torch.isneginf(logp[:, sorted(shared_policy.banned)]).all()

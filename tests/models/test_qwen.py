@@ -1,4 +1,4 @@
-"""The published shapes: on the meta device where size is all that matters, in real numbers for one layer."""
+"""The published shapes: on the meta device where only sizes matter, with real numbers for one layer."""
 
 import pytest
 import torch
@@ -8,8 +8,7 @@ from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from loupe.engine import reference as plain
-from loupe.engine import update
+from loupe.engine import reference, update
 from loupe.engine.policy import Policy
 from loupe.models import qwen
 from loupe.models.load import load_policy
@@ -32,7 +31,7 @@ def on_meta():
     return model, build_tokenizer(512), Qwen2VLImageProcessorPil()
 
 
-def test_the_adapter_is_on_every_linear_layer_of_the_language_model_and_on_no_other():
+def test_the_adapter_is_on_every_linear_layer_of_the_language_model_only():
     policy = load_policy(None, on_meta, LORA, train_vision=False)
     targets = {name.rsplit(".lora_", 1)[0].removeprefix("base_model.model.") for name in adapters(policy)}
     kinds = [f"self_attn.{k}_proj" for k in "qkvo"] + [f"mlp.{k}_proj" for k in ("gate", "up", "down")]
@@ -61,7 +60,7 @@ def adapters(policy):
 
 @pytest.mark.parametrize("long_side", [224, 448, 672, 1024, 1400])
 def test_image_tokens_are_those_of_transformers(long_side):
-    """After our resize, Qwen's own processor changes nothing, and counts as many tokens as we do."""
+    """After our resize, Qwen's own processor changes nothing and gives the same number of tokens."""
     theirs = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 16384})
     for width, height in [(1600, 1200), (1024, 768), (765, 1024), (500, 501), (3000, 400), (2250, 1500)]:
         shown = resize_to_grid(Image.new("RGB", (width, height)), long_side, 28)
@@ -72,11 +71,11 @@ def test_image_tokens_are_those_of_transformers(long_side):
 
 
 def worst_gap(policy):
-    """The largest difference between log-probabilities of the shared prefix and those of the plain path."""
+    """The largest difference between log-probabilities of the shared-prefix engine and those of the reference."""
     groups = scripted(policy, MIXED[1:3], max_new_tokens=60)
     gaps = []
     for trajectory, ours in update.logprobs(policy, groups, 1.0, 700):
-        expected = plain.logprobs(policy, groups[0].prompt, trajectory, 1.0).tolist()
+        expected = reference.logprobs(policy, groups[0].prompt, trajectory, 1.0).tolist()
         gaps += [abs(a - b) for a, b in zip(ours, expected, strict=True)]
         gaps += [abs(a - b) for a, b in zip(trajectory.sampled_logprobs, expected, strict=True)]
     return max(gaps)
@@ -89,8 +88,8 @@ def test_one_layer_of_full_width():
     assert worst_gap(policy) < 1e-4
 
 
-def test_qwen3_vl_goes_through_the_same_code():
-    """Its features of deeper layers and its patches of 16 pixels included."""
+def test_qwen3_vl_uses_the_same_code():
+    """Including its features of deeper layers and its patches of 16 pixels."""
     policy = Policy(*build_qwen3())
     with torch.no_grad():
         assert worst_gap(policy) < 1e-4
@@ -98,7 +97,7 @@ def test_qwen3_vl_goes_through_the_same_code():
     update.backward(policy, groups, lambda _, logp, mask: (logp * mask).sum(), 1.0, 700)
     ours = {name: p.grad.clone() for name, p in policy.named_parameters()}
     policy.zero_grad()
-    sum(plain.logprobs(policy, groups[0].prompt, t, 1.0).sum() for t in groups[0].trajectories).backward()
+    sum(reference.logprobs(policy, groups[0].prompt, t, 1.0).sum() for t in groups[0].trajectories).backward()
     for name, parameter in policy.named_parameters():
         assert (ours[name] - parameter.grad).norm() <= 1e-4 * parameter.grad.norm().clamp(min=1e-3), name
     assert compose_config("model=qwen3_vl_4b_lora").tool.coordinates == "relative_1000"
@@ -139,7 +138,7 @@ def build_qwen3():
 
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl_3b", "qwen2_5_vl_3b_lora", "qwen2_5_vl_7b_lora", "qwen3_vl_4b_lora"])
-def test_a_large_model_brings_its_settings_along_and_the_command_line_wins(name):
+def test_a_large_model_sets_its_own_defaults_and_the_command_line_takes_precedence(name):
     chosen = compose_config(f"model={name}")
     assert chosen.trainer.precision == "bf16-mixed" and chosen.rollout.max_new_tokens == 512
     assert chosen.algorithm.optimizer.lr == (1e-5 if name.endswith("lora") else 1e-6)

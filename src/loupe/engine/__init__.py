@@ -1,1 +1,1 @@
-"""Sampling groups of trajectories and differentiating them, with each group's prefix computed once."""
+"""Sampling groups of trajectories and computing their gradient, with each group's prefix computed once."""

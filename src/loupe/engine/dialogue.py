@@ -1,6 +1,6 @@
-"""The exchange with the policy: the prompt, how a turn is read, and what the environment writes back.
+"""The dialogue with the policy: writing the prompt, reading a turn, and writing the observation after it.
 
-Text is turned into tokens once and piece by piece; what the policy sampled is never tokenised again.
+Each piece of text is tokenized once; what the policy sampled is never tokenized again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from loupe.records import Example, ImagePatches, Prompt
 from loupe.tools import Tool, ToolResult
 
 STOP_TEXTS = ("</tool>", "</answer>")
-"""A turn ends when the decoded text holds one of these, whatever tokens it came in."""
+"""A turn ends when its decoded text contains one of these, however it is split into tokens."""
 
 IMAGE = "<image>"
 _SENTINEL = "\x00"
@@ -25,9 +25,9 @@ _SENTINEL = "\x00"
 
 @dataclass(frozen=True)
 class Turn:
-    """What a turn of the policy asks for.
+    """What a turn of the policy contains.
 
-    attempted: a ``<tool>`` was sampled, closed or not. call: what stands between the tags if they are closed.
+    attempted: there is a ``<tool>``, closed or not. call: the text between the tags, None if they are not closed.
     answered: there is a complete ``<answer>``.
     """
 
@@ -37,7 +37,7 @@ class Turn:
 
 
 def read_turn(text: str) -> Turn:
-    """Read the decoded text of one turn."""
+    """Parse the decoded text of one turn."""
     _, opened, rest = text.partition("<tool>")
     call, closed, _ = rest.partition("</tool>")
     _, answer_opened, answer = text.partition("<answer>")
@@ -51,12 +51,14 @@ def read_turn(text: str) -> Turn:
 class Dialogue:
     """Writes prompts and observations for a policy.
 
-    tool: says in ``instruction`` how it is called and in ``coordinates`` what keypoints count in.
+    resolution: the long side of the overview in pixels; smaller pictures are not enlarged.
+    tool: its ``instruction`` explains how to call it, its ``coordinates`` are the frame of keypoints.
     system: the system prompt; ``{tool}`` stands for the tool's instruction.
-    user, observation, earlier: templates; ``<image>`` stands for the picture, ``{width}`` and ``{height}`` for its size
-    as shown, after rounding to the patch grid; in ``user`` also ``{question}`` and ``{frame}``.
-    resolution: long side of the overview in pixels; never enlarges.
-    prefill: words put into the policy's mouth, with which every first turn begins. They earn no gradient.
+    user, observation, earlier: templates for the question, for a crop and for an earlier picture. ``<image>`` stands
+        for the picture, ``{width}`` and ``{height}`` for its size as shown, after rounding to the patch grid; ``user``
+        also takes ``{question}`` and ``{frame}``.
+    prefill: text that every first turn begins with, written for the policy; it gets no gradient.
+    Raises UserError for a resolution below one patch and for a template that cannot be filled in.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Dialogue:
         self.prefill = prefill
 
     def prompt(self, example: Example) -> Prompt:
-        """Open the picture, reduce it and write the prompt. Raises :class:`BadExample`, naming the row."""
+        """Open the pictures, reduce them and write the prompt. Raises :class:`BadExample`, which names the row."""
         try:
             return self._prompt(example)
         except BadExample as error:
@@ -101,25 +103,25 @@ class Dialogue:
 
     def _prompt(self, example: Example) -> Prompt:
         if not example.question.strip():
-            raise BadExample("the question is empty; give one or drop the row")
+            raise BadExample("the question is empty; write one or drop the row")
         *_, picture = pictures = [open_picture(image) for image in (*example.earlier_images, example.image)]
         _require_inside(example.answer_box, picture.size)
         shown = [self.overview(picture) for picture in pictures]
         patches = [self.policy.patches(picture) for picture in shown]
         frame = Frame.of(self.tool.coordinates, shown[-1].size, picture.size)
-        points = bool(self.tool.max_calls or example.answer_box)
+        uses_coordinates = bool(self.tool.max_calls or example.answer_box)
         sizes = [picture.size for picture in shown]
-        ids = self.opening(example.question, patches, sizes, frame.sentence if points else "")
+        ids = self.opening(example.question, patches, sizes, frame.sentence if uses_coordinates else "")
         if ids.count(self.policy.image_token) != sum(image.tokens(self.policy.merge) for image in patches):
-            raise BadExample("the question holds a picture placeholder token; remove it")
+            raise BadExample("the question contains a picture placeholder token; remove it")
         cut_from = picture if example.zoom_image is None else open_picture(example.zoom_image)
         return Prompt(ids, patches, cut_from, sizes[-1], self.prefill, frame)
 
     def opening(self, question: str, patches: list[ImagePatches], sizes: list[Size], frame: str = "") -> list[int]:
-        """The prompt's tokens, up to where the policy begins to write.
+        """The tokens of the prompt, up to where the policy begins to write.
 
-        patches, sizes: of the pictures, as shown; the question is about the last one. frame: what is said of
-        coordinates.
+        patches, sizes: of the pictures as shown; the question is about the last one. frame: the sentence about the
+        coordinate frame, or empty.
         """
         *earlier, (width, height) = sizes
         content = [part for w, h in earlier for part in self._content(self.earlier, width=w, height=h)]
@@ -128,26 +130,26 @@ class Dialogue:
         return self._tokens(self._render(messages) + self.prefill, patches)
 
     def overview(self, picture: Image.Image) -> Image.Image:
-        """The whole picture as the policy is shown it."""
+        """The whole picture as shown to the policy."""
         return resize_to_grid(picture, self.resolution, self.policy.factor)
 
     def close_up(self, result: ToolResult) -> Image.Image:
-        """The crop as the policy is shown it: brought to its long side in one resampling of original pixels."""
+        """The crop as shown to the policy: original pixels, resampled once to the long side of the result."""
         return resize_to_grid(result.image, result.long_side, self.policy.factor, enlarge=True)
 
     def picture_observation(self, result: ToolResult, last_token: int) -> tuple[list[int], list[ImagePatches]]:
-        """Tokens and picture that hand the crop back, up to where the policy writes again."""
+        """The observation that shows the crop: its tokens, up to where the policy writes again, and its picture."""
         image = self.close_up(result)
         patches = self.policy.patches(image)
         content = self._content(self.observation, width=image.width, height=image.height)
         return self._reply(content, [patches], last_token), [patches]
 
     def text_observation(self, text: str, last_token: int) -> list[int]:
-        """Tokens that tell the policy in words what went wrong."""
+        """The tokens of an observation that states in words what went wrong."""
         return self._reply(text, [], last_token)
 
-    def _reply(self, content, images: list[ImagePatches], last_token: int) -> list[int]:
-        """What stands between the policy's last token and its next turn, from the chat template itself."""
+    def _reply(self, content: str | list[dict], images: list[ImagePatches], last_token: int) -> list[int]:
+        """The tokens between the policy's last token and its next turn, as the chat template writes them."""
         messages = [
             {"role": "system", "content": ""},
             {"role": "user", "content": ""},
@@ -157,7 +159,7 @@ class Dialogue:
         ids = self._tokens(self._render(messages).partition(_SENTINEL)[2], images)
         return ids[1:] if last_token == ids[0] == self.policy.end_of_turn else ids
 
-    def _content(self, template: str, **values) -> list[dict]:
+    def _content(self, template: str, **values: object) -> list[dict]:
         parts = []
         for i, text in enumerate(template.split(IMAGE)):
             parts += [{"type": "image"}] if i else []
@@ -168,7 +170,7 @@ class Dialogue:
         return self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
     def _tokens(self, text: str, images: list[ImagePatches]) -> list[int]:
-        """Token ids, the n-th image placeholder repeated once per merged cell of the n-th picture."""
+        """Token ids, with the n-th image placeholder repeated once per merged cell of the n-th picture."""
         ids, pictures = [], iter(images)
         for token in self.policy.tokenizer(text, add_special_tokens=False)["input_ids"]:
             if token == self.policy.image_token and (image := next(pictures, None)) is not None:
@@ -179,17 +181,17 @@ class Dialogue:
 
 
 def _require_inside(box: Box | None, size: Size) -> None:
-    """Refuse an answer that lies outside of its picture (by more than the rounding of annotations)."""
+    """Refuse an answer box that exceeds its picture by more than the rounding of annotations."""
     if box and not (-1 <= box[0] < box[2] <= size[0] + 1 and -1 <= box[1] < box[3] <= size[1] + 1):
         raise BadExample(f"the box {list(box)} is outside the {size[0]}x{size[1]} picture; fix or drop the row")
 
 
 def _check_template(name: str, template: object, pictures: int, fields: set[str]) -> None:
-    """Refuse a template that cannot be filled in, before the first question is."""
+    """Refuse a template that cannot be filled in."""
     if not isinstance(template, str) or template.count(IMAGE) != pictures:
-        raise UserError(f"{name}={template!r}: must be a text that holds {IMAGE} {pictures} times")
+        raise UserError(f"{name}={template!r}: must be a text that contains {IMAGE} {pictures} times")
     try:
         template.format(**dict.fromkeys(fields, ""))
     except (KeyError, IndexError, ValueError) as error:
         known = ", ".join(f"{{{field}}}" for field in sorted(fields))
-        raise UserError(f"{name}: only {known} are filled in, write other braces twice; got {error}") from error
+        raise UserError(f"{name}: only {known} are filled in; double other braces ({error})") from error

@@ -1,4 +1,4 @@
-"""What must hold for every trajectory, checked always: a violation is a bug in the engine and stops the run."""
+"""Invariants of every trajectory, always checked: a violation is a bug in the engine and stops the run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from loupe.records import OK, ImagePatches, Prompt, Trajectory
 
 
 class InvariantError(AssertionError):
-    """A trajectory contradicts itself."""
+    """A trajectory is inconsistent."""
 
 
 def check_trajectory(trajectory: Trajectory, prompt: Prompt, policy: Policy) -> None:
     """Raise :class:`InvariantError` unless
 
     1. image placeholders == merged grid cells == rows of pixels / merge², image by image;
-    2. ids, sampled marks and log-probabilities have equal length;
+    2. ids, sampled marks and log-probabilities have the same length;
     3. no sampled token is banned (an image, vision or padding placeholder);
     4. every sampled log-probability is finite and <= 0;
-    5. a failed or truncated call left neither a picture nor placeholders: one picture per executed call.
+    5. there is one picture per executed call: a failed or truncated call left neither a picture nor placeholders.
     """
     _require(len(trajectory.ids) == len(trajectory.sampled) == len(trajectory.logprobs), "lengths differ", trajectory)
     _check_images(prompt.ids, prompt.images, policy, trajectory)
@@ -33,7 +33,7 @@ def check_trajectory(trajectory: Trajectory, prompt: Prompt, policy: Policy) -> 
 
 
 def _check_images(ids: list[int], images: list[ImagePatches], policy: Policy, trajectory: Trajectory) -> None:
-    """Placeholders stand in runs, one run a picture (vision end and start tokens keep the runs apart)."""
+    """Placeholders occur in runs, one run per picture (vision start and end tokens separate them)."""
     runs, previous = [], None
     for token in ids:
         if token == policy.image_token:

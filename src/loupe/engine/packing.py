@@ -1,13 +1,14 @@
-"""How a whole group is laid out as one sequence that holds its prefix once.
+"""The layout of a whole group as one sequence that contains its prefix once.
 
-One row per prompt. First come the prefix tokens, then the tokens of all branches in the order in which they were
-computed, each column marked with its owner::
+One row per prompt. The prefix tokens come first, then the tokens of all branches in the order in which they were
+computed. Each column is marked with its owner::
 
     column   0  1  2  3  4 | 5  6  7  8  9 | 10 11
     owner    0  0  0  0  0 | 1  2  3  1  1 |  3 -1      0 prefix, 1.. branch, -1 padding
 
-A token sees the prefix and the earlier columns of its own branch, nothing else. So the keys and values of the
-prefix exist once, whatever the group size, and positions are stated explicitly (M-RoPE, arXiv 2409.12191 §2.1).
+A token attends to the prefix and to the earlier columns of its own branch, and to nothing else. The keys and values of
+the prefix therefore exist once, whatever the group size, and positions are passed explicitly (M-RoPE, arXiv 2409.12191
+§2.1).
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ class Packed:
     images: list[ImagePatches]
 
     def to(self, device: torch.device) -> Packed:
-        """The same on another device; pictures are moved when they are looked at."""
+        """The same on another device; pictures are moved when they are encoded."""
         moved = {name: getattr(self, name).to(device) for name in ("ids", "owners", "positions")}
         return replace(self, **moved)
 
 
 def pack(rows: list[list[Segment]], pad_id: int, device: torch.device) -> Packed:
-    """Lay the segments of each prompt behind one another."""
+    """Concatenate the segments of each prompt, and pad the rows to a common length."""
     width = max(sum(len(segment.ids) for segment in row) for row in rows)
     ids = np.full((len(rows), width), pad_id, dtype=np.int64)
     owners = np.full((len(rows), width), PAD, dtype=np.int64)
@@ -78,27 +79,27 @@ def pack(rows: list[list[Segment]], pad_id: int, device: torch.device) -> Packed
 
 
 def visibility(new: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
-    """Which columns each new token may attend to.
+    """The attention mask, bool [P, 1, T, L + T]: the columns that each new token may attend to.
 
-    new [P, T] and past [P, L] are owners; returns bool [P, 1, T, L + T]. Padding attends to padding, so that no row
-    of the attention matrix is empty (an empty one would be NaN).
+    new, past: owners [P, T] and [P, L]. Padding attends to padding, so that no row of the attention matrix is empty (an
+    empty one would be NaN).
     """
     keys = torch.cat([past, new], dim=1)
-    mine = keys[:, None, :] == new[:, :, None]
+    own = keys[:, None, :] == new[:, :, None]
     prefix = (keys == PREFIX)[:, None, :] & (new != PAD)[:, :, None]
     columns = torch.arange(keys.shape[1], device=keys.device)
     earlier = columns[None, :] <= columns[past.shape[1] :, None]
-    return ((mine | prefix) & earlier)[:, None]
+    return ((own | prefix) & earlier)[:, None]
 
 
 def mrope_positions(
     ids: list[int], images: list[ImagePatches], start: int, image_token: int, merge: int
 ) -> tuple[np.ndarray, int]:
-    """Positions [3, T] of tokens that begin at position ``start``, and the position of the token after them.
+    """The positions [3, T] of tokens that begin at position ``start``, and the position of the token after them.
 
-    Text advances all three channels by one a token. A picture of h x w merged cells holds the temporal channel and
-    counts rows and columns in the other two; what follows goes on after max(h, w). Equal to transformers'
-    ``get_rope_index`` on whole sequences; ours also works piece by piece.
+    Text advances all three channels by one per token. A picture of h x w merged cells keeps the temporal channel
+    constant and counts rows and columns in the other two; the text after it continues max(h, w) later. On whole
+    sequences this equals transformers' ``get_rope_index``; unlike that, it also works on parts of a sequence.
     """
     out = np.empty((3, len(ids)), dtype=np.int64)
     position, column, pictures = start, 0, iter(images)
@@ -119,7 +120,7 @@ def mrope_positions(
 
 @dataclass
 class Context:
-    """What has been computed so far for a batch of prompts: keys and values, and the owner of each column."""
+    """The part of a batch of prompts that is already computed: keys and values, and the owner of each column."""
 
     cache: DynamicCache
     owners: torch.Tensor  # [P, L]
@@ -133,7 +134,7 @@ class Context:
         return [tensor for layer in self.cache.layers for tensor in (layer.keys, layer.values)]
 
     def with_tensors(self, tensors: list[torch.Tensor]) -> Context:
-        """A context that starts from the given keys and values; they are referred to, not copied."""
+        """A context with the same owners that refers to the given keys and values, without copying them."""
         cache = DynamicCache()
         for keys, values in zip(tensors[::2], tensors[1::2], strict=True):
             layer = DynamicLayer()
@@ -143,7 +144,7 @@ class Context:
         return Context(cache, self.owners)
 
     def select(self, prompts: list[int]) -> Context:
-        """The same context for some of its prompts only."""
+        """The context of some of its prompts only."""
         index = torch.tensor(prompts, device=self.owners.device)
         chosen = Context(self.cache, self.owners).with_tensors([tensor[index] for tensor in self.tensors()])
         chosen.owners = self.owners[index]

@@ -1,7 +1,7 @@
 """The policy: a vision-language model of transformers with its tokenizer and image processor.
 
-It knows nothing of groups, tools or rewards; it turns pictures into patches, extends a context by packed tokens and
-scores tokens. The same object serves the rollout and the update, so that both see one distribution.
+It turns pictures into patches, extends a context by packed tokens and scores tokens; it is independent of groups, tools
+and rewards. The rollout and the update use the same object, so that both see one distribution.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from loupe.errors import require_int
 from loupe.records import ImagePatches, Prompt
 
 DEEPER = "deepstack_features"
-"""Where transformers keeps the features of deeper layers that some models (Qwen3-VL) have."""
+"""The attribute with the features of deeper layers, which some models (Qwen3-VL) have."""
 
 
 class Policy(nn.Module):
-    """model: a ``*ForConditionalGeneration`` of transformers, bare or wrapped by peft.
+    """A model that samples and scores tokens.
 
-    logits_chunk: rows of the logits matrix [rows, V] that exist at a time.
+    model: a ``*ForConditionalGeneration`` of transformers, possibly wrapped by peft.
+    logits_chunk: rows of the logits matrix [rows, V] in memory at a time.
     """
 
     def __init__(self, model: nn.Module, tokenizer, image_processor, logits_chunk: int = 256):
@@ -50,7 +51,7 @@ class Policy(nn.Module):
 
     @property
     def backbone(self) -> nn.Module:
-        """The transformers model; with peft its layers carry the adapter in place."""
+        """The transformers model; with peft, its layers contain the adapter."""
         return self.model.get_base_model() if self.has_adapter else self.model
 
     @property
@@ -62,14 +63,14 @@ class Policy(nn.Module):
         return self.ban.device
 
     def patches(self, image: Image.Image) -> ImagePatches:
-        """A picture whose sides are multiples of ``factor``, as the vision tower eats it."""
+        """A picture as input to the vision tower. Raises ValueError unless its sides are multiples of ``factor``."""
         if image.width % self.factor or image.height % self.factor:
             raise ValueError(f"picture of {image.width}x{image.height} is not on the grid of {self.factor}")
         out = self.image_processor(images=[image], do_resize=False, return_tensors="pt")
         return ImagePatches(out["pixel_values"], tuple(out["image_grid_thw"][0].tolist()))
 
     def extend(self, context: Context, packed: Packed) -> torch.Tensor:
-        """Compute the packed tokens on top of ``context``, which grows by them. Returns hidden states [P, T, D]."""
+        """Compute the packed tokens after ``context`` and add them to it. Returns their hidden states [P, T, D]."""
         pictures = {"mm_encoder_outputs": {"image": self.encode(packed.images)}} if packed.images else {}
         out = self.backbone.model(
             input_ids=packed.ids,
@@ -83,7 +84,7 @@ class Policy(nn.Module):
         return out.last_hidden_state
 
     def encode(self, images: list[ImagePatches]) -> SimpleNamespace:
-        """What the vision tower makes of pictures, as transformers hands it on. A frozen tower sees each only once."""
+        """The output of the vision tower in transformers' form. A frozen tower processes each picture only once."""
         if any(parameter.requires_grad for parameter in self.backbone.model.visual.parameters()):
             return _joined(self._features(images))
         for image in images:
@@ -93,7 +94,7 @@ class Policy(nn.Module):
         return _joined([image.features for image in images])
 
     def _features(self, images: list[ImagePatches]) -> list[list[torch.Tensor]]:
-        """For each picture the features [tokens, D] that take its placeholders' places, then those of deeper layers."""
+        """For each picture, the features [tokens, D] that replace its placeholders, then those of deeper layers."""
         pixels = torch.cat([image.pixels for image in images]).to(self.device, self.backbone.dtype)
         grid = torch.tensor([image.grid for image in images], device=self.device)
         out = self.backbone.model.get_image_features(pixels, grid, return_dict=True)
@@ -102,16 +103,16 @@ class Policy(nn.Module):
     def log_distribution(self, states: torch.Tensor, temperature: float) -> torch.Tensor:
         """Log-probabilities [N, V] (float32 or better) over the next token, for hidden states [N, D].
 
-        Placeholder tokens are banned (-inf) before normalising, in the rollout and in the update alike.
+        Placeholder tokens are banned (-inf) before normalizing, in the rollout and in the update alike.
         """
         logits = self.backbone.lm_head(states)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
         return torch.log_softmax(logits + self.ban, dim=-1)
 
     def token_logprobs(self, states: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
-        """Log-probability of each token [N] given the hidden state before it [N, D].
+        """Log-probability [N] of each token [N], given the hidden state before it [N, D].
 
-        Works in chunks that are computed again in the backward pass, so that no [N, V] matrix is ever held.
+        It works in chunks that the backward pass recomputes, so that no [N, V] matrix is ever in memory.
         """
         parts = [
             checkpoint(self._chunk, states[i : i + size], tokens[i : i + size], temperature, use_reentrant=False)
@@ -120,24 +121,25 @@ class Policy(nn.Module):
         ]
         return torch.cat(parts)
 
-    def _chunk(self, states, tokens, temperature):
+    def _chunk(self, states: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
         return self.log_distribution(states, temperature).gather(1, tokens[:, None])[:, 0]
 
     def frozen_copy(self) -> Policy:
-        """An independent copy that no optimiser touches: the reference of a KL term."""
+        """An independent copy that is not trained: the reference of a KL term."""
         return copy.deepcopy(self).eval().requires_grad_(False)
 
     @contextmanager
     def adapter_off(self) -> Iterator[Policy]:
-        """The policy without its adapter: the reference of a KL term at no cost in memory."""
+        """The policy without its adapter: the reference of a KL term, at no cost in memory."""
         with self.model.disable_adapter():
             yield self
 
 
 def encode_prompts(policy: Policy, prompts: list[Prompt]) -> tuple[Context, torch.Tensor, list[int]]:
-    """Compute the prefixes of a batch of groups, each once.
+    """Compute the prefix of each group in a batch once.
 
-    Returns the context, the state [P, D] after each prefix, and the position at which each continuation begins.
+    Returns the context, the hidden state [P, D] of the last token of each prefix, and the position at which each
+    continuation begins.
     """
     rows, next_positions = [], []
     for prompt in prompts:
@@ -161,9 +163,9 @@ def entropy(logp: torch.Tensor) -> torch.Tensor:
 
 
 def banned_tokens(tokenizer, vocabulary: int, end_of_turn: int) -> set[int]:
-    """Ids that must never be sampled: every special token but end-of-turn, and ids the tokenizer has no text for.
+    """Ids that must never be sampled: all special tokens except end-of-turn, and ids without text in the tokenizer.
 
-    A sampled image placeholder would crash the next forward pass, since no picture stands behind it.
+    A sampled image placeholder would crash the next forward pass, because there is no picture behind it.
     """
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     special |= set(tokenizer.all_special_ids)

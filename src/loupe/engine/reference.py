@@ -1,6 +1,6 @@
-"""The plain path: each trajectory alone, one full forward pass, no cache, no sharing, positions by transformers.
+"""The reference computation: one full forward pass per trajectory, without cache or sharing, positions by transformers.
 
-It is what the shared-prefix engine must equal (tests) and what it is measured against (benchmarks).
+Tests require the shared-prefix engine to agree with it, and benchmarks measure the engine against it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from loupe.records import Prompt, Trajectory
 
 
 def logprobs(policy: Policy, prompt: Prompt, trajectory: Trajectory, temperature: float) -> torch.Tensor:
-    """Log-probability [n] of each of the n sampled tokens of one trajectory, differentiable."""
+    """Log-probability [n] of each of the n sampled tokens of a trajectory, differentiable."""
     tokens = [token for token, sampled in zip(trajectory.ids, trajectory.sampled, strict=True) if sampled]
     logp = distribution(policy, prompt, trajectory, temperature)
     return logp.gather(1, torch.tensor(tokens, device=policy.device)[:, None])[:, 0]
 
 
 def distribution(policy: Policy, prompt: Prompt, trajectory: Trajectory, temperature: float) -> torch.Tensor:
-    """Log-probabilities [n, V] at each of the n places where a token was sampled."""
+    """Log-probabilities [n, V] over the vocabulary for each of the n sampled tokens of a trajectory, differentiable."""
     images = prompt.images + trajectory.images
     ids = torch.tensor([prompt.ids + trajectory.ids], device=policy.device)
     out = policy.backbone.model(

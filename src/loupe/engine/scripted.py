@@ -1,4 +1,4 @@
-"""A rollout that follows a script, for tests and benchmarks: real tokens, tool, pictures and log-probabilities."""
+"""A rollout that follows a script, for tests and benchmarks, with real tokens, tool, pictures and log-probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ScriptedRollout(GroupRollout):
         self.script = [[self._ids(turn) for turn in turns] for turns in script]
 
     def __call__(self, examples, group_size, step, greedy=False):
-        """As for any rollout; a script is followed in greedy decoding too."""
+        """As for any rollout; greedy decoding follows the script, too."""
         return super().__call__(examples, group_size, step, greedy=False)
 
     def turns_of(self, branch: Branch) -> list[list[int]]:

@@ -1,12 +1,12 @@
 """The gradient of a batch of groups, with each prefix computed once.
 
-    1. encode the prefixes with gradient;
-    2. cut their keys, values and last states off as leaves;
-    3. run the branches on top in micro-batches; each backward pass adds to parameters and leaves;
-    4. send the leaves' gradients once through the prefixes.
+    1. Encode the prefixes with gradient.
+    2. Detach their keys, values and last states as leaves.
+    3. Run the branches after them in micro-batches; each backward pass adds to the gradients of parameters and leaves.
+    4. Back-propagate the gradients of the leaves through the prefixes once.
 
-Equal to back-propagating through every trajectory alone (tests/test_update.py), while the memory needed is that of
-the prefixes and one micro-batch.
+The result equals back-propagating through every trajectory alone (tests/engine/test_update.py), but needs only the
+memory of the prefixes and of one micro-batch.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from loupe.engine.policy import Policy, encode_prompts
 from loupe.records import Group, Trajectory
 
 ROW_TOKENS = 4096
-"""Branches that share a row cost attention and mask in the square of its length, so longer rows do not pay."""
+"""The cost of attention and mask is quadratic in the length of a row, so longer rows do not pay."""
 
 Branches = list[tuple[int, Trajectory]]
-"""Trajectories of a micro-batch, each with the row of its prompt in the context."""
+"""The trajectories of a micro-batch, each with the row of its prompt in the context."""
 
 
 def backward(
@@ -36,17 +36,18 @@ def backward(
 ) -> None:
     """Accumulate the gradient of the sum of ``loss_of(trajectories, logp, mask)`` over micro-batches.
 
-    logp and mask are [R, T] over the sampled tokens of the micro-batch. Groups with no trajectories cost nothing.
+    logp and mask are [R, T] over the sampled tokens of the micro-batch. Groups without trajectories cost nothing.
+    token_budget: tokens per chunk of prefixes and per micro-batch, padding included; single trajectories may exceed it.
     """
     for chunk in chunks(groups, token_budget):
         _backward_chunk(policy, chunk, loss_of, temperature, token_budget)
 
 
 def _backward_chunk(policy: Policy, chunk: list[Group], loss_of: Callable, temperature: float, budget: int) -> None:
-    """A function of its own, so that nothing of one chunk is still alive while the next is computed."""
+    """A separate function, so that the tensors of one chunk are freed before the next one is computed."""
     context, states, positions = encode_prompts(policy, [group.prompt for group in chunk])
     roots = [*context.tensors(), states]
-    # With an adapter on some layers only, the first keys and values do not depend on what is trained.
+    # With an adapter on some layers only, the first keys and values do not depend on trained weights.
     leaves = [root.detach().requires_grad_(root.requires_grad) for root in roots]
     for branches in micro_batches(chunk, budget):
         fork = context.with_tensors(leaves[:-1])
@@ -72,7 +73,7 @@ def logprobs(
 
 
 def chunks(groups: list[Group], token_budget: int) -> Iterator[list[Group]]:
-    """Groups whose prefixes, each with one branch, fit the budget together (at least one group)."""
+    """Groups whose prefixes, each with one branch, together fit into the budget (at least one group)."""
     chunk, longest = [], 0
     for group in groups:
         if not group.trajectories:
@@ -87,7 +88,7 @@ def chunks(groups: list[Group], token_budget: int) -> Iterator[list[Group]]:
 
 
 def micro_batches(chunk: list[Group], token_budget: int) -> Iterator[Branches]:
-    """Deal the branches of a chunk out so that each row stays within its share of the budget (at least one each)."""
+    """Distribute the branches of a chunk so that each row stays within its share of the budget (at least one each)."""
     waiting = [list(group.trajectories) for group in chunk]
     share = min(token_budget // len(chunk), ROW_TOKENS)
     while any(waiting):
@@ -110,19 +111,19 @@ def _branch_logprobs(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities [R, T] of the branches' sampled tokens, and their mask."""
     rows: list[list[Segment]] = [[] for _ in prefix_states]
-    places = []
+    segments = []  # the index of each branch in its row
     for row, trajectory in branches:
         positions, _ = mrope_positions(
             trajectory.ids, trajectory.images, next_positions[row], policy.image_token, policy.merge
         )
-        places.append(len(rows[row]))
+        segments.append(len(rows[row]))
         rows[row].append(Segment(len(rows[row]) + 1, trajectory.ids, positions, trajectory.images))
     packed = pack(rows, policy.pad_token, policy.device)
     hidden = policy.extend(context, packed)
     width = hidden.shape[1]
-    # The state before a branch's first token is the prefix's; states are numbered prefixes first, then hidden.
+    # The state before a branch's first token is the last one of the prefix. States are numbered: prefixes, then hidden.
     sources, targets, lengths = [], [], []
-    for (row, trajectory), segment in zip(branches, places, strict=True):
+    for (row, trajectory), segment in zip(branches, segments, strict=True):
         start = len(prefix_states) + row * width + packed.offsets[row][segment] - 1
         at = [i for i, sampled in enumerate(trajectory.sampled) if sampled]
         sources += [row if i == 0 else start + i for i in at]
