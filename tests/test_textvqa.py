@@ -1,4 +1,4 @@
-"""The command this project is known by, on files in the published form: it trains, goes on and is judged."""
+"""The project's main command on files in the published format: it trains, resumes and is evaluated."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.parametrize("adapter", [[], ["model.lora={r: 4, alpha: 8}", "model.train_vision=false"]])
-def test_it_trains_goes_on_and_is_judged(files, tmp_path, adapter):
+def test_it_trains_resumes_and_is_evaluated(files, tmp_path, adapter):
     given = [*COMMAND, *FEW, *adapter, f"data.path={files}"]
     run = tmp_path / "run"
     first = training.train(compose_config(*given, "trainer.max_steps=2", f"paths.output_dir={run}"))
@@ -48,7 +48,7 @@ def test_it_trains_goes_on_and_is_judged(files, tmp_path, adapter):
     assert all(row["id"].startswith("textvqa/") for row in read_parquet(judged / "answers.parquet"))
 
 
-def test_without_a_hub_it_says_so_at_once(tmp_path):
+def test_without_the_hub_it_fails_at_once(tmp_path):
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "src/train.py", *COMMAND[:3], f"paths.output_dir={tmp_path}"],

@@ -1,4 +1,4 @@
-"""The bases that come with the project are what their skills.json state: able, and clumsy only in their choice."""
+"""The bases that come with the project have the skills that their skills.json state, and choose badly when to zoom."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def measured():
     return build(compose_config(*overrides, name="pretrain")).measure()
 
 
-def test_the_stated_skills_are_found_on_other_scenes(stated, measured):
+def test_the_stated_skills_hold_on_other_scenes(stated, measured):
     assert stated.keys() == measured.keys()
     for name in ("reading", "direct_small", "direct_large", "pointing_small", "pointing_large", "greedy/sizes_told"):
         assert measured[name] == pytest.approx(stated[name], abs=0.2), name
@@ -38,23 +38,23 @@ def test_the_base_reads_and_points(stated):
     assert min(stated["pointing_small"], stated["pointing_large"], stated["greedy/sizes_told"]) > 0.9
 
 
-def test_the_base_is_clumsy_about_when_to_zoom(stated):
+def test_the_base_zooms_as_often_on_large_signs_as_on_small_ones(stated):
     small, large = (stated[f"sampled/zoom_rate_{size}"] for size in ("small", "large"))
     assert abs(small - large) <= 0.1
     assert 0.35 <= large <= 0.65 and 0.35 <= small <= 0.65
     assert 0.1 < stated["sampled/failed_call_rate"] < 0.2
 
 
-def test_it_is_what_training_begins_with():
+def test_training_starts_from_it():
     policy = runs.make(compose_config().model)
     assert sum(p.numel() for p in policy.parameters()) == pytest.approx(1.6e6, rel=0.05)
     assert compose_config().model.path == str(BASE)
 
 
-def test_the_base_of_boxes_is_careless():
+def test_the_base_for_boxes_is_careless():
     stated = json.loads((BOXES / "skills.json").read_text())
     assert 0.3 < stated["greedy/iou"] < 0.5
-    assert stated["sampled/well_formed"] < 0.9  # so that there is a form to learn, too
+    assert stated["sampled/well_formed"] < 0.9  # so that there is a format to learn, too
     assert 0.2 < stated["sampled/zoom_rate"] < 0.6  # asked with the tool
     cfg = compose_config("data=boxes", "tool=none", "data.heldout_seed=3", f"data.n_val={N}")
     assert cfg.model.path == str(BOXES)

@@ -56,7 +56,7 @@ def test_an_adapter_is_the_same_when_loaded(tmp_path):
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory):
-    """On the miniature, by its path on this machine."""
+    """An adapter on the miniature, whose base is given by its path on this machine."""
     return save_adapter(package_path("models/miniature"), tmp_path_factory.mktemp("adapter") / "model")
 
 
@@ -70,7 +70,7 @@ def save_adapter(base, folder):
 
 
 def named_base(folder, base=None):
-    """The base that an adapter names; with ``base``, changed to that."""
+    """The base that an adapter names. If ``base`` is given, the adapter names that from then on."""
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | ({"base_model_name_or_path": base} if base else {})))
@@ -82,7 +82,7 @@ def same(policy, again):
     return logprobs(again, groups) == logprobs(policy, groups)
 
 
-def test_an_adapter_on_the_miniature_finds_it_from_everywhere(adapter, tmp_path, monkeypatch):
+def test_an_adapter_on_the_miniature_finds_it_from_any_folder(adapter, tmp_path, monkeypatch):
     policy, folder = adapter
     assert named_base(folder) == "./src/loupe/models/miniature"
     shutil.copytree(folder, tmp_path / "moved")
@@ -93,13 +93,15 @@ def test_an_adapter_on_the_miniature_finds_it_from_everywhere(adapter, tmp_path,
     assert named_base(tmp_path / "further") == "./src/loupe/models/miniature"
 
 
-def test_a_base_elsewhere_is_named_by_its_whole_path_and_can_be_named_anew(tmp_path, monkeypatch):
+def test_a_base_elsewhere_is_named_by_its_absolute_path_and_can_be_renamed(tmp_path, monkeypatch):
     shutil.copytree(package_path("models/miniature"), tmp_path / "base")
     monkeypatch.chdir(tmp_path)
     policy, folder = save_adapter("base", tmp_path / "model")
     assert named_base(folder) == str(tmp_path / "base")
     (tmp_path / "base").rename(tmp_path / "other")
-    with pytest.raises(UserError, match=r"^model\.path=\S*/model: the base .*/base, cannot be loaded; write where"):
+    with pytest.raises(
+        UserError, match=r"^model\.path=\S*/model: cannot load the base of this adapter, \S*/base; set base_model"
+    ):
         load_policy(str(folder))
     named_base(folder, str(tmp_path / "other"))
     assert same(policy, load_policy(str(folder)))
@@ -107,7 +109,7 @@ def test_a_base_elsewhere_is_named_by_its_whole_path_and_can_be_named_anew(tmp_p
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """Put a folder where the hub's client keeps what it has downloaded."""
+    """Put a folder into the cache of the hub's client."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
     def publish(folder, name):
@@ -115,14 +117,14 @@ def published(tmp_path, monkeypatch):
         shutil.copytree(folder, cache / "snapshots" / "a1")
         (cache / "refs").mkdir()
         (cache / "refs" / "main").write_text("a1")
-        if not (folder / "config.json").exists():  # the client notes what it found to be missing
+        if not (folder / "config.json").exists():  # the client records missing files
             (cache / ".no_exist" / "a1").mkdir(parents=True)
             (cache / ".no_exist" / "a1" / "config.json").touch()
 
     return publish
 
 
-def test_a_base_and_an_adapter_of_the_hub(published, tmp_path):
+def test_a_base_and_an_adapter_from_the_hub(published, tmp_path):
     published(Path(package_path("models/miniature")), "owner/base")
     policy, folder = save_adapter("owner/base", tmp_path / "model")
     assert named_base(folder) == "owner/base"
@@ -154,7 +156,7 @@ def test_an_adapter_without_weights_is_named(adapter, tmp_path):
         load_policy(str(folder))
 
 
-def test_settings_of_generation_are_kept(saved, tmp_path):
+def test_generation_settings_are_preserved(saved, tmp_path):
     policy = load_policy(str(saved[1]))
     policy.model.generation_config.repetition_penalty = 1.05
     save_policy(policy, tmp_path)
@@ -172,11 +174,12 @@ def test_dtype_is_that_of_the_weights_and_leaves_the_rotary_frequencies_exact():
 
 
 @pytest.mark.parametrize("kind", ["saved", "adapter"])
-def test_a_saved_folder_is_what_auto_processor_reads(kind, request):
-    """Where torchvision is missing, its absence is all that AutoProcessor complains of."""
+def test_auto_processor_reads_a_saved_folder(kind, request):
+    """Without torchvision, AutoProcessor fails only because of that."""
     from transformers import AutoProcessor
 
     _, folder = request.getfixturevalue(kind)
+    assert json.loads((folder / "tokenizer_config.json").read_text())["processor_class"] == "Qwen2_5_VLProcessor"
     assert json.loads((folder / "preprocessor_config.json").read_text())["image_processor_type"].startswith("Qwen2VL")
     if importlib.util.find_spec("torchvision"):
         assert type(AutoProcessor.from_pretrained(folder)).__name__ == "Qwen2_5_VLProcessor"
@@ -223,9 +226,9 @@ def test_a_broken_file_is_named_in_one_line(saved, tmp_path, file):
         load_policy(str(tmp_path))
 
 
-def test_a_name_that_is_nowhere(monkeypatch):
+def test_an_unknown_name(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"model\.path=nobody/nothing: neither a folder here nor"):
+    with pytest.raises(UserError, match=r"model\.path=nobody/nothing: neither a local folder nor available"):
         load_policy("nobody/nothing")
 
 
@@ -235,13 +238,13 @@ def test_a_name_that_is_nowhere(monkeypatch):
         ({"path": "/nowhere"}, r"model\.path=/nowhere: no such folder"),
         ({"dtype": "float12"}, r"model\.dtype=float12"),
         ({"path": None, "build": None}, r"model\.path is empty"),
-        ({"lora": {"rank": 4}}, r"model\.lora\.rank: unknown"),
+        ({"lora": {"rank": 4}}, r"model\.lora\.rank: unknown; must be one of alpha, dropout, r, target"),
         ({"lora": 8}, r"model\.lora=8: must be null or \{r, alpha, target\}"),
         ({"lora": {"dropout": 0.1}}, r"model\.lora\.dropout=0\.1: must be 0"),
         ({"dtype": "bfloat16"}, r"model\.dtype=bfloat16 model\.four_bit=false: only frozen weights"),
-        ({"attention": "flash_attention_2"}, r"model\.attention=flash_attention_2: cannot keep"),
+        ({"attention": "flash_attention_2"}, r"model\.attention=flash_attention_2: cannot mask"),
         ({"attention": "fast"}, r"model\.attention=fast: must be one of sdpa, eager"),
-        ({"four_bit": True}, r"model\.four_bit=true: needs the package bitsandbytes"),
+        ({"four_bit": True}, r"model\.four_bit=true: needs a GPU and the package bitsandbytes"),
     ],
 )
 def test_bad_settings(settings, message):

@@ -98,8 +98,8 @@ def mrope_positions(
     """The positions [3, T] of tokens that begin at position ``start``, and the position of the token after them.
 
     Text advances all three channels by one per token. A picture of h x w merged cells keeps the temporal channel
-    constant and counts rows and columns in the other two; the text after it continues max(h, w) later. On whole
-    sequences this equals transformers' ``get_rope_index``; unlike that, it also works on parts of a sequence.
+    constant and counts rows and columns in the other two; the text after it continues at the picture's first position
+    plus max(h, w). On whole sequences this equals transformers' ``get_rope_index``; it also works on parts of one.
     """
     out = np.empty((3, len(ids)), dtype=np.int64)
     position, column, pictures = start, 0, iter(images)

@@ -1,5 +1,6 @@
-"""Loading a policy: from a folder, from the hub, or built from a configuration. Tokenizer and image processor are
-loaded apart, since ``Qwen2_5_VLProcessor`` needs torchvision for its video half.
+"""Loading a policy from a folder or the hub, or building it from a configuration; saving it.
+
+Tokenizer and image processor are loaded separately, because ``Qwen2_5_VLProcessor`` needs torchvision for videos.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForImageTextToText, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.utils.peft_utils import find_adapter_config_file
@@ -31,10 +38,13 @@ VISION = r".*\bvisual\..*"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
+Parts = tuple[PreTrainedModel, PreTrainedTokenizerBase, Qwen2VLImageProcessorPil]
+"""A model, its tokenizer and its image processor."""
+
 
 def load_policy(
     path: str | None,
-    build: Callable | None = None,
+    build: Callable[[], Parts] | None = None,
     lora: dict | None = None,
     dtype: str = "float32",
     attention: str = "sdpa",
@@ -44,39 +54,48 @@ def load_policy(
     logits_chunk: int = 256,
     trainable: bool = True,
 ) -> Policy:
-    """The policy to train, or only to ask.
+    """A policy for training or inference.
 
-    path: a folder or a hub id, of a model or of an adapter (of peft); None calls ``build`` instead. The base of an
-    adapter is what its adapter_config.json names, see :func:`save_policy`.
-    build: makes (model, tokenizer, image processor). lora: ``{r, alpha, dropout, target}`` trains an adapter.
-    dtype: of the frozen weights. What is trained stays in float32: at learning rates of RL most updates would be
-    rounded away in bfloat16. attention: transformers' implementation. train_vision: False freezes the vision tower,
-    which then sees each picture only once a step. four_bit: load the frozen base in 4 bits (NF4, arXiv 2305.14314).
-    recompute: compute the insides of the language model's MLPs, most of what the backward pass needs, a second time
-    instead of keeping them.
-    trainable: False freezes everything, so that all of it may be in low precision.
+    path: a folder or a hub id of a model or of a peft adapter; None calls ``build`` instead. The base of an adapter is
+        the one that its adapter_config.json names (see :func:`save_policy`).
+    build: returns (model, tokenizer, image processor).
+    lora: ``{r, alpha, dropout, target}`` trains an adapter.
+    dtype: of the frozen weights. Trained weights stay in float32: at the learning rates of RL, bfloat16 would round
+        most updates to nothing.
+    attention: transformers' implementation, "sdpa" or "eager".
+    train_vision: False freezes the vision tower, which then processes each picture only once per step.
+    four_bit: load the frozen base in 4 bits (NF4, arXiv 2305.14314).
+    recompute: recompute the activations inside the language model's MLPs, most of what the backward pass needs, instead
+        of storing them.
+    logits_chunk: see :class:`Policy`.
+    trainable: False freezes all weights, so that all of them may be in low precision.
+    Raises UserError for bad settings, and for files that are missing or cannot be read.
     """
     require_choice("model.dtype", dtype, ("float32", "bfloat16", "float16"))
     if attention == "flash_attention_2":
-        raise UserError("model.attention=flash_attention_2: cannot keep a group's branches apart; use sdpa")
+        raise UserError(
+            "model.attention=flash_attention_2: cannot mask the branches of a group from one another; use sdpa"
+        )
     require_choice("model.attention", attention, ("sdpa", "eager"))
     if path is None and build is None:
-        raise UserError("model.path is empty: give a folder or a hub id")
+        raise UserError("model.path is empty; give a folder or a hub id")
     options = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
-    options |= {"quantization_config": _four_bits(options["dtype"])} if four_bit else {}
+    options |= {"quantization_config": _nf4(options["dtype"])} if four_bit else {}
     if path is not None and _is_adapter(path):
         model, tokenizer, image_processor = _load_adapter(path, build, options)
     else:
         model, tokenizer, image_processor = build() if path is None else _load(path, options)
         model = _with_adapter(model, lora, train_vision) if lora else model
-    _choose_trained(model, trainable, train_vision, dtype, four_bit)
+    _set_trained(model, trainable, train_vision, dtype, four_bit)
     if recompute:
-        _recompute_mlps(_bare(model))
+        _recompute_mlps(_without_adapter(model))
     return Policy(model, tokenizer, image_processor, logits_chunk)
 
 
-def _choose_trained(model, trainable: bool, train_vision: bool, dtype: str, four_bit: bool) -> None:
-    """Freeze what is not to be trained, and give every weight its precision."""
+def _set_trained(
+    model: PreTrainedModel | PeftModel, trainable: bool, train_vision: bool, dtype: str, four_bit: bool
+) -> None:
+    """Freeze the weights that are not trained, and set the precision of all weights."""
     if not trainable:
         model.requires_grad_(False)
     elif not isinstance(model, PeftModel) and (dtype != "float32" or four_bit):
@@ -85,123 +104,125 @@ def _choose_trained(model, trainable: bool, train_vision: bool, dtype: str, four
             "train an adapter (model.lora), or all weights with model.dtype=float32 trainer.precision=bf16-mixed"
         )
     if not train_vision:
-        _bare(model).model.visual.requires_grad_(False)
-    for parameter in model.parameters():  # not model.to(): it would round the rotary frequencies as well
-        if parameter.is_floating_point():  # weights of 4 bits are stored as integers
+        _without_adapter(model).model.visual.requires_grad_(False)
+    for parameter in model.parameters():  # not model.to(), which would round the rotary frequencies as well
+        if parameter.is_floating_point():  # 4-bit weights are stored as integers
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else getattr(torch, dtype))
 
 
-def _bare(model):
-    """The transformers model, with or without an adapter on it."""
+def _without_adapter(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The transformers model itself."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def _recompute_mlps(model) -> None:
-    """Only the MLPs: whole layers would write to the cache of keys and values twice."""
+def _recompute_mlps(model: PreTrainedModel) -> None:
+    """Checkpoint the MLPs only: recomputed layers would write to the cache of keys and values a second time."""
     for layer in model.model.language_model.layers:
         layer.mlp.forward = partial(checkpoint, layer.mlp.forward, use_reentrant=False)
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
-    """Write model (or adapter), tokenizer and image processor, for plain transformers and peft to read.
+    """Write the model (or adapter), tokenizer and image processor in the format of transformers and peft.
 
-    An adapter's adapter_config.json names its base: a hub id as it is, a folder within the project from the project's
-    own folder (where commands are run), any other folder by its absolute path, and null where the base was built.
+    An adapter's adapter_config.json names its base: by its hub id, by its path relative to the project (where commands
+    run) for a folder of the project, by its absolute path for any other folder, and as null if the base was built.
     """
-    # The vocabulary never changes; to find that out by itself, peft would ask the hub for the base.
+    # The vocabulary never changes. Without this option, peft would query the hub for the base to find that out.
     options = {"save_embedding_layers": False} if policy.has_adapter else {}
     policy.model.save_pretrained(folder, **options)
-    # Beside an adapter there is no config.json that would tell AutoProcessor which processor this is.
-    policy.tokenizer._set_processor_class(PROCESSOR_MAPPING_NAMES[policy.backbone.config.model_type])
+    # An adapter's folder has no config.json, by which AutoProcessor would find the class of the processor.
+    policy.tokenizer.init_kwargs["processor_class"] = PROCESSOR_MAPPING_NAMES[policy.backbone.config.model_type]
     policy.tokenizer.save_pretrained(folder)
     policy.image_processor.save_pretrained(folder)
 
 
 def _is_adapter(path: str) -> bool:
-    """Whether a folder, or what the hub has under that id, holds an adapter."""
+    """Whether a folder or a repository of the hub contains an adapter."""
     if Path(path).exists() or not HUB_ID.fullmatch(path):
         return (Path(path) / "adapter_config.json").is_file()
     hub.prepare()
     return find_adapter_config_file(path) is not None
 
 
-def _load_adapter(path: str, build: Callable | None, options: dict):
-    """An adapter on its base, and the processors that were saved with it."""
-    with _reading(path):
+def _load_adapter(path: str, build: Callable[[], Parts] | None, options: dict) -> Parts:
+    """An adapter on its base, with the tokenizer and image processor that were saved with it."""
+    with _errors_in_one_line(path):
         base = PeftConfig.from_pretrained(path).base_model_name_or_path
     model = _load_base(path, base, build, options)
     tokenizer, image_processor = _load_processors(path)
-    with _reading(path):
+    with _errors_in_one_line(path):
         return PeftModel.from_pretrained(model, path, is_trainable=True), tokenizer, image_processor
 
 
-def _load_base(path: str, base: str | None, build: Callable | None, options: dict):
+def _load_base(path: str, base: str | None, build: Callable[[], Parts] | None, options: dict) -> PreTrainedModel:
     """The model that the adapter at ``path`` was trained on."""
     if not base and build is None:
-        raise UserError(f"model.path={path}: an adapter on random weights; choose the model that it was trained with")
+        raise UserError(f"model.path={path}: an adapter on random weights; choose the model= that it was trained with")
     if not base:
         return build()[0]
     try:
         return _load(located(base), options)[0]
     except UserError as error:
         raise UserError(
-            f"model.path={path}: the base of this adapter, {base}, cannot be loaded; "
-            f"write where it is as base_model_name_or_path in {path}/adapter_config.json"
+            f"model.path={path}: cannot load the base of this adapter, {base}; "
+            f"set base_model_name_or_path in {path}/adapter_config.json"
         ) from error
 
 
-def _load(path: str, options: dict):
+def _load(path: str, options: dict) -> Parts:
     folder = Path(path)
-    if not folder.exists() and not HUB_ID.fullmatch(path):  # spares the user the wait for the network
-        raise UserError(f"model.path={path}: no such folder, and not a hub id (owner/name)")
+    if not folder.exists() and not HUB_ID.fullmatch(path):  # saves the wait for the network
+        raise UserError(
+            f"model.path={path}: no such folder, and not a hub id; give model.path=<folder> or <owner/name>"
+        )
     if not folder.exists():
         hub.prepare()
     elif not (folder / "config.json").is_file():
         raise UserError(f"model.path={path}: no config.json there; give a folder written by save_pretrained")
     tokenizer, image_processor = _load_processors(path)
-    with _reading(path):
+    with _errors_in_one_line(path):
         return AutoModelForImageTextToText.from_pretrained(path, **options), tokenizer, image_processor
 
 
-def _load_processors(path: str):
+def _load_processors(path: str) -> tuple[PreTrainedTokenizerBase, Qwen2VLImageProcessorPil]:
     folder = Path(path)
-    for what, files in [("tokenizer", TOKENIZER_FILES), ("image processor", IMAGE_PROCESSOR_FILES)]:
+    for name, files in [("tokenizer", TOKENIZER_FILES), ("image processor", IMAGE_PROCESSOR_FILES)]:
         if folder.exists() and not any((folder / file).is_file() for file in files):
-            raise UserError(f"model.path={path}: no {what} there ({' or '.join(files)}); copy it from the base model")
-    with _reading(path):
+            raise UserError(f"model.path={path}: no {name} there ({' or '.join(files)}); copy it from the base model")
+    with _errors_in_one_line(path):
         return AutoTokenizer.from_pretrained(path), Qwen2VLImageProcessorPil.from_pretrained(path)
 
 
 @contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Say in one line what is wrong with a model that cannot be had, or with its files."""
+def _errors_in_one_line(path: str) -> Iterator[None]:
+    """Turn the exceptions of transformers and peft for missing or broken files into a UserError of one line."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"model.path={path}: neither a folder here nor to be had from the hub; give model.path=<folder>"
+            f"model.path={path}: neither a local folder nor available from the hub; give model.path=<folder>"
         ) from error
     except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"model.path={path}: cannot be loaded ({reason}); copy it again, or give another") from error
+        raise UserError(f"model.path={path}: cannot be loaded ({reason}); copy it again or give another") from error
 
 
-def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
+def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError("model.four_bit=true: needs the package bitsandbytes and a GPU; pip install bitsandbytes")
+        raise UserError("model.four_bit=true: needs a GPU and the package bitsandbytes; pip install bitsandbytes")
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 
 
-def _with_adapter(model, lora: dict, train_vision: bool) -> PeftModel:
+def _with_adapter(model: PreTrainedModel, lora: dict, train_vision: bool) -> PeftModel:
     known = {"r", "alpha", "dropout", "target"}
     if not isinstance(lora, dict):
         raise UserError(f"model.lora={lora}: must be null or {{r, alpha, target}}, e.g. '{{r: 8, alpha: 16}}'")
     if unknown := set(lora) - known:
-        raise UserError(f"model.lora.{sorted(unknown)[0]}: unknown; known are {', '.join(sorted(known))}")
+        raise UserError(f"model.lora.{sorted(unknown)[0]}: unknown; must be one of {', '.join(sorted(known))}")
     if lora.get("dropout", 0.0):
         raise UserError(
-            f"model.lora.dropout={lora['dropout']}: must be 0; with dropout the update would score tokens "
-            "under another distribution than the one they were sampled from"
+            f"model.lora.dropout={lora['dropout']}: must be 0; with dropout, the update would score tokens "
+            "under a distribution that they were not sampled from"
         )
     require_int("model.lora.r", lora.get("r", 64), 1)
     config = LoraConfig(

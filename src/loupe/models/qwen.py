@@ -1,11 +1,16 @@
-"""The published shapes of Qwen2.5-VL (arXiv 2502.13923), with random weights: for what can be learned about speed,
-memory and arithmetic without the published weights.
+"""Qwen2.5-VL (arXiv 2502.13923) in its published shapes with random weights, to measure speed and memory and to check
+numerics without the published weights.
 """
 
 from __future__ import annotations
 
 import torch
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    AutoModelForImageTextToText,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+)
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from loupe.models.tiny import CORPUS, build_tokenizer
@@ -41,7 +46,7 @@ ROPE = {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [16,
 
 
 def config(size: str = "3b", text: dict | None = None, vision: dict | None = None) -> Qwen2_5_VLConfig:
-    """The configuration of the model of that size; ``text`` and ``vision`` change single values."""
+    """The configuration of a size, "3b" or "7b"; ``text`` and ``vision`` override single values."""
     text = TEXT[size] | {"rope_parameters": ROPE, "max_position_embeddings": 128000} | (text or {})
     vision = VISION | {"out_hidden_size": text["hidden_size"]} | (vision or {})
     return Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=size == "3b")
@@ -49,8 +54,11 @@ def config(size: str = "3b", text: dict | None = None, vision: dict | None = Non
 
 def build(
     size: str = "3b", seed: int = 0, dtype: str = "bfloat16", text: dict | None = None, vision: dict | None = None
-):
-    """A model of that shape with random weights, the miniature's tokenizer, and Qwen's image processor."""
+) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer, Qwen2VLImageProcessorPil]:
+    """A model of this shape with random weights, the miniature's tokenizer, and Qwen's image processor.
+
+    seed: of the weights. size, text, vision: see :func:`config`.
+    """
     tokenizer = build_tokenizer(len(CORPUS) + 512)
     shape = config(size, text, vision)
     for name, token in [
@@ -62,5 +70,5 @@ def build(
         setattr(shape, name, tokenizer.convert_tokens_to_ids(token))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2_5_VLForConditionalGeneration._from_config(shape, dtype=getattr(torch, dtype))
+        model = AutoModelForImageTextToText.from_config(shape, dtype=getattr(torch, dtype))
     return model, tokenizer, Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 16384})

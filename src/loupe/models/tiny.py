@@ -1,6 +1,6 @@
-"""The miniature: a Qwen2.5-VL of 1.6M parameters, of the same transformers classes as the 3B model.
+"""The miniature: a Qwen2.5-VL with 1.6M parameters that uses the same transformers classes as the 3B model.
 
-Everything is made from the configuration and a seed; nothing is downloaded.
+It is built from the configuration and a seed; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CORPUS = [
     "<think>I can see it.</think>\n<answer>[12, 34, 56, 78]</answer>",
     "Error: the keypoint [300, 20] is outside the picture. Error: the call is not valid.",
 ]
-"""What the tokenizer learns its merges from: the sentences that the miniature reads and writes."""
+"""The text that the tokenizer learns its merges from: sentences that the miniature reads and writes."""
 
 
 def build(
@@ -64,12 +64,13 @@ def build(
     heads: int = 4,
     initializer_range: float = 0.08,
     rope_theta: float = 500.0,
-):
+) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer, Qwen2VLImageProcessorPil]:
     """A model with random weights, its tokenizer and its image processor.
 
-    initializer_range: at this width 0.02 does not learn in reasonable time, 0.08 does. rope_theta: the pictures are
-    a few cells wide, so that some channels must turn quickly to tell cells apart, and others slowly, to find a colour
-    wherever it is.
+    seed: of the weights. vocabulary: the largest size of the vocabulary before special tokens.
+    initializer_range: at this width, a model learns in reasonable time with 0.08, but not with 0.02.
+    rope_theta: pictures are only a few cells wide, so some channels must rotate quickly to tell cells apart, and others
+    slowly to find a color anywhere in the picture.
     """
     tokenizer = build_tokenizer(vocabulary)
     config = build_config(
@@ -91,7 +92,7 @@ def build_config(
     initializer_range: float,
     rope_theta: float,
 ) -> Qwen2_5_VLConfig:
-    """Qwen2.5-VL's own proportions where the size allows: gated MLPs of about 3 widths, half as many key heads."""
+    """Qwen2.5-VL's proportions as far as the size allows: gated MLPs about 3 widths wide, half as many key heads."""
     token = tokenizer.convert_tokens_to_ids
     rotary = text_width // heads // 2
     per_axis = (rotary - rotary // 4) // 2
@@ -133,10 +134,10 @@ def build_config(
 
 
 def build_tokenizer(vocabulary: int) -> Qwen2Tokenizer:
-    """A byte-level BPE tokenizer of at most ``vocabulary`` tokens, split as Qwen's is (digits apart), plus specials.
+    """A byte-level BPE tokenizer of at most ``vocabulary`` tokens, plus special tokens.
 
-    The split rule keeps "</", "tool" and ">" apart and lets ">" merge with a line break, as in the 3B model: a tag
-    is never one token.
+    It pre-splits text by Qwen's rule, which separates digits, keeps "</", "tool" and ">" apart and lets ">" merge with
+    a line break. As in the 3B model, a tag is therefore never one token.
     """
     learner = Tokenizer(models.BPE())
     learner.normalizer = normalizers.NFC()
