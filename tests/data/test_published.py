@@ -1,4 +1,4 @@
-"""TextVQA, V*Bench and HR-Bench in every published format, made small (published.py) and written by hand."""
+"""TextVQA, V*Bench and HR-Bench in every published format, generated small (published.py) and written by hand."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ def data(name, *overrides):
     return runs.make(compose_config(f"data={name}", "model=tiny", *overrides).data)
 
 
-def every(split):
+def rows_of(split):
     return [split[i] for i in range(len(split))]
 
 
@@ -52,8 +52,8 @@ def png(size=(40, 30)) -> bytes:
 
 @pytest.mark.parametrize("form", ["textvqa", "textvqa_json"])
 def test_textvqa(folders, form):
-    made = data("textvqa", f"data.path={folders[form]}", "data.n_val=3", "data.n_test=5")
-    train, val, test = every(made.train), every(made.val), every(made.test)
+    module = data("textvqa", f"data.path={folders[form]}", "data.n_val=3", "data.n_test=5")
+    train, val, test = rows_of(module.train), rows_of(module.val), rows_of(module.test)
     rows = {f"textvqa/{row['question_id']}": row for row in published.textvqa_rows("train")}
     assert (len(train), len(val), len(test)) == (12, 4, 5)
     assert {e.id for e in train} | {e.id for e in val} == set(rows)
@@ -67,17 +67,17 @@ def test_textvqa(folders, form):
 
 
 def test_questions_about_one_picture_are_held_out_together(folders):
-    made = data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=5")
+    module = data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=5")
     pictures = {f"textvqa/{row['question_id']}": row["image_id"] for row in published.textvqa_rows("train")}
-    train, val = ({pictures[e.id] for e in every(split)} for split in (made.train, made.val))
+    train, val = ({pictures[e.id] for e in rows_of(split)} for split in (module.train, module.val))
     assert len(val) == 3 and not train & val
     other = data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=5", "data.heldout_seed=1")
-    assert {e.id for e in every(other.val)} != {e.id for e in every(made.val)}
+    assert {e.id for e in rows_of(other.val)} != {e.id for e in rows_of(module.val)}
 
 
 def test_all_of_the_test_questions_or_some(folders):
-    whole = every(data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=2", "data.n_test=null").test)
-    some = every(data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=2", "data.n_test=3").test)
+    whole = rows_of(data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=2", "data.n_test=null").test)
+    some = rows_of(data("textvqa", f"data.path={folders['textvqa']}", "data.n_val=2", "data.n_test=3").test)
     assert [e.id for e in whole] == [f"textvqa/{100 + i}" for i in range(8)]
     assert len(some) == 3 and {e.id for e in some} < {e.id for e in whole}
 
@@ -96,10 +96,10 @@ def test_unusable_rows_are_named(tmp_path, caplog):
     for split in ("train", "validation"):
         datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / f"{split}.parquet")
     with caplog.at_level(logging.WARNING):
-        made = data("textvqa", f"data.path={tmp_path}", "data.n_val=1", "data.n_test=null")
+        module = data("textvqa", f"data.path={tmp_path}", "data.n_val=1", "data.n_test=null")
     assert "TextVQA train: skipped rows without a usable question: 1\n" in caplog.text
     assert "TextVQA train: skipped rows without a usable answers: 2\n" in caplog.text
-    test = every(made.test)
+    test = rows_of(module.test)
     assert [e.id for e in test] == ["textvqa/1", "textvqa/4", "textvqa/5"]
     for example in test[:2]:  # noticed when the picture is opened
         with pytest.raises(BadExample):
@@ -120,12 +120,12 @@ def test_a_hand_written_official_json(tmp_path):
         (tmp_path / f"TextVQA_0.5.1_{name}.json").write_text(f'{{"dataset_type": "x", "data": [{record}, {other}]}}')
     with pytest.raises(UserError, match=r"data\.images=\S*train_images: no such folder; give the one that holds"):
         data("textvqa", f"data.path={tmp_path}")
-    made = data("textvqa", f"data.path={tmp_path}", f"data.images={tmp_path / 'pictures'}", "data.n_val=1")
-    example = every(made.test)[0]
+    module = data("textvqa", f"data.path={tmp_path}", f"data.images={tmp_path / 'pictures'}", "data.n_val=1")
+    example = rows_of(module.test)[0]
     assert example.references.count("nokia") == 9
     assert open_picture(example.image).size == (40, 30)
     with pytest.raises(BadExample, match=r"missing\.jpg: No such file"):
-        open_picture(every(made.test)[1].image)
+        open_picture(rows_of(module.test)[1].image)
 
 
 def test_other_tables_than_textvqa_are_refused(tmp_path):
@@ -169,9 +169,9 @@ LINE = '{{"image": "x.jpg", "text": "?\\n(A) a\\n({}) c", "category": "x", "labe
 
 
 def test_vstar_as_published(folders):
-    made = data("vstar", f"data.path={folders['vstar']}")
-    assert made.train is None and made.val is None
-    examples = every(made.test)
+    module = data("vstar", f"data.path={folders['vstar']}")
+    assert module.train is None and module.val is None
+    examples = rows_of(module.test)
     assert [e.subset for e in examples] == ["direct_attributes", "relative_position"] * 3
     for number, (example, row) in enumerate(zip(examples, published.vstar_rows(), strict=True)):
         correct = number % len(row["options"])
@@ -181,8 +181,8 @@ def test_vstar_as_published(folders):
 
 
 def test_vstar_in_its_authors_format(folders):
-    examples = every(data("vstar", f"data.path={folders['vstar_author']}").test)
-    assert examples == every(data("vstar", f"data.path={folders['vstar_author']}").test)
+    examples = rows_of(data("vstar", f"data.path={folders['vstar_author']}").test)
+    assert examples == rows_of(data("vstar", f"data.path={folders['vstar_author']}").test)
     rows = sorted(published.vstar_rows(), key=lambda row: (row["category"], row["name"]))
     for example, row in zip(examples, rows, strict=True):
         assert example.options[chosen_option(example.references[0], example.options)] == row["options"][0]
@@ -196,7 +196,7 @@ def test_vstar_in_its_authors_format(folders):
 
 def test_vstar_takes_the_boxes_from_the_authors_files_if_there_are_both(folders, tmp_path):
     published.vstar_jsonl(published.vstar_author(tmp_path))
-    assert all(example.target_boxes for example in every(data("vstar", f"data.path={tmp_path}").test))
+    assert all(example.target_boxes for example in rows_of(data("vstar", f"data.path={tmp_path}").test))
 
 
 def test_a_hand_written_line_of_vstar(tmp_path):
@@ -205,7 +205,7 @@ def test_a_hand_written_line_of_vstar(tmp_path):
         "cotton\\n(C) kevlar\\n(D) leather\\nAnswer with the option's letter from the given choices directly.\", "
         '"category": "direct_attributes", "label": "A", "question_id": "0"}\n'
     )
-    (example,) = every(data("vstar", f"data.path={tmp_path}").test)
+    (example,) = rows_of(data("vstar", f"data.path={tmp_path}").test)
     assert example.options == ("rubber", "cotton", "kevlar", "leather")
     assert example.id == "vstar/0" and example.image == tmp_path / "direct_attributes" / "sa_4690.jpg"
 
@@ -239,7 +239,7 @@ def test_a_broken_json_of_the_author_is_named(tmp_path):
 
 @pytest.mark.parametrize("form", ["hrbench", "hrbench_tsv"])
 def test_hrbench(folders, form):
-    examples = every(data("hrbench_4k", f"data.path={folders[form]}").test)
+    examples = rows_of(data("hrbench_4k", f"data.path={folders[form]}").test)
     for example, row in zip(examples, published.hrbench_rows(), strict=True):
         assert example.options == tuple(row[letter] for letter in "ABCD")
         assert example.references == (row["answer"],)
@@ -269,7 +269,7 @@ def test_hand_written_rows_of_hrbench(tmp_path, caplog):
     ]
     (tmp_path / "hr_bench_4k.tsv").write_text("\n".join([head, *rows]) + "\n")
     with caplog.at_level(logging.WARNING):
-        first, second = every(data("hrbench_4k", f"data.path={tmp_path}").test)
+        first, second = rows_of(data("hrbench_4k", f"data.path={tmp_path}").test)
     assert "hrbench_4k: skipped rows without a usable answer: 1\n" in caplog.text
     assert first.options == ("None", "null", "07", "8")  # texts, not missing values or numbers
     assert open_picture(first.image).size == (40, 30)

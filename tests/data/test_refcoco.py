@@ -26,12 +26,12 @@ def files(tmp_path_factory):
     return published.refcoco(tmp_path_factory.mktemp("refcoco") / "files")
 
 
-def made(path, **changes):
+def load(path, **changes):
     return refcoco_datamodule(str(path), **GIVEN | changes)
 
 
 def test_the_published_splits(files):
-    data = made(files)
+    data = load(files)
     rows = published.refcoco_rows("testA")
     assert len(data.test) == 2 * len(rows)  # a question for every expression
     first, second, third = (data.test[i] for i in range(3))
@@ -49,18 +49,18 @@ def test_each_data_set_has_its_own_files(files, tmp_path):
     text = (files / "refcoco_train.jsonl").read_text()
     for name in ("refcoco", "refcocog"):
         (tmp_path / f"{name}_train.jsonl").write_text(text)
-    found = made(tmp_path, dataset="refcocog", images=str(files))
-    assert len(found.test) == 6 and found.test[0].id.startswith("refcocog/testA/")
-    assert found.train[0].id == "refcocog_train/0"
+    data = load(tmp_path, dataset="refcocog", images=str(files))
+    assert len(data.test) == 6 and data.test[0].id.startswith("refcocog/testA/")
+    assert data.train[0].id == "refcocog_train/0"
     with pytest.raises(UserError, match="none of its training files is refcocop_train"):
-        made(tmp_path, dataset="refcocoplus")
+        load(tmp_path, dataset="refcocoplus")
     with pytest.raises(UserError, match="val is in several folders there; give the one of refcocoplus"):
-        made(tmp_path, dataset="refcocoplus", train=str(files / "refcoco_train.jsonl"))
+        load(tmp_path, dataset="refcocoplus", train=str(files / "refcoco_train.jsonl"))
 
 
 def test_a_question_may_contain_other_braces(files):
     question = 'Answer with {"bbox_2d": [..]}: {expression}'
-    data = made(files, question=question)
+    data = load(files, question=question)
     assert data.test[0].question.startswith('Answer with {"bbox_2d": [..]}: ')
     assert data.train[0].question.startswith('Answer with {"bbox_2d": [..]}: ')
 
@@ -69,7 +69,7 @@ def test_a_question_may_contain_other_braces(files):
 def test_files_without_training_data_are_refused(files, tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=name):
-        made(files, train=str(tmp_path / name))
+        load(files, train=str(tmp_path / name))
 
 
 def test_a_known_box(tmp_path):
@@ -79,13 +79,13 @@ def test_a_known_box(tmp_path):
     row["image"] = {"bytes": picture.getvalue(), "path": None}
     for split in ("val", "testA"):
         datasets.Dataset.from_list([row]).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
-    (example,) = made(tmp_path).val
+    (example,) = load(tmp_path).val
     assert example.answer_box == (2.5, 3.0, 12.5, 23.0)
     assert example.question == "Where? man in red"
 
 
 def test_training_in_both_formats_of_the_json(files):
-    train = made(files).train
+    train = load(files).train
     assert len(train) == 6
     for number, example in enumerate(train):
         sign = published.SignScene("refcoco train", 0, number).asked
@@ -93,12 +93,12 @@ def test_training_in_both_formats_of_the_json(files):
         assert example.question == f"Where? {sign.color} sign"
         assert example.id == f"refcoco_train/{number}"
         assert open_picture(example.image).size == (1600, 1200)
-    assert len(made(files, n_train=2, n_val=1, n_test=3).train) == 2
+    assert len(load(files, n_train=2, n_val=1, n_test=3).train) == 2
 
 
 def test_training_on_hard_questions(files, tmp_path):
     (tmp_path / "mined.csv").write_text("id,score\n" + "".join(f"refcoco_train/{i},{i / 5}\n" for i in range(6)))
-    train = made(files, mined=str(tmp_path), mix="at_most_half").train
+    train = load(files, mined=str(tmp_path), mix="at_most_half").train
     assert [example.id for example in train] == [f"refcoco_train/{i}" for i in range(3)]
 
 
@@ -111,7 +111,7 @@ def test_unusable_rows_are_named(files, tmp_path, caplog):
     lines = [*map(json.dumps, entries), "{broken"]
     file = tmp_path / "some_train.jsonl"
     file.write_text("\n".join(lines) + "\n")
-    train = made(files, train=str(file), images=str(files)).train
+    train = load(files, train=str(file), images=str(files)).train
     assert [example.id for example in train] == ["some_train/4", "some_train/5"]
     assert f"{file}: skipped rows without a usable image: 0, 6\n" in caplog.text
     assert f"{file}: skipped rows without a usable expression: 3, 6\n" in caplog.text
@@ -130,7 +130,7 @@ def test_a_box_outside_the_picture_is_refused_by_name(shared_policy):
 
 def test_without_the_json_there_is_nothing_to_train_on(files, tmp_path):
     shutil.copytree(files / "data", tmp_path / "data")
-    data = made(tmp_path)
+    data = load(tmp_path)
     assert data.train is None
     with pytest.raises(UserError, match="no training split"):
         data.train_dataloader()
@@ -148,7 +148,7 @@ def test_without_the_json_there_is_nothing_to_train_on(files, tmp_path):
 )
 def test_bad_settings(files, changes, message):
     with pytest.raises(UserError, match=message):
-        made(files, **changes)
+        load(files, **changes)
 
 
 def test_the_configuration(files):

@@ -57,7 +57,7 @@ class Dialogue:
     user, observation, earlier: templates for the question, for a crop and for an earlier picture. ``<image>`` stands
         for the picture, ``{width}`` and ``{height}`` for its size as shown, after rounding to the patch grid; ``user``
         also takes ``{question}`` and ``{frame}``.
-    prefill: text that every first turn begins with, written for the policy; it gets no gradient.
+    prefill: text that starts every first turn; the policy does not sample it, so it gets no gradient.
     Raises UserError for a resolution below one patch and for a template that cannot be filled in.
     """
 
