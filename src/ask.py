@@ -9,12 +9,12 @@ from omegaconf import OmegaConf
 
 from loupe.errors import UserError
 from loupe.records import Example, Group
-from loupe.runs import cli, plots
-from loupe.runs import run as runs
+from loupe.runs import build, cli, folder, plots, run
+from loupe.runs.config import instantiate
 
 
 def question(cfg) -> Example:
-    """What is asked about which picture; checked before a model is loaded."""
+    """The question and its pictures, checked before a model is loaded."""
     for key in ("image", "question"):
         if OmegaConf.is_missing(cfg, key) or not str(cfg[key]).strip():
             raise UserError(f'{key} is empty; give image=photo.jpg question="What does the sign say?"')
@@ -26,23 +26,23 @@ def question(cfg) -> Example:
 
 def ask(cfg) -> Group:
     """One answer to one question, by the model of ``model.path``."""
-    with runs.job(cfg) as folder:
+    with run.job(cfg) as out:
         example = question(cfg)
-        runs.claim(cfg, folder)
-        policy, tool = runs.make(cfg.model, trainable=False), runs.make(cfg.tool)
-        rollout = runs.build_rollout(cfg, policy, tool)
-        with runs.device(cfg, policy):
+        folder.open_for_entry(cfg, out)
+        policy, tool = instantiate(cfg.model, trainable=False), instantiate(cfg.tool)
+        rollout = build.build_rollout(cfg, policy, tool)
+        with build.device(cfg, policy):
             groups, skipped = rollout([example], 1, step=0, greedy=cfg.ask.greedy)
         if skipped:
             raise skipped[0]
-        tell(groups[0])
-        plots.exchange_picture(groups[0], rollout.dialogue, tool).save(folder / "exchange.png")
-        print(f"drawn in {folder / 'exchange.png'}")
+        print_exchange(groups[0])
+        plots.exchange_picture(groups[0], rollout.dialogue, tool).save(out / "exchange.png")
+        print(f"drawn in {out / 'exchange.png'}")
         return groups[0]
 
 
-def tell(group: Group) -> None:
-    """Print the question, every turn and what each call came to."""
+def print_exchange(group: Group) -> None:
+    """The question, every turn, and the result of each call."""
     trajectory, (width, height) = group.trajectories[0], group.prompt.shown_size
     print(f"[{group.example.id}, shown at {width}x{height}] {group.example.question}")
     for i, turn in enumerate(trajectory.turns):

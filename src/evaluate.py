@@ -1,33 +1,37 @@
 """Judge a policy: ``python src/evaluate.py model.path=outputs/first/model data.n_test=1000``.
 
-Prints scores with 95% intervals and what the tool is worth (loupe/evaluation); leaves evaluation.json and, answer by
-answer, answers.parquet. Stopped, it goes on with the same command and ``paths.output_dir``.
+Prints scores with 95% intervals and the value of the tool; leaves evaluation.json, and every answer in answers.parquet.
+A stopped evaluation resumes with the same command and ``paths.output_dir``.
 """
 
 import json
+import logging
 
 from loupe.errors import require_int
-from loupe.evaluation import asking, settings
+from loupe.evaluation.answers import collect_answers
 from loupe.evaluation.conditions import questions
 from loupe.evaluation.journal import write_parquet
-from loupe.metrics import figures
-from loupe.runs import cli
-from loupe.runs import run as runs
+from loupe.evaluation.report import report, table
+from loupe.evaluation.settings import settings_line
+from loupe.runs import cli, folder, run
+from loupe.runs.config import instantiate
+
+LOG = logging.getLogger(__name__)
 
 
 def evaluate(cfg) -> dict:
-    """Answer every question under every condition; returns what evaluation.json holds."""
-    asked = cfg.evaluate
-    with runs.job(cfg) as folder:
-        runs.claim(cfg, folder)
-        resamples = require_int("evaluate.resamples", asked.resamples, 1)
-        answers = asking.answers(cfg, folder, questions(runs.make(cfg.data), asked.split, asked.n))
-        report = {"settings": answers.settings, "skipped_rows": len(answers.skipped)}
-        report |= figures.report(answers.rows, resamples)
-        write_parquet(answers.rows, folder / "answers.parquet")
-        (folder / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n")
-        cli.LOG.info("%s\n%s\nevery answer is in %s", figures.table(report), settings.line(answers.settings), folder)
-        return report
+    """Answer every question under every condition; returns the content of evaluation.json."""
+    with run.job(cfg) as out:
+        folder.open_for_entry(cfg, out)
+        resamples = require_int("evaluate.resamples", cfg.evaluate.resamples, 1)
+        examples = questions(instantiate(cfg.data), cfg.evaluate.split, cfg.evaluate.n)
+        answers = collect_answers(cfg, out, examples)
+        result = {"settings": answers.settings, "skipped_rows": len(answers.skipped)}
+        result |= report(answers.rows, resamples)
+        write_parquet(answers.rows, out / "answers.parquet")
+        (out / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
+        LOG.info("%s\n%s\nevery answer is in %s", table(result), settings_line(answers.settings), out)
+        return result
 
 
 main = cli.entry("evaluate")(evaluate)

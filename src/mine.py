@@ -1,21 +1,26 @@
 """Find the hard questions: ``python src/mine.py data=textvqa paths.output_dir=outputs/mined``.
 
-Asks the base model every training question several times and writes the mean scores to mined.csv, for data.mined=,
-data.mix= and data.hard_fraction=. Stopped, it goes on with the same command; ``mine.shards`` divides the work.
+Asks the base model every training question several times and writes the mean scores to mined.csv, for ``data.mined``,
+``data.mix`` and ``data.hard_fraction``. Once stopped it resumes with the same command; ``mine.shards`` divides the
+work.
 """
 
 import csv
+import logging
 from statistics import fmean
 
 from torch.utils.data import Subset
 
 from loupe.data.mixing import HARD, MINED
 from loupe.errors import UserError, require_int
-from loupe.evaluation import asking
+from loupe.evaluation.answers import collect_answers
 from loupe.evaluation.conditions import questions
-from loupe.metrics import figures
-from loupe.runs import cli
-from loupe.runs import run as runs
+from loupe.metrics.rows import Rows
+from loupe.metrics.summary import by_part, question_scores
+from loupe.runs import cli, folder, run
+from loupe.runs.config import instantiate
+
+LOG = logging.getLogger(__name__)
 
 
 def mine(cfg) -> dict[str, float]:
@@ -23,28 +28,28 @@ def mine(cfg) -> dict[str, float]:
     shards, shard = require_int("mine.shards", cfg.mine.shards, 1), require_int("mine.shard", cfg.mine.shard, 0)
     if shard >= shards:
         raise UserError(f"mine.shard={shard}: must be below mine.shards={shards}")
-    with runs.job(cfg) as whole:
-        runs.claim(cfg, whole)
-        folder = whole / f"{shard}-of-{shards}" if shards > 1 else whole
-        folder.mkdir(exist_ok=True)
-        examples = questions(runs.make(cfg.data), cfg.evaluate.split, cfg.evaluate.n)
+    with run.job(cfg) as whole:
+        folder.open_for_entry(cfg, whole)
+        out = whole / f"{shard}-of-{shards}" if shards > 1 else whole
+        out.mkdir(exist_ok=True)
+        examples = questions(instantiate(cfg.data), cfg.evaluate.split, cfg.evaluate.n)
         examples = Subset(examples, range(shard, len(examples), shards))
-        rows = asking.answers(cfg, folder, examples, (shard, shards)).rows
-        scores = figures.question_scores(rows)
-        with (folder / MINED).open("w", newline="") as file:
+        rows = collect_answers(cfg, out, examples, (shard, shards)).rows
+        scores = question_scores(rows)
+        with (out / MINED).open("w", newline="") as file:
             csv.writer(file).writerows([("id", "score"), *scores.items()])
-        tell(rows)
-        cli.LOG.info("to train on the hard ones: data.mined=%s data.mix=at_most_half", whole)
+        print_difficulty(rows)
+        LOG.info("to train on the hard questions: data.mined=%s data.mix=at_most_half", whole)
         return scores
 
 
-def tell(rows: list[dict]) -> None:
-    """Print how hard the questions are, and those of each subset."""
-    for name in ("all", *sorted({row["subset"] for row in rows if row["subset"]})):
-        part = figures.question_scores([row for row in rows if name in ("all", row["subset"])]).values()
-        never, hard = fmean(score == 0 for score in part), fmean(score <= HARD for score in part)
-        told = f"mean score {fmean(part):.3f}; never right {never:.0%}, at most half {hard:.0%}"
-        cli.LOG.info("%s: %d questions, %s", name, len(part), told)
+def print_difficulty(rows: Rows) -> None:
+    """How hard the questions are, for all of them and for each subset."""
+    for part, members in by_part(rows, lambda row: row["subset"]).items():
+        scores = question_scores(members).values()
+        never, hard = fmean(score == 0 for score in scores), fmean(score <= HARD for score in scores)
+        shares = f"mean score {fmean(scores):.3f}; never correct {never:.0%}, at most half {hard:.0%}"
+        LOG.info("%s: %d questions, %s", part, len(scores), shares)
 
 
 main = cli.entry("mine")(mine)

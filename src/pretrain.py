@@ -9,29 +9,29 @@ from loupe.pretrain.curriculum import Curriculum
 from loupe.pretrain.module import finish
 from loupe.pretrain.skills import Skills
 from loupe.pretrain.teacher import Teacher
-from loupe.runs import cli
-from loupe.runs import run as runs
+from loupe.runs import build, cli, folder, run
+from loupe.runs.config import factory, instantiate
 
 
-def build(cfg):
+def build_module(cfg):
     """The module to train, and the teacher's lessons in it."""
-    policy = runs.make(cfg.model)
-    teacher = Teacher(partial(runs.maker(cfg.prompt), policy=policy), runs.make(cfg.tool))
-    make_rollout = partial(runs.build_rollout, cfg, policy)
-    heldout = runs.make(cfg.data).val
+    policy = instantiate(cfg.model)
+    teacher = Teacher(partial(factory(cfg.prompt), policy=policy), instantiate(cfg.tool))
+    make_rollout = partial(build.build_rollout, cfg, policy)
+    heldout = instantiate(cfg.data).val
     skills = Skills(teacher, make_rollout, cfg.resolution, heldout)
     curriculum = Curriculum(teacher, cfg.trainer.max_steps, cfg.seed, heldout.style, cfg.pretrain.course)
-    return runs.make(cfg.pretrain.module, policy=policy, curriculum=curriculum, measure=skills)
+    return instantiate(cfg.pretrain.module, policy=policy, curriculum=curriculum, measure=skills)
 
 
 def pretrain(cfg) -> dict:
-    with runs.job(cfg) as folder:
-        module = build(cfg)
-        trainer = runs.build_trainer(cfg, folder, keep_best=False, one_device=True)
-        runs.begin(cfg, folder)
-        with runs.finishing(trainer):
-            trainer.fit(module, ckpt_path=runs.checkpoint(cfg))
-            return finish(folder, module)
+    with run.job(cfg) as out:
+        module = build_module(cfg)
+        trainer = build.build_trainer(cfg, out, keep_best=False, one_device=True)
+        folder.open_for_training(cfg, out)
+        with run.finishing(trainer):
+            trainer.fit(module, ckpt_path=folder.checkpoint_path(cfg))
+            return finish(out, module)
 
 
 main = cli.entry("pretrain")(pretrain)

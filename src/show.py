@@ -1,28 +1,27 @@
 """Look at what the policy sees: ``python src/show.py crop=300 show.count=3 paths.output_dir=outputs/look``.
 
-Draws questions of the validation split: the original with the crop that a well-aimed call would cut out, the overview
-as it is shown, and the zoom result as it is shown. Writes examples.png, and the originals as 1.jpg, 2.jpg and so on,
-which src/ask.py can be asked about.
+Draws questions of the validation split: the original with the crop of a well-aimed call, the overview as shown, and the
+zoom result as shown. Writes examples.png, and the originals as 1.jpg, 2.jpg and so on, to try src/ask.py on.
 """
 
 from loupe.errors import UserError, require_int
 from loupe.pictures import open_picture
-from loupe.runs import cli, plots
-from loupe.runs import run as runs
+from loupe.runs import build, cli, plots, run
+from loupe.runs.config import instantiate
 
 
 def show(cfg) -> None:
     count = require_int("show.count", cfg.show.count, 1)
-    with runs.job(cfg) as folder:
-        module, data = runs.build_module(cfg), runs.make(cfg.data)
+    with run.job(cfg) as out:
+        module, data = build.build_module(cfg), instantiate(cfg.data)
         if not module.rollout.tool.max_calls:
-            raise UserError("there is no zoom to show: use tool=zoom with tool.max_calls of 1 or more")
+            raise UserError("there is no zoom to show; use tool=zoom with tool.max_calls of 1 or more")
         examples = [data.val[i] for i in range(min(count, len(data.val)))]
-        plots.example_figure(examples, module.rollout.dialogue, module.rollout.tool, folder / "examples.png")
+        plots.example_figure(examples, module.rollout.dialogue, module.rollout.tool, out / "examples.png")
         for number, example in enumerate(examples, start=1):
-            open_picture(example.image).save(folder / f"{number}.jpg", quality=95)
-            print(f"{folder / f'{number}.jpg'}: {example.question}")
-        print(f"drawn in {folder / 'examples.png'}")
+            open_picture(example.image).save(out / f"{number}.jpg", quality=95)
+            print(f"{out / f'{number}.jpg'}: {example.question}")
+        print(f"drawn in {out / 'examples.png'}")
 
 
 main = cli.entry("show")(show)

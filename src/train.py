@@ -1,28 +1,28 @@
 """Train a policy with GRPO: ``python src/train.py reward=composite crop=400 data=signs seed=3``.
 
-Configuration: conf/train.yaml and the groups beside it. Results: ``paths.output_dir`` (see loupe/runs/run.py).
+Configuration: conf/train.yaml and the groups beside it. Results: ``paths.output_dir`` (see loupe/runs/files.py).
 """
 
-from loupe.runs import cli, sweeps
-from loupe.runs import run as runs
+from loupe.runs import build, cli, folder, run
+from loupe.runs.config import instantiate
 
 
 def train(cfg) -> dict:
-    """Evaluate, train, evaluate again; returns what summary.json holds."""
-    with runs.job(cfg) as folder:
-        if done := sweeps.take_up(cfg, folder):
-            return done
-        module = runs.build_module(cfg)
-        data = runs.make(cfg.data)
-        trainer = runs.build_trainer(cfg, folder)
-        earlier = runs.begin(cfg, folder)
-        with runs.finishing(trainer):
-            module.before = earlier.get("before") or runs.measure_before(trainer, module, data)
-            trainer.fit(module, data, ckpt_path=runs.checkpoint(cfg))
+    """Evaluate, train, evaluate again; returns the content of summary.json."""
+    with run.job(cfg) as out:
+        if summary := folder.finished_before(cfg, out):
+            return summary
+        module = build.build_module(cfg)
+        data = instantiate(cfg.data)
+        trainer = build.build_trainer(cfg, out)
+        earlier = folder.open_for_training(cfg, out)
+        with run.finishing(trainer):
+            module.before = earlier.get("before") or run.measure_before(trainer, module, data)
+            trainer.fit(module, data, ckpt_path=folder.checkpoint_path(cfg))
             seconds = module.seconds
-            runs.load_best(trainer, module)
-            after = runs.evaluate(trainer, module, data, "after")
-            return runs.finish(cfg, folder, module, seconds, after)
+            run.load_best(trainer, module)
+            after = run.evaluate(trainer, module, data, "after")
+            return run.finish(cfg, out, module, seconds, after)
 
 
 main = cli.entry("train", objective=lambda summary: summary["best_val_score"])(train)

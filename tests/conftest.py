@@ -20,15 +20,18 @@ from loupe.engine.dialogue import Dialogue
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
 from loupe.engine.scripted import ScriptedRollout
+from loupe.geometry import Frame
 from loupe.models import tiny
 from loupe.paths import CONF
 from loupe.pretrain.teacher import Desk, Teacher
+from loupe.records import Group, Prompt
 from loupe.tools.zoom import ZoomTool
 
 # Small tensors gain nothing from a second thread, and threads that fight for cores slow a test down fiftyfold.
 torch.set_num_threads(1)
 
 OVERVIEW = 112
+FRAME = Frame.of("shown", (8, 8), (8, 8))
 
 
 def compose_config(*overrides: str, name: str = "train"):
@@ -54,6 +57,11 @@ def shared_policy() -> Policy:
 @pytest.fixture
 def policy() -> Policy:
     return Policy(*tiny.build(seed=0))
+
+
+def bare_group(example, *trajectories, frame: Frame = FRAME, images=()) -> Group:
+    """A group whose prompt has no tokens."""
+    return Group(example, Prompt([], list(images), None, (8, 8), frame), list(trajectories))
 
 
 def make_rollout(policy: Policy, cls=GroupRollout, max_calls: int = 1, tool=None, **options) -> GroupRollout:

@@ -10,7 +10,7 @@ import ask as entry
 from loupe.data.scenes import SignScene
 from loupe.engine.dialogue import Dialogue
 from loupe.engine.scripted import ScriptedRollout
-from loupe.runs import run as runs
+from loupe.runs import build as builders
 
 QUESTION = 'What\'s on the sign (left), "A; B!" – or {x}, ${y}, [z], 50% = ½? 日本\\'
 
@@ -33,14 +33,14 @@ def photo(tmp_path):
 
 
 def scripted(monkeypatch, *turns):
-    build = runs.build_rollout
+    build = builders.build_rollout
 
     def build_scripted(cfg, policy, tool):
         rollout = build(cfg, policy, tool)
         options = {"max_new_tokens": rollout.max_new_tokens}
         return ScriptedRollout(policy, rollout.dialogue, tool, script=[list(turns)], **options)
 
-    monkeypatch.setattr(runs, "build_rollout", build_scripted)
+    monkeypatch.setattr(builders, "build_rollout", build_scripted)
 
 
 def test_the_exchange_is_printed_and_drawn(ask, photo, monkeypatch, capsys, tmp_path):

@@ -25,7 +25,7 @@ def run(monkeypatch, folder, *overrides):
 def test_it_leaves_figures_and_every_answer(tmp_path, monkeypatch, capsys):
     run(monkeypatch, tmp_path)
     figures = json.loads((tmp_path / "evaluation.json").read_text())
-    assert figures["parts"]["all"]["score/greedy"]["n"] == 4
+    assert figures["conditions"]["greedy"]["score"]["all"]["n"] == 4
     settings = figures["settings"]
     assert (settings["seed"], settings["crop"], settings["resolution"], settings["model"]["path"]) == (
         0,
@@ -44,7 +44,7 @@ def test_it_leaves_figures_and_every_answer(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "provenance.json").exists()
     assert "src/evaluate.py" in json.loads((tmp_path / "provenance.json").read_text())["command"]
     before = capsys.readouterr().out
-    assert "resolution 112 (at most 12,544 pixels a picture), crop 400" in before
+    assert "resolution 112 (at most 12,544 pixels per picture), crop 400" in before
 
 
 def test_it_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
@@ -60,7 +60,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
 
     answer = Condition.answer
     monkeypatch.setattr(Condition, "answer", stopping)
-    with pytest.raises(SystemExit, match=rf"to go on: python src/evaluate.py .*paths.output_dir={tmp_path}/part"):
+    with pytest.raises(SystemExit, match=rf"to resume: python src/evaluate.py .*paths.output_dir={tmp_path}/part"):
         run(monkeypatch, tmp_path / "part", *FAST)
     run(monkeypatch, tmp_path / "part", *FAST)
     assert len(asked) == len(set(asked)) == 4 * 3
@@ -77,7 +77,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
 def test_without_a_tool_there_is_nothing_to_shuffle(tmp_path, monkeypatch):
     run(monkeypatch, tmp_path, "tool=none", *FAST, "evaluate.split=val")
     figures = json.loads((tmp_path / "evaluation.json").read_text())
-    assert not any("shuffled" in key or "gain" in key for key in figures["parts"]["all"])
+    assert set(figures["conditions"]) == {"greedy"} and "tool_gain" not in figures
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_without_a_tool_there_is_nothing_to_shuffle(tmp_path, monkeypatch):
         ("evaluate.n=0", "evaluate.n=0: must be a whole number, 1 or more"),
         ("evaluate.samples=-1", "evaluate.samples=-1"),
         ("evaluate.resamples=0", "evaluate.resamples=0"),
-        ("resume=outputs/first", "only training goes on; give model.path"),
+        ("resume=outputs/first", "only training can be resumed; give model.path"),
         ("trainer.accelerator=steam", "trainer.accelerator=steam"),
         ("trainer.precision=8", "trainer.precision=8: must be one of"),
         ("evaluat.n=3", "did you mean evaluate"),
@@ -115,13 +115,13 @@ def test_a_multirun_ends_in_one_table(tmp_path, monkeypatch, capsys):
     entry.main()
     with (tmp_path / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["crop"], row["seed"]) for row in rows] == [("300", "0"), ("400", "0")]
+    assert [(row["setting/crop"], row["setting/seed"]) for row in rows] == [("300", "0"), ("400", "0")]
     for row in rows:
         figures = json.loads((tmp_path / row["job"] / "evaluation.json").read_text())
-        score = figures["parts"]["all"]["score/greedy"]
-        assert float(row["parts/all/score/greedy"]) == score["mean"]
-        assert float(row["parts/all/score/greedy_high"]) == score["high"]
-    assert "2 jobs; every figure is in" in capsys.readouterr().out
+        score = figures["conditions"]["greedy"]["score"]["all"]
+        assert float(row["greedy/score/all"]) == score["mean"]
+        assert float(row["greedy/score/all/high"]) == score["high"]
+    assert "2 jobs" in capsys.readouterr().out
 
 
 def test_benchmarks_in_one_table(tmp_path, monkeypatch):
@@ -136,12 +136,14 @@ def test_benchmarks_in_one_table(tmp_path, monkeypatch):
     entry.main()
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["data"], row["resolution"]) for row in rows] == [
+    assert [(row["setting/data"], row["setting/resolution"]) for row in rows] == [
         (data, side) for data in ("hrbench_4k", "vstar") for side in ("56", "84")
     ]
     hrbench, vstar = (json.loads((out / rows[i]["job"] / "evaluation.json").read_text()) for i in (1, 3))
-    assert set(vstar["parts"]) == {"all", "direct_attributes", "relative_position"}
-    assert vstar["parts"]["all"]["unanswered/greedy"] == 1.0  # random weights name no option: wrong, and counted
+    assert set(vstar["conditions"]["greedy"]["n"]) == {"all", "direct_attributes", "relative_position"}
+    assert (
+        vstar["conditions"]["greedy"]["unanswered"]["all"] == 1.0
+    )  # random weights name no option: wrong, and counted
     assert vstar["settings"]["most_pixels"]["overview"] == 84 * 84
-    assert set(hrbench["parts"]) == {"all", "FSP", "FCP"}
-    assert set(hrbench["cycles"]["FSP"]["direct"]) == {f"cycle_{number}" for number in range(4)}
+    assert set(hrbench["conditions"]["direct"]["n"]) == {"all", "FSP", "FCP"}
+    assert set(hrbench["conditions"]["direct"]["cycles"]["FSP"]) == {f"cycle_{number}" for number in range(4)}

@@ -48,4 +48,5 @@ def test_provenance_is_marked_as_tokens_are_appended():
     assert trajectory.entropies == [1.0, 2.0]
     assert trajectory.n_sampled == 2
     assert trajectory.images == [image]
-    assert image.tokens(merge=2) == 4
+    assert image.tokens(merge=2) == image.light().tokens(merge=2) == 4
+    assert image.light().pixels.numel() == 0

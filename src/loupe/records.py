@@ -20,7 +20,7 @@ from typing import Protocol
 import torch
 from PIL import Image
 
-from loupe.geometry import Box, Frame
+from loupe.geometry import Box, Frame, Size
 
 ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
@@ -33,18 +33,18 @@ class Renderable(Protocol):
 
 @dataclass(frozen=True)
 class Example:
-    """What a data set yields: one question about one picture. No tensors, no open files.
+    """One row of a data set: a question about a picture. No tensors, no open files.
 
     image: a file, the encoded bytes, or something that draws itself; opened late (``pictures.open_picture``).
-    references: the reference answers (10 for VQA-style sets); with options, the letter of the right one.
-    target_boxes: where what is asked about stands, original pixels, as far as known.
+    references: the reference answers (10 for VQA-style sets); with options, the letter of the correct one.
+    target_boxes: the objects that the question is about, in original pixels, where they are known.
     options: the texts of the options of a multiple-choice question, A first.
     subset: a name to report scores by, e.g. "small" and "large".
     cycle: a second such name: which rotation of the options this is.
-    cluster: shared by rows that are one question in several forms; intervals resample them together.
-    zoom_image: what the tool cuts from, if that is not ``image``. For controls, such as another picture's crops.
-    answer_box: the answer, where the answer is a box (original pixels); there are no references then.
-    earlier_images: further pictures, shown before ``image``; the tool and boxes have to do with ``image`` alone.
+    cluster: shared by rows that ask one question in several forms; intervals resample them together.
+    zoom_image: the picture that the tool crops, if it is not ``image``. For controls such as shuffled crops.
+    answer_box: the answer in original pixels, where the answer is a box; there are no references then.
+    earlier_images: further pictures, shown before ``image``; the tool and boxes refer to ``image`` alone.
     """
 
     id: str
@@ -63,11 +63,11 @@ class Example:
 
 @dataclass
 class ImagePatches:
-    """One picture as the vision tower eats it.
+    """One picture as input to the vision tower.
 
     pixels: float32 [h * w, channels * temporal_patch * patch * patch]
     grid: (1, h, w) in patches; the language model sees h * w / merge**2 placeholder tokens.
-    features: what a frozen vision tower made of it, kept from the rollout for the update (``Policy.encode``).
+    features: the output of a frozen vision tower, kept from the rollout for the update (``Policy.encode``).
     """
 
     pixels: torch.Tensor
@@ -79,6 +79,10 @@ class ImagePatches:
         t, h, w = self.grid
         return t * (h // merge) * (w // merge)
 
+    def light(self) -> ImagePatches:
+        """The same picture without its pixels."""
+        return ImagePatches(torch.empty(0), self.grid)
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -86,18 +90,23 @@ class Prompt:
 
     ids: token ids, image placeholders included.
     images: the pictures behind the placeholders, in order.
-    picture: full resolution; the tool cuts from this one. It is the original (or ``Example.zoom_image``).
-    shown_size: (width, height) at which the model was shown it, as stated in the prompt.
-    prefill: the beginning of the first turn, where it is given to the policy; the last tokens of ``ids``.
-    frame: what the coordinates in an answer count in.
+    picture: the picture that the tool crops, at full resolution: the original (or ``Example.zoom_image``). None in a
+        light copy.
+    shown_size: (width, height) of the picture as the model sees it, as stated in the prompt.
+    frame: the coordinate frame of the boxes in an answer.
+    prefill: the beginning of the first turn, if the policy is given one; its tokens are the last ones of ``ids``.
     """
 
     ids: list[int]
     images: list[ImagePatches]
-    picture: Image.Image
-    shown_size: tuple[int, int]
+    picture: Image.Image | None
+    shown_size: Size
+    frame: Frame
     prefill: str = ""
-    frame: Frame | None = None
+
+    def light(self) -> Prompt:
+        """The same prompt without pictures and tokens."""
+        return replace(self, ids=[], images=[image.light() for image in self.images], picture=None)
 
 
 class TrajectoryType(StrEnum):
@@ -123,8 +132,8 @@ OK = "ok"
 class ToolEvent:
     """One attempted call. ``status`` is "ok" or the kind of failure (``tools.errors``).
 
-    keypoint: where the call pointed, original pixels.
-    box: what was cut out, original pixels. Both are None for a failed call.
+    keypoint: the point that the call named, in original pixels.
+    box: the crop, in original pixels. Both are None for a failed call.
     """
 
     status: str
@@ -135,7 +144,7 @@ class ToolEvent:
 
 @dataclass
 class Trajectory:
-    """One sampled continuation of a prompt. Every token says who wrote it, marked as it is appended.
+    """One sampled continuation of a prompt. Every token is marked with its author as it is appended.
 
     For a call that was executed (I is an image placeholder; log-probabilities rounded)::
 
@@ -145,10 +154,10 @@ class Trajectory:
 
     and then the answer turn, sampled again. ``images`` holds the observation's picture once.
 
-    sample: index within the group. turns: decoded text the policy wrote, one string a turn, without the
-    end-of-turn token; the first begins with the prompt's prefill. entropies: of the distributions the sampled tokens
-    were drawn from, in nats. Filled in later: terms, reward, advantage, and old_logprobs and ref_logprobs (one per
-    sampled token). frame: what the coordinates in the answer count in.
+    sample: index within the group. turns: the decoded text that the policy wrote, one string per turn, without the
+    end-of-turn token; the first begins with the prompt's prefill. entropies: of the distributions that the sampled
+    tokens were drawn from, in nats. Filled in later: terms, reward, advantage, token_weight (the weight of each sampled
+    token in the loss), and old_logprobs and ref_logprobs (one per sampled token).
     """
 
     sample: int
@@ -163,9 +172,9 @@ class Trajectory:
     terms: dict[str, float] = field(default_factory=dict)
     reward: float = 0.0
     advantage: float = 0.0
+    token_weight: float = 0.0
     old_logprobs: list[float] | None = None
     ref_logprobs: list[float] | None = None
-    frame: Frame | None = None
 
     def append_sampled(self, token: int, logprob: float, entropy: float) -> None:
         """Add a token that the policy sampled, with its log-probability and the entropy it was drawn at."""
@@ -196,7 +205,7 @@ class Trajectory:
 
     @property
     def answer(self) -> str | None:
-        """What stands in the last turn's ``<answer>``, stripped; None if there is none."""
+        """The content of the last turn's ``<answer>``, stripped; None if there is none."""
         found = ANSWER.findall(self.turns[-1]) if self.turns else []
         return found[-1].strip() if found else None
 
@@ -212,12 +221,13 @@ class Trajectory:
 
 @dataclass
 class Group:
-    """One question and its trajectories: the unit of sampling, scoring, normalising and the gradient."""
+    """One question and its trajectories: the unit of sampling, scoring, normalizing and the gradient."""
 
     example: Example
-    prompt: Prompt | None
+    prompt: Prompt
     trajectories: list[Trajectory]
 
     def light(self) -> Group:
-        """The same without pictures: what statistics need, small enough to keep thousands."""
-        return Group(self.example, None, [replace(trajectory, images=[]) for trajectory in self.trajectories])
+        """A copy without pictures, small enough to keep thousands: all that metrics need."""
+        trajectories = [replace(t, images=[image.light() for image in t.images]) for t in self.trajectories]
+        return Group(self.example, self.prompt.light(), trajectories)

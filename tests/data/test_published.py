@@ -17,7 +17,7 @@ from loupe.data import hrbench, tables, textvqa, vstar
 from loupe.errors import BadExample, UserError
 from loupe.pictures import open_picture
 from loupe.rewards.choice import chosen_option
-from loupe.runs import run as runs
+from loupe.runs.config import instantiate
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,7 +34,7 @@ def folders(tmp_path_factory):
 
 
 def data(name, *overrides):
-    return runs.make(compose_config(f"data={name}", "model=tiny", *overrides).data)
+    return instantiate(compose_config(f"data={name}", "model=tiny", *overrides).data)
 
 
 def rows_of(split):

@@ -12,7 +12,7 @@ from loupe.data.refcoco import refcoco_datamodule
 from loupe.errors import BadExample, UserError
 from loupe.pictures import open_picture
 from loupe.records import Example
-from loupe.runs import run as runs
+from loupe.runs.config import instantiate
 
 GIVEN = {
     **{"dataset": "refcoco", "train": None, "images": None, "question": "Where? {expression}", "val_split": "val"},
@@ -153,5 +153,5 @@ def test_bad_settings(files, changes, message):
 
 def test_the_configuration(files):
     cfg = compose_config("data=refcoco", f"data.path={files}", "model=tiny")
-    assert (cfg.resolution, len(runs.make(cfg.data).train)) == (1024, 6)
+    assert (cfg.resolution, len(instantiate(cfg.data).train)) == (1024, 6)
     assert "Qwen2.5-VL-3B" in compose_config("data=refcoco").model.path

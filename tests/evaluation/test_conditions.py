@@ -11,10 +11,10 @@ from loupe.errors import UserError
 from loupe.evaluation.conditions import Condition, Shuffled, conditions, questions
 from loupe.records import Example
 from loupe.rewards.composite import CompositeReward
-from loupe.rewards.terms import hard
+from loupe.rewards.terms import accuracy
 from loupe.tools.zoom import NoTool
 
-REWARD = CompositeReward({"hard": hard}, {"hard": 1.0}, shaping=[])
+REWARD = CompositeReward({"accuracy": accuracy}, {"accuracy": 1.0}, shaping=[])
 KNOWN = OmegaConf.to_container(compose_config(name="evaluate").evaluate.known, resolve=True)
 
 
@@ -83,8 +83,8 @@ def test_what_cannot_differ_is_left_out(shared_policy, caplog):
     without = builder(shared_policy, tool=NoTool())
     made = conditions(list(KNOWN), KNOWN, Signs("test", 0, 2), without)
     assert names(made) == ["greedy", "sampled", "direct"]
-    assert "condition zoom_first: left out, since there is no tool" in caplog.text
-    assert "condition no_tool: left out, since it is the same as an earlier one" in caplog.text
+    assert "condition zoom_first: omitted because there is no tool" in caplog.text
+    assert "condition no_tool: omitted because it is the same as an earlier one" in caplog.text
     alone = conditions(["greedy", "shuffled"], KNOWN, Signs("test", 0, 1), builder(shared_policy))
     assert names(alone) == ["greedy"]
     same = [Example(str(i), b"one", "?", ("7",)) for i in range(3)]
@@ -96,7 +96,7 @@ def test_what_cannot_differ_is_left_out(shared_policy, caplog):
 
 def test_nothing_to_ask_under(shared_policy):
     for asked in ([], ["sampled"]):
-        with pytest.raises(UserError, match="nothing is left to ask under"):
+        with pytest.raises(UserError, match="no condition is left"):
             conditions(asked, KNOWN | {"sampled": {"samples": 0}}, Signs("test", 0, 2), builder(shared_policy))
 
 
@@ -132,7 +132,7 @@ def test_a_prefill_is_part_of_the_first_turn(shared_policy):
 def test_questions():
     data = LoupeDataModule(None, Signs("val", 0, 3), Signs("test", 0, 5), 1, 1, 0)
     assert [len(questions(data, split, n)) for split, n in [("val", None), ("test", 2), ("test", 9)]] == [3, 2, 5]
-    with pytest.raises(UserError, match="this data set has none; it has val, test"):
+    with pytest.raises(UserError, match="this data set has no such split; it has val, test"):
         questions(data, "train", None)
 
 
@@ -143,6 +143,6 @@ def test_answers_do_not_depend_on_the_batch_and_broken_rows_are_told(shared_poli
     assert [outcome.number for outcome in outcomes] == [0, 1, 2, 3]
     assert [len(outcome.rows) for outcome in outcomes] == [2, 0, 2, 2]
     assert outcomes[1].skipped.startswith("broken:") and outcomes[0].skipped is None
-    assert outcomes[0].rows[0]["term/hard"] == 0.0
+    assert outcomes[0].rows[0]["term/accuracy"] == 0.0
     (some,) = condition.answer([3, 1], 4, REWARD)
     assert some == [outcomes[3], outcomes[1]]

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from conftest import ANSWER, MIXED, examples, make_rollout, scripted
 from earned import vowels
 from lightning.pytorch.utilities import rank_zero_only
-from test_module import Alone, make_module, weights
+from test_module import Alone, make_module, score, weights
 from test_train import ROOT, SMALL, VOWELS, lines, run
 
 from loupe.data.datamodule import LoupeDataModule
@@ -56,7 +56,7 @@ def take_steps(case, groups, folder):
         for trajectory in (t for group in groups for t in group.trajectories):
             trajectory.advantage = 0.0
     Alone(module)
-    report = module.optimise(groups)
+    report = module.optimize(groups)
     return {"weights": weights(policy), "report": report, "had_signal": module.had_signal}
 
 
@@ -121,7 +121,7 @@ def non_finite(rank, folder):
     module = make_module(Policy(*tiny.build(seed=0)), folder)
     module._trainer = None
     Alone(module)
-    return end_of(module.optimise, groups)
+    return end_of(module.optimize, groups)
 
 
 def end_of(action, *arguments):
@@ -149,7 +149,7 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     policy = Policy(*tiny.build(seed=0))
     groups = scripted(policy, [MIXED[i] for i in (0, 1, 2, 4)], count=4, max_new_tokens=60)
-    make_module(policy, folder).score(groups, step=0)
+    score(make_module(policy, folder), groups)
     torch.save(groups, folder / "groups.pt")
     torch.multiprocessing.spawn(process, args=(folder,), nprocs=2)
     return folder, [torch.load(folder / f"results_{rank}.pt", weights_only=False) for rank in (0, 1)]
@@ -177,7 +177,7 @@ def test_ranks_with_other_numbers_of_turns_and_without_a_row_stay_together(two):
     assert all(torch.equal(ended[0][name], ended[1][name]) for name in start)
     assert not all(torch.equal(ended[0][name], start[name]) for name in start)
     steps = [row for row in lines(folder / "metrics.jsonl") if "loss" in row]
-    assert [(row["step"], row["n"], row["data/skipped"]) for row in steps] == [(1, 2, 1), (2, 2, 1), (3, 2, 1)]
+    assert [(row["step"], row["n/all"], row["data/skipped"]) for row in steps] == [(1, 2, 1), (2, 2, 1), (3, 2, 1)]
     assert {row["length/turns"] for row in steps} == {1, 2}  # of the first rank and of the second
 
 
@@ -188,25 +188,24 @@ def test_each_heldout_question_counts_once(two):
         own = [index % 2 == rank for index in range(3)]  # encoded pictures are not sent around
         assert result["trained"]["validated"] == list(zip(heldout[:3], own, strict=True))
         assert result["trained"]["tested"] == heldout[3:]
-    assert [row["val/n"] for row in lines(folder / "metrics.jsonl") if "val/n" in row] == [3]
+    assert [row["val/n/all"] for row in lines(folder / "metrics.jsonl") if "val/n/all" in row] == [3]
 
 
 def test_ranks_stop_together_and_the_first_says_why(two):
     folder, (first, second) = two
     assert first["non_finite"][0] == "NonFiniteError"
-    assert first["trained"]["ends"][0] == "UserError" and "no row of 10 batches" in first["trained"]["ends"][1]
+    assert first["trained"]["ends"][0] == "UserError" and "10 batches in a row" in first["trained"]["ends"][1]
     assert second["non_finite"] == second["trained"]["ends"] == ("SystemExit", "0")
     assert {path.name for path in folder.glob("nonfinite*")} == {"nonfinite_batch.pt", "nonfinite_batch_1.pt"}
 
 
-def test_what_cannot_use_several_devices_refuses_them(tmp_path, monkeypatch):
+def test_what_cannot_use_several_devices_refuses_them(tmp_path):
     trainer = make_trainer(tmp_path, 1)
-    distributed.check(trainer)
+    distributed.check_devices(trainer)
     with pytest.raises(UserError, match=r"2 devices: this job uses only one; use trainer\.devices=1"):
-        distributed.check(trainer, one_device=True)
-    monkeypatch.setattr(distributed, "in_sweep", lambda: True)
+        distributed.check_devices(trainer, one_device=True)
     with pytest.raises(UserError, match=r"a sweep \(-m\) over several devices needs hydra/launcher=submitit_slurm"):
-        distributed.check(trainer)
+        distributed.check_devices(trainer, in_sweep=True)
 
 
 def start(*overrides, **variables):
@@ -234,7 +233,7 @@ def test_the_command_with_two_processes(tmp_path):
     stopped = start(*options, f"paths.output_dir={pair}", SIGNAL_AT=str(2 + 2 + 6 + 1))
     _, said = stopped.communicate(timeout=200)
     assert stopped.returncode == 1, said
-    assert said.count("stopped after step 2; to go on: python src/train.py") == 1
+    assert said.count("stopped after step 2; to resume: python src/train.py") == 1
     resumed = [start_as_srun_does(rank, *options, f"resume={pair}") for rank in (0, 1)]
     (first, errors), (second, _) = (process.communicate(timeout=200) for process in resumed)
     assert [process.returncode for process in resumed] == [0, 0], errors

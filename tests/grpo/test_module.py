@@ -10,13 +10,15 @@ from loupe.data.datamodule import LoupeDataModule
 from loupe.engine import update
 from loupe.errors import NonFiniteError, UserError
 from loupe.grpo.losses import DAPO, GRPO
-from loupe.grpo.module import EMPTY_BATCHES, GRPOModule, warmup_cosine
+from loupe.grpo.module import GRPOModule
+from loupe.grpo.optim import warmup_cosine
+from loupe.grpo.skipped import EMPTY_BATCHES
 from loupe.logs.reporter import Reporter
 from loupe.rewards import terms
 from loupe.rewards.composite import CompositeReward
-from loupe.runs import run as runs
+from loupe.runs.build import build_module
 
-REWARD = CompositeReward({"hard": terms.hard, "tool": terms.tool}, {"hard": 1.0, "tool": 0.5})
+REWARD = CompositeReward({"accuracy": terms.accuracy, "tool": terms.tool}, {"accuracy": 1.0, "tool": 0.5})
 
 
 def make_module(policy, folder, lr=0.1, **options):
@@ -56,9 +58,14 @@ def weights(policy):
     return {name: p.detach().clone() for name, p in policy.named_parameters()}
 
 
+def score(module, groups, step=0):
+    module.assign_rewards(groups, step)
+    module.assign_advantages(groups, step)
+
+
 def scored(module, policy, count=2):
     groups = scripted(policy, MIXED, count=count, max_new_tokens=60)
-    module.score(groups, step=0)
+    score(module, groups)
     return groups
 
 
@@ -74,13 +81,13 @@ def test_shuffled_advantages_are_the_same_numbers_on_other_trajectories(policy, 
     groups = scored(make_module(policy, tmp_path), policy, count=6)
     earned = [[t.advantage for t in group.trajectories] for group in groups]
     module = make_module(policy, tmp_path, shuffle_advantages=True)
-    module.score(groups, step=0)
+    score(module, groups)
     dealt = [[t.advantage for t in group.trajectories] for group in groups]
     assert [sorted(values) for values in dealt] == [sorted(values) for values in earned]
     assert sum(a != b for a, b in zip(dealt, earned, strict=True)) >= 5
-    module.score(groups, step=0)
+    score(module, groups)
     assert dealt == [[t.advantage for t in group.trajectories] for group in groups]
-    module.score(groups, step=1)
+    score(module, groups, step=1)
     assert dealt != [[t.advantage for t in group.trajectories] for group in groups]
 
 
@@ -97,7 +104,7 @@ def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
     expected = {name: p.detach() - 0.1 * p.grad for name, p in policy.named_parameters()}
     policy.zero_grad()
     Alone(module)
-    report = module.optimise(groups)
+    report = module.optimize(groups)
     assert all(torch.allclose(p, expected[name], atol=1e-5) for name, p in policy.named_parameters())
     assert report["ratio/mean"] == pytest.approx(1.0, abs=1e-4)
     assert report["clip/low_share"] == report["clip/high_share"] == 0
@@ -114,7 +121,7 @@ def test_micro_batches_take_the_same_step(tmp_path):
         module = make_module(policy, tmp_path, microbatch_tokens=budget)
         groups = scored(module, policy)
         Alone(module)
-        module.optimise(groups)
+        module.optimize(groups)
         after.append(weights(policy))
     assert all(torch.allclose(after[0][name], after[1][name], atol=1e-5) for name in after[0])
 
@@ -129,7 +136,7 @@ def test_old_logprobs_can_be_computed_again(policy, tmp_path):
                 for logprob, sampled in zip(trajectory.logprobs, trajectory.sampled, strict=True)
             ]
     Alone(module)
-    report = module.optimise(groups)
+    report = module.optimize(groups)
     assert report["ratio/mean"] == pytest.approx(1.0, abs=1e-4)  # not exp(1), as against those recorded
     assert report["ratio/logprob_gap"] == pytest.approx(1.0, abs=1e-3)
 
@@ -146,7 +153,7 @@ def test_inner_epochs_reach_the_clip_and_count_as_one_step(policy, tmp_path):
     module = make_module(policy, tmp_path, inner_epochs=3, lr=3.0)
     groups = scored(module, policy)
     alone = Alone(module)
-    report = module.optimise(groups)
+    report = module.optimize(groups)
     assert report["clip/low_share"] + report["clip/high_share"] > 0
     assert alone.counted == 1
 
@@ -159,7 +166,7 @@ def test_groups_without_signal_leave_the_weights_alone(policy, tmp_path):
             trajectory.advantage = 0.0
     before = weights(policy)
     alone = Alone(module)
-    module.optimise(groups)
+    module.optimize(groups)
     assert all(torch.equal(before[name], p) for name, p in policy.named_parameters())
     assert alone.counted == 1
 
@@ -171,7 +178,7 @@ def test_zero_advantage_stays_in_the_denominator(policy, tmp_path):
     for i, trajectory in enumerate(groups[0].trajectories):
         trajectory.advantage = 1.0 if i == 0 else 0.0
     Alone(module)
-    assert module.optimise(groups)["loss"] == pytest.approx(-1 / len(MIXED), abs=1e-5)
+    assert module.optimize(groups)["loss"] == pytest.approx(-1 / len(MIXED), abs=1e-5)
 
 
 def test_zero_advantage_stays_in_the_token_denominator(policy, tmp_path):
@@ -182,18 +189,18 @@ def test_zero_advantage_stays_in_the_token_denominator(policy, tmp_path):
         trajectory.advantage = 1.0 if i == 1 else 0.0
     Alone(module)
     share = group.trajectories[1].n_sampled / sum(t.n_sampled for t in group.trajectories)
-    assert module.optimise([group])["loss"] == pytest.approx(-share, abs=1e-5)
+    assert module.optimize([group])["loss"] == pytest.approx(-share, abs=1e-5)
 
 
 def test_with_a_kl_term_trajectories_without_advantage_have_a_gradient_too(policy, tmp_path):
     module = make_module(policy, tmp_path, loss=GRPO(beta=0.1))
     Alone(module)
     groups = scored(module, policy)
-    module.optimise(groups)  # away from the reference
+    module.optimize(groups)  # away from the reference
     for group in groups:
         for trajectory in group.trajectories:
             trajectory.advantage = 0.0
-    report = module.optimise(groups)
+    report = module.optimize(groups)
     assert report["kl"] > 0 and report["grad_norm"] > 0
 
 
@@ -208,7 +215,7 @@ def test_low_precision_copies_of_the_weights_do_not_outlive_a_step(policy, tmp_p
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
         before = logprobs()
-        module.optimise(groups)
+        module.optimize(groups)
         within = logprobs()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         afresh = logprobs()
@@ -225,9 +232,9 @@ def test_the_kl_term_refers_to_the_untrained_policy(tmp_path, lora):
     module = make_module(policy, tmp_path, loss=GRPO(beta=0.1), lr=3.0)
     Alone(module)
     groups = scored(module, policy)
-    assert module.optimise(groups)["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert module.optimize(groups)["kl"] == pytest.approx(0.0, abs=1e-6)
     start = [t.ref_logprobs for g in groups for t in g.trajectories]
-    assert module.optimise(groups)["kl"] > 1e-5  # the policy has moved,
+    assert module.optimize(groups)["kl"] > 1e-5  # the policy has moved,
     again = [t.ref_logprobs for g in groups for t in g.trajectories]
     assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(start, again, strict=True))  # the reference has not
     assert not any(name.startswith("_reference") for name in module.state_dict())
@@ -241,7 +248,7 @@ def test_a_non_finite_gradient_stops_and_saves_the_batch(policy, tmp_path):
     Alone(module)
     module._trainer = None
     with pytest.raises(NonFiniteError, match=r"the batch is in .*nonfinite_batch\.pt"):
-        module.optimise(groups)
+        module.optimize(groups)
     saved = torch.load(tmp_path / "nonfinite_batch.pt", weights_only=False)
     assert saved["groups"][0].trajectories[0].ids == groups[0].trajectories[0].ids
     assert all(torch.equal(before[name], p) for name, p in policy.named_parameters())
@@ -279,9 +286,9 @@ def test_a_data_set_of_which_nothing_can_be_read_ends_the_run(policy, tmp_path):
     bad = dataclasses.replace(examples(1)[0], image=tmp_path / "missing.jpg")
     module = make_module(policy, tmp_path)
     for _ in range(EMPTY_BATCHES - 1):
-        module._evaluation_step([bad])
-    with pytest.raises(UserError, match=r"no row of 10 batches .*missing\.jpg"):
-        module._evaluation_step([bad])
+        module.validation_step([bad])
+    with pytest.raises(UserError, match=r"10 batches in a row without a readable row; .*missing\.jpg"):
+        module.validation_step([bad])
 
 
 @pytest.mark.parametrize("option", ["group_size", "inner_epochs", "microbatch_tokens"])
@@ -293,7 +300,7 @@ def test_bad_settings(policy, tmp_path, option):
 @pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "gspo"])
 def test_every_algorithm_is_configured(algorithm, tmp_path):
     cfg = compose_config(f"algorithm={algorithm}", f"paths.output_dir={tmp_path}")
-    module = runs.build_module(cfg)
+    module = build_module(cfg)
     assert type(module.loss).__name__.lower() == algorithm.replace("_", "")
     assert module.advantage_scale == ("none" if algorithm == "dr_grpo" else "std")
     assert json.loads(json.dumps(dataclasses.asdict(module.loss)))["beta"] == 0.0

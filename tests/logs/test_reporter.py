@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import pytest
 from conftest import ANSWER, call, scripted
@@ -6,6 +7,9 @@ from conftest import ANSWER, call, scripted
 from loupe.errors import UserError
 from loupe.logs.reporter import COLUMNS, Reporter
 from loupe.logs.wandb_logger import JsonlLogger, RunWandbLogger
+from loupe.metrics.rows import answer_rows
+
+ROWS = partial(answer_rows, factor=28, merge=2)
 
 
 class Tables(RunWandbLogger):
@@ -31,7 +35,7 @@ def groups(shared_policy):
 
 def test_a_table_has_the_crop_drawn_and_the_telling_question_first(groups):
     logger = Tables()
-    Reporter(trajectories_every=5, groups=1).training([logger], 1, {"loss": 0.5}, groups)
+    Reporter(trajectories_every=5, groups=1).training([logger], 1, {"loss": 0.5}, groups, ROWS)
     ((key, columns, rows, step),) = logger.tables
     assert (key, columns, step) == ("trajectories", COLUMNS, 1)
     told = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -42,7 +46,7 @@ def test_a_table_has_the_crop_drawn_and_the_telling_question_first(groups):
 
 def test_the_table_leaves_out_what_came_without_pictures(groups, tmp_path):
     tables = Tables()
-    Reporter().trajectories([tables, JsonlLogger(tmp_path)], 3, "train", [groups[0].light(), groups[1]])
+    Reporter().trajectories([tables, JsonlLogger(tmp_path)], 3, "train", [groups[0].light(), groups[1]], ROWS)
     ((_, columns, rows, _),) = tables.tables
     assert {row[columns.index("id")] for row in rows} == {groups[1].example.id}
     assert len((tmp_path / "trajectories.jsonl").read_text().splitlines()) == 4
@@ -51,23 +55,24 @@ def test_the_table_leaves_out_what_came_without_pictures(groups, tmp_path):
 def test_now_and_then(groups):
     logger = Tables()
     for step in range(1, 12):
-        Reporter(trajectories_every=5).training([logger], step, {"loss": 0.5}, groups)
+        Reporter(trajectories_every=5).training([logger], step, {"loss": 0.5}, groups, ROWS)
     assert [table[3] for table in logger.tables] == [1, 6, 11]
     assert [step for step, _ in logger.lines] == list(range(1, 12))
 
 
 def test_files_hold_the_whole_exchange(groups, tmp_path):
-    Reporter().trajectories([JsonlLogger(tmp_path)], 3, "train", groups)
+    Reporter().trajectories([JsonlLogger(tmp_path)], 3, "train", groups, ROWS)
     rows = [json.loads(line) for line in (tmp_path / "trajectories.jsonl").read_text().splitlines()]
     assert len(rows) == 4
-    assert rows[1]["events"][0]["status"] == "ok"
+    assert [row["condition"] for row in rows] == ["sampled"] * 4 and [row["split"] for row in rows] == ["train"] * 4
+    assert rows[1]["calls"] == ["ok"] and rows[1]["advantage"] == groups[0].trajectories[1].advantage
     assert rows[3]["reward"] == 1.0
 
 
 def test_validation_keys(groups):
     logger = Tables()
-    Reporter().validation([logger], 4, {"score": 0.25})
-    assert logger.lines == [(4, {"val/score": 0.25})]
+    Reporter().validation([logger], 4, {"score/all": 0.25})
+    assert logger.lines == [(4, {"val/score/all": 0.25})]
 
 
 @pytest.mark.parametrize("option", ["trajectories_every", "groups"])

@@ -1,22 +1,13 @@
-import json
 import statistics
-from dataclasses import replace
 
 import pytest
+from conftest import bare_group
 
 from loupe.errors import UserError
 from loupe.geometry import Frame
-from loupe.metrics.training import (
-    advantage_metrics,
-    held_out_metrics,
-    histogram,
-    is_hit,
-    rollout_metrics,
-    summary_metrics,
-    think_metrics,
-    trajectory_row,
-)
-from loupe.records import OK, Example, Group, StopReason, ToolEvent, Trajectory
+from loupe.metrics.rows import answer_rows
+from loupe.metrics.training import advantage_metrics, histogram, rollout_metrics, think_metrics
+from loupe.records import OK, Example, StopReason, ToolEvent, Trajectory
 from loupe.tools.errors import CallError
 
 RIGHT, WRONG, NONE = "<answer>7</answer>", "<answer>8</answer>", "hm"
@@ -42,7 +33,11 @@ def example(name, subset, target=TARGET):
 
 
 def group(name, subset, *trajectories, target=TARGET):
-    return Group(example(name, subset, target), None, list(trajectories))
+    return bare_group(example(name, subset, target), *trajectories)
+
+
+def metrics(groups):
+    return rollout_metrics(groups, answer_rows(groups, "sampled", factor=28, merge=2))
 
 
 def two_groups():
@@ -66,7 +61,7 @@ def two_groups():
 
 def test_advantages_by_type():
     report = advantage_metrics(two_groups())
-    prefix = "advantage/tool_success"  # 1.5, -0.5, -0.25
+    prefix = "advantage/all/tool_success"  # 1.5, -0.5, -0.25
     assert report[f"{prefix}/count"] == 3
     assert report[f"{prefix}/share"] == 0.5
     assert report[f"{prefix}/mean"] == 0.25
@@ -74,31 +69,34 @@ def test_advantages_by_type():
     assert [report[f"{prefix}/{q}"] for q in ("q05", "q25", "q50", "q75", "q95")] == pytest.approx(
         [-0.475, -0.375, -0.25, 0.625, 1.325]
     )
-    assert report["advantage/no_tool/mean"] == -0.5
-    assert report["advantage/tool_fail/std"] == 0.0
-    assert report["advantage/tool_fail/hist"].counts == [0] * 12 + [1] + [0] * 11
+    assert report["advantage/all/no_tool/mean"] == -0.5
+    assert report["advantage/all/tool_fail/std"] == 0.0
+    assert report["advantage/all/tool_fail/hist"].counts == [0] * 12 + [1] + [0] * 11
 
 
 def test_advantages_by_type_and_subset():
     report = advantage_metrics(two_groups())
-    of_small = {key: value for key, value in report.items() if key.startswith("advantage_small/")}
+    of_small = {key: value for key, value in report.items() if key.startswith("advantage/small/")}
     assert of_small == {
-        "advantage_small/no_tool/count": 1,
-        "advantage_small/no_tool/share": pytest.approx(1 / 3),
-        "advantage_small/no_tool/mean": -1.0,
-        "advantage_small/tool_success/count": 2,
-        "advantage_small/tool_success/share": pytest.approx(2 / 3),
-        "advantage_small/tool_success/mean": 0.5,
-        "advantage_small/tool_fail/count": 0,
-        "advantage_small/tool_fail/share": 0.0,
+        "advantage/small/no_tool/count": 1,
+        "advantage/small/no_tool/share": pytest.approx(1 / 3),
+        "advantage/small/no_tool/mean": -1.0,
+        "advantage/small/tool_success/count": 2,
+        "advantage/small/tool_success/share": pytest.approx(2 / 3),
+        "advantage/small/tool_success/mean": 0.5,
+        "advantage/small/tool_fail/count": 0,
+        "advantage/small/tool_fail/share": 0.0,
     }
-    assert report["advantage_large/tool_success/mean"] == -0.25
+    assert report["advantage/large/tool_success/mean"] == -0.25
 
 
 def test_a_type_without_trajectories_has_only_count_and_share():
     report = advantage_metrics([group("a", None, trajectory(0, [RIGHT], advantage=1.0))])
-    assert {key for key in report if "tool_fail" in key} == {"advantage/tool_fail/count", "advantage/tool_fail/share"}
-    assert not any(key.startswith("advantage_") for key in report)  # no subset
+    assert {key for key in report if "tool_fail" in key} == {
+        "advantage/all/tool_fail/count",
+        "advantage/all/tool_fail/share",
+    }
+    assert all(key.startswith("advantage/all/") for key in report)  # no subset
 
 
 def test_histogram_keeps_its_edges_and_clips_into_the_outermost_bins():
@@ -108,25 +106,22 @@ def test_histogram_keeps_its_edges_and_clips_into_the_outermost_bins():
     assert made.counts == [2, 1] + [0] * 10 + [1] + [0] * 10 + [3]
 
 
-SUMMARY = {
-    "score": 0.5,
-    "score_small": pytest.approx(1 / 3),
-    "score_large": pytest.approx(2 / 3),
-    "zoom_rate": 0.5,
-    "zoom_rate_small": pytest.approx(2 / 3),
-    "zoom_rate_large": pytest.approx(1 / 3),
-    "zoom_hit_rate": pytest.approx(1 / 3),
-    "failed_call_rate": 0.4,
-    "n": 6,
-}
-"""Of two_groups()."""
-
-
 def test_rollout_metrics():
-    report = rollout_metrics(two_groups())
+    report = metrics(two_groups())
     kinds = {key: report.pop(key) for key in list(report) if key.startswith("failed_call/")}
     assert kinds == {f"failed_call/{kind}": 2 if kind == "not_yaml" else 0 for kind in CallError}
-    assert report == SUMMARY | {
+    by_part = {key: report.pop(key) for key in list(report) if key.endswith(("/all", "/small", "/large"))}
+    third = pytest.approx(1 / 3)
+    assert by_part == {
+        **{"score/all": 0.5, "score/small": third, "score/large": pytest.approx(2 / 3)},
+        **{"zoom_rate/all": 0.5, "zoom_rate/small": pytest.approx(2 / 3), "zoom_rate/large": third},
+        **{"zoom_hit_rate/all": third, "zoom_hit_rate/small": 0.5, "zoom_hit_rate/large": 0},
+        **{"failed_call_rate/all": 0.4, "failed_call_rate/small": third, "failed_call_rate/large": 0.5},
+        **{"unanswered/all": pytest.approx(1 / 6), "unanswered/small": 0, "unanswered/large": third},
+        **{"pixels/all": 0, "pixels/small": 0, "pixels/large": 0},
+        **{"n/all": 6, "n/small": 3, "n/large": 3},
+    }
+    assert report == {
         "reward/mean": pytest.approx(2.5 / 6),
         "reward/format": pytest.approx(1.25 / 6),
         "stop/answered": pytest.approx(4 / 6),
@@ -159,12 +154,10 @@ def test_boxes():
     frame = Frame.of("shown", (100, 50), (200, 100))
     answers = ["[10, 10, 30, 20]", "[10, 10, 20, 20]", "[30, 10, 10, 20]", "left", None]
     trajectories = [trajectory(i, [f"<answer>{a}</answer>" if a else NONE]) for i, a in enumerate(answers)]
-    for one in trajectories:
-        one.frame = frame
     asked = Example("q", b"", "Where?", (), answer_box=(20.0, 20.0, 60.0, 40.0))
-    report = rollout_metrics([Group(asked, None, trajectories)])
-    assert report["iou"] == pytest.approx((1 + 0.5) / 5)
-    assert report["score"] == pytest.approx(2 / 5)
+    report = metrics([bare_group(asked, *trajectories, frame=frame)])
+    assert report["iou/all"] == pytest.approx((1 + 0.5) / 5)
+    assert report["score/all"] == pytest.approx(2 / 5)
     bad = {key.removeprefix("bad_box/"): value for key, value in report.items() if key.startswith("bad_box/") and value}
     assert bad == {"reversed": 1, "malformed": 1, "no_answer": 1}
 
@@ -172,100 +165,34 @@ def test_boxes():
 def test_entropy_is_a_mean_over_tokens_not_trajectories():
     long, short = trajectory(0, [NONE, NONE, NONE]), trajectory(1, [NONE])
     long.entropies = [0.0] * 6
-    assert rollout_metrics([group("a", None, long, short)])["entropy"] == 0.25  # (6 * 0 + 0.5 + 1.5) / 8
+    assert metrics([group("a", None, long, short)])["entropy"] == 0.25  # (6 * 0 + 0.5 + 1.5) / 8
 
 
 def test_groups_of_one_have_no_variance_to_speak_of():
-    report = rollout_metrics([group("a", None, trajectory(0, [RIGHT]))])
+    report = metrics([group("a", None, trajectory(0, [RIGHT]))])
     assert "zero_variance_share" not in report
 
 
 def test_without_calls_there_is_no_hit_rate():
     groups = [group("a", None, trajectory(0, [RIGHT], [FAILED]), trajectory(1, [RIGHT]))]
-    assert "zoom_hit_rate" not in rollout_metrics(groups)
-    assert rollout_metrics([group("a", None, trajectory(0, [RIGHT]))])["failed_call_rate"] == 0.0
+    assert "zoom_hit_rate/all" not in metrics(groups)
+    assert metrics([group("a", None, trajectory(0, [RIGHT]))])["failed_call_rate/all"] == 0.0
 
 
 def test_calls_on_pictures_without_a_known_target_do_not_count():
     unknown = group("a", None, trajectory(0, [RIGHT], [MISS]), target=None)
-    assert summary_metrics([unknown])["zoom_hit_rate"] is None
+    assert "zoom_hit_rate/all" not in metrics([unknown])
     known = group("b", None, trajectory(0, [RIGHT], [HIT]))
-    assert summary_metrics([unknown, known])["zoom_hit_rate"] == 1.0
+    assert metrics([unknown, known])["zoom_hit_rate/all"] == 1.0
 
 
-def test_summary():
-    assert summary_metrics(two_groups()) == SUMMARY
+def test_the_score_is_the_accuracy_whatever_the_reward_is():
+    pleased = trajectory(0, [WRONG], reward=1.0)
+    pleased.terms = {"accuracy": 1.0}
+    assert metrics([group("a", None, pleased)])["score/all"] == 0.0
 
 
-def test_the_score_is_the_vqa_score_whatever_the_reward_is():
-    pleased = replace(trajectory(0, [WRONG], reward=1.0), terms={"hard": 1.0})
-    assert summary_metrics([group("a", None, pleased)])["score"] == 0.0
-
-
-def test_held_out_scores_have_intervals():
-    groups = [
-        replace(one, example=replace(one.example, id=f"{one.example.id}{i}")) for i, one in enumerate(two_groups() * 5)
-    ]
-    report = held_out_metrics(groups)
-    plain = summary_metrics(groups)
-    assert report.keys() == plain.keys()
-    for key in plain:
-        if not key.startswith("score"):
-            assert report[key] == plain[key]
-    parts = {key: report[f"score{key}"] for key in ("", "_small", "_large")}
-    assert {key: value["mean"] for key, value in parts.items()} == {key: plain[f"score{key}"] for key in parts}
-    assert {key: value["n"] for key, value in parts.items()} == {"": 10, "_small": 5, "_large": 5}
-    assert parts[""]["low"] < parts[""]["mean"] < parts[""]["high"]
-
-
-def test_the_forms_of_one_question_are_drawn_together():
-    groups = [replace(one, example=replace(one.example, cluster="q", cycle=one.example.id)) for one in two_groups()]
-    score = held_out_metrics(groups)["score"]
-    assert score["low"] == score["mean"] == score["high"]  # there is but one question to draw
-
-
-@pytest.mark.parametrize("report", [advantage_metrics, rollout_metrics, summary_metrics, held_out_metrics])
+@pytest.mark.parametrize("report", [advantage_metrics, metrics])
 def test_nothing_to_report_on(report):
     with pytest.raises(UserError, match="every row was skipped"):
         report([])
-
-
-@pytest.mark.parametrize(
-    ("box", "target", "hit"),
-    [
-        ((0, 0, 400, 400), (10, 10, 30, 20), True),  # target inside
-        ((0, 0, 400, 400), (390, 0, 410, 10), True),  # half of the target
-        ((0, 0, 400, 400), (391, 0, 411, 10), False),  # 9 of 20 columns
-        ((40, 40, 60, 60), (0, 0, 100, 100), True),  # crop inside the target
-        ((0, 0, 10, 10), (20, 20, 30, 30), False),  # apart in both directions
-        ((0, 0, 10, 10), (5, 5, 5, 9), False),  # empty target
-    ],
-)
-def test_hit(box, target, hit):
-    assert is_hit(box, target) is hit
-
-
-def test_trajectory_row_survives_json():
-    made = trajectory(1, [NONE, RIGHT], [FAILED, HIT], reward=1.0, advantage=0.5, written=3)
-    row = trajectory_row(made, example("a", "small"), step=4, split="train")
-    assert json.loads(json.dumps(row)) == {
-        "step": 4,
-        "split": "train",
-        "id": "a",
-        "question": "What is the number?",
-        "references": ["7"],
-        "subset": "small",
-        "sample": 1,
-        "type": "tool_success",
-        "stop": "answered",
-        "turns": ["hm", "<answer>7</answer>"],
-        "answer": "7",
-        "terms": {"format": 0.5},
-        "reward": 1.0,
-        "advantage": 0.5,
-        "events": [
-            {"status": "not_yaml", "arguments": None, "keypoint": None, "box": None},
-            {"status": "ok", "arguments": {"keypoint": [1, 2]}, "keypoint": [110.0, 105.0], "box": [0, 0, 400, 400]},
-        ],
-        "n_sampled": 4,
-    }

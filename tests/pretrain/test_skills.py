@@ -54,11 +54,11 @@ def test_the_protocol_is_measured_sampled_and_greedy(teacher):
 
     report = measure(teacher, say)
     for decoding in ("sampled", "greedy"):
-        assert report[f"{decoding}/zoom_rate_small"] == 1
-        assert report[f"{decoding}/zoom_rate_large"] == 0
-        assert report[f"{decoding}/score"] == report[f"{decoding}/well_formed"] == 1
-        assert report[f"{decoding}/failed_call_rate"] == 0
-        assert report[f"{decoding}/sizes_told"] == fmean(
+        assert report[f"{decoding}/zoom_rate/small"] == 1
+        assert report[f"{decoding}/zoom_rate/large"] == 0
+        assert report[f"{decoding}/score/all"] == report[f"{decoding}/well_formed"] == 1
+        assert report[f"{decoding}/failed_call_rate/all"] == 0
+        assert report[f"{decoding}/sizes_named"] == fmean(
             Signs("validation", 0, 6)[i].subset == "small" for i in range(6)
         )
 

@@ -1,4 +1,5 @@
 import pytest
+from conftest import bare_group
 
 from loupe.errors import UserError
 from loupe.geometry import Frame
@@ -44,10 +45,10 @@ def test_boxes_that_are_read(answer):
         ("[1, 2, 101, 4]", BoxError.OUT_OF_FRAME),
     ],
 )
-def test_answers_that_are_no_box(answer, kind):
+def test_answers_that_are_not_boxes(answer, kind):
     assert read_box(answer, FRAME) is kind
-    said = Trajectory(0, turns=[f"<answer>{answer or ''}</answer>"], frame=FRAME)
-    assert iou(said, Example("q", b"", "?", (), answer_box=(0, 0, 9, 9))) == 0
+    said = Trajectory(0, turns=[f"<answer>{answer or ''}</answer>"])
+    assert iou(said, bare_group(Example("q", b"", "?", (), answer_box=(0, 0, 9, 9)), said, frame=FRAME)) == 0
 
 
 @pytest.mark.parametrize(
@@ -66,20 +67,22 @@ def test_intersection_over_union():
 
 
 def answered(box, tokens=0):
-    made = Trajectory(0, turns=[f"<answer>{box}</answer>"], frame=Frame.of("shown", (10, 10), (10, 10)))
+    made = Trajectory(0, turns=[f"<answer>{box}</answer>"])
     for _ in range(tokens):
         made.append_sampled(1, -0.1, 0.1)
     return made
 
 
-ASKED = Example("q", b"", "Where?", (), answer_box=(0.0, 0.0, 4.0, 4.0))
+ASKED = bare_group(
+    Example("q", b"", "Where?", (), answer_box=(0.0, 0.0, 4.0, 4.0)), frame=Frame.of("shown", (10, 10), (10, 10))
+)
 
 
 @pytest.mark.parametrize(("box", "value"), [([0, 0, 4, 4], 1), ([0, 0, 4, 2], 0.5), ([0, 0, 4, 1], 0.25)])
 def test_terms_of_a_box(box, value):
     said = answered(box)
     assert iou(said, ASKED) == terms.soft(said, ASKED) == value
-    assert terms.hard(said, ASKED) == terms.hard_leave_one_out(said, ASKED) == (value >= 0.5)
+    assert terms.accuracy(said, ASKED) == terms.accuracy_leave_one_out(said, ASKED) == (value >= 0.5)
 
 
 def test_stages_tighten_the_threshold():
@@ -92,9 +95,9 @@ def test_stages_tighten_the_threshold():
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ([], "must begin at step 0 and go up"),
-        ([[5, 0.5]], "must begin at step 0"),
-        ([[0, 0.5], [20, 0.6], [10, 0.7]], "go up"),
+        ([], "must start at step 0 and increase"),
+        ([[5, 0.5]], "must start at step 0"),
+        ([[0, 0.5], [20, 0.6], [10, 0.7]], "increase"),
         ([[0, 0]], "threshold=0: must be a number above 0"),
         ([[0, 1.5]], "threshold=1.5: must be at most 1"),
         ([[-1, 0.5]], "step=-1"),
@@ -113,5 +116,5 @@ def test_length():
 
 
 def test_iou_needs_questions_about_boxes():
-    with pytest.raises(UserError, match="q: its answer is no box; the reward term iou needs data=boxes"):
-        iou(answered([0, 0, 1, 1]), Example("q", b"", "?", ("7",)))
+    with pytest.raises(UserError, match="q: the answer is not a box; the reward term iou needs data=boxes"):
+        iou(answered([0, 0, 1, 1]), bare_group(Example("q", b"", "?", ("7",))))

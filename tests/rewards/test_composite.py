@@ -1,18 +1,18 @@
 from pathlib import Path
 
 import pytest
+from conftest import bare_group
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from PIL import Image
 
 from loupe.errors import UserError
-from loupe.records import Example, Group, Prompt, ToolEvent, Trajectory
+from loupe.records import Example, Group, ToolEvent, Trajectory
 from loupe.rewards import terms
 from loupe.rewards.composite import CompositeReward
 
 CONF = Path(__file__).parents[2] / "conf"
-TERMS = {"hard": terms.hard, "soft": terms.soft, "format": terms.well_formed, "tool": terms.tool}
-WEIGHTS = {"hard": 0.5, "soft": 0.5, "format": 0.1, "tool": 0.1}
+TERMS = {"accuracy": terms.accuracy, "soft": terms.soft, "format": terms.well_formed, "tool": terms.tool}
+WEIGHTS = {"accuracy": 0.5, "soft": 0.5, "format": 0.1, "tool": 0.1}
 CALL = "<think>look</think><tool>name: zoom</tool>"
 
 
@@ -22,8 +22,7 @@ def reading(answer: str) -> str:
 
 def group(*trajectories: Trajectory, references: tuple[str, ...] = ("stop", "stop", "shop")) -> Group:
     example = Example(id="q7", image=b"", question="What does it say?", references=references)
-    prompt = Prompt(ids=[], images=[], picture=Image.new("RGB", (8, 8)), shown_size=(8, 8))
-    return Group(example, prompt, list(trajectories))
+    return bare_group(example, *trajectories)
 
 
 def four() -> list[Trajectory]:
@@ -49,7 +48,7 @@ def load(name: str, *overrides: str) -> CompositeReward:
 
 def test_rewards_by_hand():
     scored = group(*four())
-    # hard: 2/3, 1/3, 0, 0; soft: (1 + 1 + 3/4)/3 = 11/12, (3/4 + 3/4 + 1)/3 = 10/12, 0, 0
+    # accuracy: 2/3, 1/3, 0, 0; soft: (1 + 1 + 3/4)/3 = 11/12, (3/4 + 3/4 + 1)/3 = 10/12, 0, 0
     assert rewards(CompositeReward(TERMS, WEIGHTS), scored) == pytest.approx(
         [
             0.5 * 2 / 3 + 0.5 * 11 / 12 + 0.1 + 0.1,
@@ -58,22 +57,24 @@ def test_rewards_by_hand():
             0.0,
         ]
     )
-    assert scored.trajectories[0].terms == pytest.approx({"hard": 2 / 3, "soft": 11 / 12, "format": 1.0, "tool": 1.0})
-    assert scored.trajectories[3].terms == {"hard": 0.0, "soft": 0.0, "format": 0.0, "tool": 0.0}
+    assert scored.trajectories[0].terms == pytest.approx(
+        {"accuracy": 2 / 3, "soft": 11 / 12, "format": 1.0, "tool": 1.0}
+    )
+    assert scored.trajectories[3].terms == {"accuracy": 0.0, "soft": 0.0, "format": 0.0, "tool": 0.0}
 
 
-@pytest.mark.parametrize("weights", [{"hard": 1.0}, {"hard": 1, "soft": 0, "format": 0, "tool": 0.0}])
+@pytest.mark.parametrize("weights", [{"accuracy": 1.0}, {"accuracy": 1, "soft": 0, "format": 0, "tool": 0.0}])
 def test_terms_without_weight_are_metrics(weights):
     scored = group(*four())
     assert rewards(CompositeReward(TERMS, weights), scored) == pytest.approx([2 / 3, 1 / 3, 0, 0])
-    assert scored.trajectories[2].terms == {"hard": 0.0, "soft": 0.0, "format": 1.0, "tool": 1.0}
+    assert scored.trajectories[2].terms == {"accuracy": 0.0, "soft": 0.0, "format": 1.0, "tool": 1.0}
 
 
 def test_schedule():
-    reward = CompositeReward(TERMS, {"hard": 0.7, "tool": {"start": 0.2, "end": 0.1, "steps": 100}})
+    reward = CompositeReward(TERMS, {"accuracy": 0.7, "tool": {"start": 0.2, "end": 0.1, "steps": 100}})
     expected = {0: 0.2, 25: 0.175, 50: 0.15, 99: 0.101, 100: 0.1, 5000: 0.1}
     assert {step: reward.weight("tool", step) for step in expected} == pytest.approx(expected)
-    assert [reward.weight("hard", step) for step in (0, 1, 1000)] == [0.7, 0.7, 0.7]
+    assert [reward.weight("accuracy", step) for step in (0, 1, 1000)] == [0.7, 0.7, 0.7]
     assert reward.weight("soft", 3) == 0.0
 
 
@@ -119,21 +120,22 @@ def test_without_gate_shaping_counts_everywhere():
     [
         (
             {"weights": {"tol": 0.1}},
-            r"reward\.weights\.tol: .*'tol'; known terms: hard, soft, format, tool",
+            r"reward\.weights\.tol: .*'tol'; known terms: accuracy, soft, format, tool",
         ),
+        ({"weights": {"hard": 0.1}}, r"reward\.weights\.hard: .*'hard'; it is called accuracy now"),
         ({"weights": {"tool": "much"}}, r"reward\.weights\.tool=much: must be a finite number"),
         ({"weights": {"tool": None}}, r"reward\.weights\.tool=None: must be a finite number"),
         ({"weights": {"tool": True}}, r"reward\.weights\.tool=True: must be a finite number"),
-        ({"weights": {"hard": float("nan")}}, r"reward\.weights\.hard=nan: must be a finite number"),
-        ({"weights": {"hard": float("inf")}}, r"reward\.weights\.hard=inf: must be a finite number"),
+        ({"weights": {"accuracy": float("nan")}}, r"reward\.weights\.accuracy=nan: must be a finite number"),
+        ({"weights": {"accuracy": float("inf")}}, r"reward\.weights\.accuracy=inf: must be a finite number"),
         ({"weights": {"tool": {"start": 1, "end": 0}}}, r"reward\.weights\.tool=.*keys start, end and steps"),
         ({"weights": {"tool": {"start": "x", "end": 0, "steps": 9}}}, r"reward\.weights\.tool\.start=x"),
         ({"weights": {"tool": {"start": 1, "end": 0, "steps": 0}}}, r"reward\.weights\.tool\.steps=0"),
         ({"weights": {"tool": {"start": 1, "end": 0, "steps": 1.5}}}, r"reward\.weights\.tool\.steps=1\.5"),
-        ({"shaping": ["style"]}, r"reward\.shaping: .*'style'; known terms: hard, soft, format, tool"),
+        ({"shaping": ["style"]}, r"reward\.shaping: .*'style'; known terms: accuracy, soft, format, tool"),
         ({"gate": "always"}, r"reward\.gate=always: must be one of none, group_correct, tool_needed"),
-        ({"terms": {"tool": terms.tool}, "gate": "group_correct"}, r"reward\.gate=group_correct: .*'hard'"),
-        ({"terms": {"hard": terms.hard}, "gate": "tool_needed"}, r"reward\.gate=tool_needed: .*'tool'"),
+        ({"terms": {"tool": terms.tool}, "gate": "group_correct"}, r"reward\.gate=group_correct: .*'accuracy'"),
+        ({"terms": {"accuracy": terms.accuracy}, "gate": "tool_needed"}, r"reward\.gate=tool_needed: .*'tool'"),
     ],
 )
 def test_settings_are_checked(change, message):
@@ -143,7 +145,7 @@ def test_settings_are_checked(change, message):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_term_that_is_not_finite_is_a_bug(value):
-    reward = CompositeReward({"hard": terms.hard, "odd": lambda trajectory, example: value}, {"hard": 1.0})
+    reward = CompositeReward({"accuracy": terms.accuracy, "odd": lambda trajectory, group: value}, {"accuracy": 1.0})
     with pytest.raises(ValueError, match=r"'odd' returned (nan|inf) for example 'q7'"):
         reward.score_group(group(*four()), step=0)
 
@@ -153,7 +155,7 @@ def test_a_term_that_is_not_finite_is_a_bug(value):
     [
         ("composite", [0.5, 0.5, 0.1, 0.1], terms.tool, "none"),
         ("answer_only", [0.5, 0.5, 0.0, 0.0], terms.tool, "none"),
-        ("hard_only", [1.0, 0.0, 0.1, 0.1], terms.tool, "none"),
+        ("accuracy_only", [1.0, 0.0, 0.1, 0.1], terms.tool, "none"),
         ("soft_only", [0.0, 1.0, 0.1, 0.1], terms.tool, "none"),
         ("no_tool_bonus", [0.5, 0.5, 0.1, 0.0], terms.tool, "none"),
         ("tool_if_correct", [0.5, 0.5, 0.1, 0.1], terms.tool_if_correct, "none"),
@@ -164,7 +166,7 @@ def test_a_term_that_is_not_finite_is_a_bug(value):
 def test_configs(name, weights, tool, gate):
     reward = load(name)
     assert reward.terms == {**TERMS, "tool": tool}
-    assert [reward.weight(term, 0) for term in ("hard", "soft", "format", "tool")] == weights
+    assert [reward.weight(term, 0) for term in ("accuracy", "soft", "format", "tool")] == weights
     assert reward.shaping == {"format", "tool"}
     assert reward.gate == gate
 
@@ -178,7 +180,7 @@ def test_the_reward_for_boxes():
 def test_a_term_may_change_over_training():
     class Later:
         def at(self, step):
-            return lambda trajectory, example: float(step)
+            return lambda trajectory, group: float(step)
 
     scored = group(*four())
     assert rewards(CompositeReward({"later": Later()}, {"later": 0.5}), scored, step=3) == [1.5] * 4

@@ -1,7 +1,8 @@
 import pytest
+from conftest import bare_group
 
 from loupe.errors import UserError
-from loupe.records import Example, ToolEvent, Trajectory
+from loupe.records import Example, Group, ToolEvent, Trajectory
 from loupe.rewards import terms
 
 CALL = "<think>look closer</think>\n<tool>\nname: zoom\nkeypoint: [3, 4]\n</tool>"
@@ -9,8 +10,8 @@ TEN = ("Stop", "stop", "STOP.", "the stop", "stop sign", "stop sign", "halt", "g
 """Normalised: 4 x stop, 2 x stop sign, 2 x go, 1 x halt, 1 x yield."""
 
 
-def example(*references: str) -> Example:
-    return Example(id="q1", image=b"", question="What does it say?", references=references)
+def question(*references: str) -> Group:
+    return bare_group(Example(id="q1", image=b"", question="What does it say?", references=references))
 
 
 def trajectory(*turns: str, events: tuple[str, ...] = ()) -> Trajectory:
@@ -81,16 +82,16 @@ def test_soft_score(answer, references, expected):
 
 
 def test_answer_terms_read_the_trajectory():
-    assert terms.hard(answering(" Halt. "), example(*TEN)) == pytest.approx(1 / 3)
-    assert terms.soft(answering("shop"), example("stop")) == 0.75
+    assert terms.accuracy(answering(" Halt. "), question(*TEN)) == pytest.approx(1 / 3)
+    assert terms.soft(answering("shop"), question("stop")) == 0.75
 
 
-@pytest.mark.parametrize("term", [terms.hard, terms.soft])
+@pytest.mark.parametrize("term", [terms.accuracy, terms.soft])
 @pytest.mark.parametrize("reference", ["stop", "A"])
 def test_no_answer_scores_nothing(term, reference):
-    assert term(trajectory(), example(reference)) == 0.0
-    assert term(trajectory("<think>stop</think>"), example(reference)) == 0.0
-    assert term(answering("  "), example(reference)) == 0.0  # though "A" normalises to nothing, too
+    assert term(trajectory(), question(reference)) == 0.0
+    assert term(trajectory("<think>stop</think>"), question(reference)) == 0.0
+    assert term(answering("  "), question(reference)) == 0.0  # though "A" normalises to nothing, too
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_no_answer_scores_nothing(term, reference):
     ],
 )
 def test_well_formed(turns):
-    assert terms.well_formed(trajectory(*turns), example("b")) == 1.0
+    assert terms.well_formed(trajectory(*turns), question("b")) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_well_formed(turns):
     ],
 )
 def test_malformed(turns):
-    assert terms.well_formed(trajectory(*turns), example("b")) == 0.0
+    assert terms.well_formed(trajectory(*turns), question("b")) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_malformed(turns):
     [((), 0.0), (("ok",), 1.0), (("bad_yaml",), 0.0), (("bad_yaml", "ok"), 1.0), (("ok", "ok"), 1.0)],
 )
 def test_tool_pays_once_and_only_for_executed_calls(events, expected):
-    assert terms.tool(trajectory("x", events=events), example("b")) == expected
+    assert terms.tool(trajectory("x", events=events), question("b")) == expected
 
 
 @pytest.mark.parametrize(
@@ -154,4 +155,4 @@ def test_tool_pays_once_and_only_for_executed_calls(events, expected):
 )
 def test_tool_if_correct(answer, events, expected):
     turn = f"<think>now</think><answer>{answer}</answer>"
-    assert terms.tool_if_correct(trajectory(CALL, turn, events=events), example(*TEN)) == expected
+    assert terms.tool_if_correct(trajectory(CALL, turn, events=events), question(*TEN)) == expected

@@ -14,7 +14,7 @@ from test_train import SMALL
 import train as entry
 from loupe.errors import UserError
 from loupe.runs import cli
-from loupe.runs import run as runs
+from loupe.runs.build import build_module
 
 
 def complain(monkeypatch, *overrides):
@@ -37,9 +37,11 @@ def complain(monkeypatch, *overrides):
         ("threads=0.5", r"threads=0\.5: must be a whole number"),
         ("reward=unknown", r"Could not find 'reward/unknown' Available options in 'reward': .*composite"),
         ("data=unknown", r"Could not find 'data/unknown' .*signs"),
-        ("experiment=reward", r"reward is several: experiment=reward/answer, experiment=reward/bonus"),
+        ("experiment=reward", r"reward is a folder of experiment=reward/answer, experiment=reward/bonus"),
         ("model=unknown", r"Could not find 'model/unknown' .*tiny"),
         ("reward.weights.humour=1", r"humour"),
+        ("reward.weights.hard=1", r"reward\.weights\.hard=1: this is called reward\.weights\.accuracy now"),
+        ("reward=hard_only", r"reward=hard_only: this is called reward=accuracy_only now"),
         ("reward.weights.tool=much", r"reward\.weights\.tool=much: must be a finite number"),
         ("reward.gate=closed", r"reward\.gate=closed: must be one of none, group_correct, tool_needed"),
         ("coordinates=polar", r"coordinates=polar: must be one of shown"),
@@ -53,7 +55,7 @@ def complain(monkeypatch, *overrides):
         ("data.batch_size=0", r"data\.batch_size=0: must be a whole number"),
         ("data.p_small=2", r"data\.p_small=2"),
         ("trainer.precision=bf16-true", r"trainer\.precision=bf16-true: must be one of 32-true, bf16-mixed"),
-        ("+trainer.strategy=ddp trainer.devices=2", r"2 devices: say trainer=ddp as well"),
+        ("+trainer.strategy=ddp trainer.devices=2", r"2 devices: add trainer=ddp"),
         ("algorithm.max_grad_norm=0", r"algorithm\.max_grad_norm=0: must be a number above 0"),
         ("algorithm.old_logprobs=both", r"algorithm\.old_logprobs=both: must be one of rollout, update"),
         ("logger.mode=loud", r"logger\.mode=loud: must be one of"),
@@ -146,7 +148,7 @@ def test_a_user_error_is_found_behind_what_wraps_it():
 
 
 def test_all_parts_hold_the_same_policy(tmp_path):
-    module = runs.build_module(compose_config(*SMALL, f"paths.output_dir={tmp_path}"))
+    module = build_module(compose_config(*SMALL, f"paths.output_dir={tmp_path}"))
     assert module.policy is module.rollout.policy is module.rollout.dialogue.policy
 
 
@@ -154,18 +156,18 @@ def test_all_parts_hold_the_same_policy(tmp_path):
 @pytest.mark.parametrize("tool", ["zoom", "none"])
 def test_groups_combine_freely(tmp_path, reward, tool):
     cfg = compose_config(*SMALL, f"reward={reward}", f"tool={tool}", f"paths.output_dir={tmp_path}", "crop=123")
-    module = runs.build_module(cfg)
+    module = build_module(cfg)
     assert ("<tool>" in module.rollout.dialogue.system) == (tool == "zoom")
     assert getattr(module.rollout.tool, "crop", 123) == 123
 
 
 def test_a_weight_schedule_from_the_command_line(tmp_path):
     cfg = compose_config("reward.weights.tool={start: 0.2, end: 0, steps: 10}", f"paths.output_dir={tmp_path}")
-    assert runs.build_module(cfg).reward.weight("tool", 5) == pytest.approx(0.1)
+    assert build_module(cfg).reward.weight("tool", 5) == pytest.approx(0.1)
 
 
 def test_a_setting_that_only_some_choices_have(monkeypatch):
     error = ConfigCompositionException("Could not override 'data.path'.")
     assert cli.explain(error).startswith("error: Could not override 'data.path'")
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", "data=vstar,hrbench_4k", "data.path=x"])
-    assert cli.explain(error).startswith("error: where data is swept over, write ++data.path=...")
+    assert cli.explain(error).startswith("error: if data is swept over, write ++data.path=...")

@@ -3,12 +3,9 @@ import json
 import shlex
 
 import pytest
-from conftest import compose_config
-from omegaconf import OmegaConf
 
 from loupe.metrics.intervals import flat
-from loupe.runs import sweeps
-from loupe.runs.sweeps import collect, table, take_up
+from loupe.runs.sweeps import collect, table
 
 SCORE = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8}
 
@@ -45,53 +42,6 @@ def test_a_row_for_each_finished_job(tmp_path):
     lines = table(rows).splitlines()
     assert lines[0].split() == ["job", "crop", "after/score", "after/zoom_rate"]
     assert lines[2].split() == ["10", "10", "0.500", "[0.250,", "0.750]", "0.500"]
-
-
-def config(folder, *overrides):
-    return compose_config(f"paths.output_dir={folder}", "logger.group=null", *overrides)
-
-
-@pytest.fixture
-def left(tmp_path, monkeypatch):
-    """What a job left behind that wrote its configuration and no more."""
-    monkeypatch.setattr(sweeps, "in_sweep", lambda: True)
-    OmegaConf.save(config(tmp_path, "crop=300", "threads=2"), tmp_path / "config.yaml", resolve=True)
-    return tmp_path
-
-
-def test_a_finished_job_is_not_run_again(left):
-    (left / "summary.json").write_text('{"after": 1}')
-    other = config(left, "crop=300", "threads=1", "trainer.enable_progress_bar=false", "logger=none")
-    assert take_up(other, left) == {"after": 1}  # they have no say in it
-
-
-def test_a_finished_job_in_a_folder_that_was_moved_is_not_run_again(left, tmp_path_factory):
-    (left / "summary.json").write_text('{"after": 1}')
-    moved = tmp_path_factory.mktemp("moved") / "job"
-    left.rename(moved)
-    assert take_up(config(moved, "crop=300"), moved) == {"after": 1}
-
-
-def test_an_unfinished_job_goes_on(left):
-    cfg = config(left, "crop=300")
-    assert take_up(cfg, left) is None and cfg.resume is None  # there is no checkpoint yet
-    (left / "checkpoints").mkdir()
-    (left / "checkpoints" / "last.ckpt").touch()
-    assert take_up(cfg, left) is None and cfg.resume == str(left)
-
-
-def test_a_job_whose_settings_have_changed_begins_anew(left, caplog):
-    (left / "summary.json").write_text("{}")
-    cfg = config(left, "crop=400")
-    assert take_up(cfg, left) is None and cfg.resume is None
-    assert "begins anew" in caplog.text
-
-
-def test_outside_of_a_sweep_nothing_is_taken_up(left, monkeypatch):
-    monkeypatch.undo()
-    (left / "summary.json").write_text("{}")
-    assert take_up(config(left, "crop=300"), left) is None
-    assert sweeps.sweep_name() is None
 
 
 def test_settings_that_only_some_jobs_have_stand_before_the_figures(tmp_path):

@@ -115,7 +115,7 @@ class Dialogue:
         if ids.count(self.policy.image_token) != sum(image.tokens(self.policy.merge) for image in patches):
             raise BadExample("the question contains a picture placeholder token; remove it")
         cut_from = picture if example.zoom_image is None else open_picture(example.zoom_image)
-        return Prompt(ids, patches, cut_from, sizes[-1], self.prefill, frame)
+        return Prompt(ids, patches, cut_from, sizes[-1], frame, self.prefill)
 
     def opening(self, question: str, patches: list[ImagePatches], sizes: list[Size], frame: str = "") -> list[int]:
         """The tokens of the prompt, up to where the policy begins to write.

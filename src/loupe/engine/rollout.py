@@ -1,51 +1,32 @@
 """Group rollout: G trajectories branch from one prefix that is computed once.
 
 Algorithm (arXiv 2506.14821 §3): the policy writes a turn; a tool call is executed on the original picture and its
-result is appended as new image tokens; at most ``tool.max_calls`` calls, then the policy answers. The keys and values
-computed so far are kept across turns. Rows that have stopped are not decoded further.
+result is appended as new image tokens; after at most ``tool.max_calls`` calls the policy answers. Keys and values are
+kept across turns. Rows that have stopped are not decoded further.
 
-Departures: turns stop on the decoded text, and the ids are kept as they were sampled; an attempt that fails spends
-the budget but is answered by one short observation.
+Departures: turns end on the decoded text, and the ids are kept as sampled; a failed call counts against the budget and
+is answered by one short observation.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from loupe.engine.branches import Branch, compute_pending, keep_rows
 from loupe.engine.dialogue import STOP_TEXTS, Dialogue, read_turn
 from loupe.engine.invariants import check_trajectory
-from loupe.engine.packing import Context, Segment, mrope_positions, pack
+from loupe.engine.packing import Context
 from loupe.engine.policy import Policy, encode_prompts, entropy
 from loupe.errors import BadExample, NonFiniteError, UserError, require_int, require_number
-from loupe.records import OK, Example, Group, ImagePatches, Prompt, StopReason, ToolEvent, Trajectory
+from loupe.records import OK, Example, Group, ImagePatches, StopReason, ToolEvent, Trajectory
 from loupe.tools import Tool
 from loupe.tools.errors import CallError, Failure
 
 SHORTEST = "Error."
-"""The observation of a failed call where there is no room for the reason."""
-
-
-@dataclass
-class Branch:
-    """A trajectory in the making: one row of the rollout."""
-
-    trajectory: Trajectory
-    prompt: Prompt
-    row: int  # of the context
-    position: int  # M-RoPE position of the next token
-    random: np.random.Generator
-    pending: list[int] = field(default_factory=list)  # tokens not yet computed
-    images: list[ImagePatches] = field(default_factory=list)  # behind the pending placeholders
-    tail: str = ""  # end of the decoded turn, long enough to hold any stop text
-    turn_start: int = 0
-
-    @property
-    def owner(self) -> int:
-        return self.trajectory.sample + 1
+"""The observation of a failed call if there is no room for the reason."""
 
 
 class GroupRollout:
@@ -53,7 +34,7 @@ class GroupRollout:
 
     tool: executes calls (``loupe.tools``). max_new_tokens: sampled tokens per turn. max_observation_tokens: tokens of
     one observation; a larger one is a failed call. temperature: > 0. prompts_per_batch: groups decoded together.
-    seed: with step, example id and sample index it keys the random numbers, so that results depend neither on the
+    seed: random numbers are keyed by seed, step, example id and sample index, so that results depend neither on the
     batch layout nor on the rank.
     """
 
@@ -88,13 +69,18 @@ class GroupRollout:
         self.seed = seed
         self._pieces: dict[int, str] = {}
 
-    @torch.no_grad()
     def __call__(
         self, examples: list[Example], group_size: int, step: int, greedy: bool = False
     ) -> tuple[list[Group], list[BadExample]]:
-        """One group per usable example, and the errors of those that had to be skipped."""
-        was_training = self.policy.training
-        self.policy.eval()
+        """One sampled group per readable example, and the errors of those that were skipped."""
+        groups, skipped = self.prompts(examples, group_size)
+        self.sample(groups, step, greedy)
+        return groups, skipped
+
+    def prompts(self, examples: list[Example], group_size: int) -> tuple[list[Group], list[BadExample]]:
+        """Write the prompts: one group per readable example, its trajectories still empty; and the errors of the
+        rest.
+        """
         groups, skipped = [], []
         for example in examples:
             try:
@@ -102,11 +88,17 @@ class GroupRollout:
             except BadExample as error:
                 skipped.append(error)
             else:
-                groups.append(Group(example, prompt, [Trajectory(g, frame=prompt.frame) for g in range(group_size)]))
+                groups.append(Group(example, prompt, [Trajectory(sample) for sample in range(group_size)]))
+        return groups, skipped
+
+    @torch.no_grad()
+    def sample(self, groups: list[Group], step: int, greedy: bool = False) -> None:
+        """Sample the trajectories of these groups, or decode them greedily."""
+        was_training = self.policy.training
+        self.policy.eval()
         for i in range(0, len(groups), self.prompts_per_batch):
             self._run(groups[i : i + self.prompts_per_batch], step, greedy)
         self.policy.train(was_training)
-        return groups, skipped
 
     def _run(self, groups: list[Group], step: int, greedy: bool) -> None:
         context, states, next_positions = encode_prompts(self.policy, [group.prompt for group in groups])
@@ -121,7 +113,7 @@ class GroupRollout:
             live = [branch for branch in live if self._end_turn(branch)]
             if live:
                 context = keep_rows(context, live)
-                states = self._compute_pending(live, context)
+                states = compute_pending(self.policy, live, context)
         for group in groups:
             for trajectory in group.trajectories:
                 check_trajectory(trajectory, group.prompt, self.policy)
@@ -131,7 +123,7 @@ class GroupRollout:
         return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(key).digest()[:16])))
 
     def _decode_turn(self, live: list[Branch], states: torch.Tensor, context: Context, greedy: bool) -> None:
-        """Sample until every branch has ended its turn. states [R, D] are those before each branch's next token."""
+        """Sample until every branch has ended its turn. states: [R, D], those before the next token of each branch."""
         for branch in live:
             branch.turn_start, branch.tail = len(branch.trajectory.ids), ""
         for count in range(1, self.max_new_tokens + 1):
@@ -141,7 +133,7 @@ class GroupRollout:
             live = [branch for branch in live if not self._turn_is_over(branch)]
             if not live or count == self.max_new_tokens:
                 return
-            states = self._compute_pending(live, context)
+            states = compute_pending(self.policy, live, context)
 
     def _sample(self, live: list[Branch], states: torch.Tensor, greedy: bool) -> None:
         """Append one token to each branch."""
@@ -150,17 +142,17 @@ class GroupRollout:
         chosen = logp.gather(1, tokens[:, None])[:, 0]
         if not torch.isfinite(chosen).all():
             raise NonFiniteError(
-                "the policy's log-probabilities are not finite: its weights have diverged; start again, or resume from "
-                "an earlier checkpoint, with a lower algorithm.optimizer.lr"
+                "the policy's log-probabilities are not finite: its weights have diverged; restart, or resume from an "
+                "earlier checkpoint, with a lower algorithm.optimizer.lr"
             )
         columns = zip(live, tokens.tolist(), chosen.tolist(), entropy(logp).tolist(), strict=True)
-        for branch, token, logprob, spread in columns:
-            branch.trajectory.append_sampled(token, logprob, spread)
+        for branch, token, logprob, nats in columns:
+            branch.trajectory.append_sampled(token, logprob, nats)
             branch.pending.append(token)
             branch.tail = branch.tail[-32:] + self._piece(token)
 
     def _choose(self, logp: torch.Tensor, live: list[Branch]) -> torch.Tensor:
-        """The next token [R] of each branch, drawn with the branch's own random numbers. logp: [R, V]."""
+        """The next token [R] of each branch, drawn with its own random numbers. logp: [R, V]."""
         return draw(logp, torch.tensor([branch.random.random() for branch in live], dtype=torch.float64))
 
     def _turn_is_over(self, branch: Branch) -> bool:
@@ -168,13 +160,13 @@ class GroupRollout:
         return ended or any(text in branch.tail for text in STOP_TEXTS)
 
     def _piece(self, token: int) -> str:
-        """The text of one token by itself. Tags are ASCII, so a character split over tokens does no harm."""
+        """The text of one token by itself. Tags are ASCII, so a character that is split over tokens does no harm."""
         if token not in self._pieces:
             self._pieces[token] = self.policy.tokenizer.decode([token])
         return self._pieces[token]
 
     def _end_turn(self, branch: Branch) -> bool:
-        """Read the turn; append an observation and return True if the policy is to write another one."""
+        """Read the turn. If the policy gets another one, append the observation and return True."""
         trajectory = branch.trajectory
         over = self._turn_is_over(branch)
         ids = trajectory.ids[branch.turn_start :]
@@ -199,7 +191,7 @@ class GroupRollout:
         return False
 
     def _observe(self, branch: Branch, call: str | None) -> None:
-        """Execute the call (None: never closed) and write its observation: the crop, or one line of text."""
+        """Execute the call (None: never closed) and append its observation: the crop, or one line of text."""
         outcome = self._execute(branch, call)
         if isinstance(outcome, Failure):
             event = ToolEvent(outcome.kind, outcome.arguments)
@@ -225,41 +217,15 @@ class GroupRollout:
             return Failure(CallError.OBSERVATION_TOO_LONG, "Error: the result is too large to show.", result.arguments)
         return ToolEvent(OK, result.arguments, result.keypoint, result.box), ids, images
 
-    def _compute_pending(self, live: list[Branch], context: Context) -> torch.Tensor:
-        """Extend the context by every branch's pending tokens; returns the state [R, D] after the last of each."""
-        rows: list[list[Segment]] = [[] for _ in range(len(context.owners))]
-        places = []
-        for branch in live:
-            positions, branch.position = mrope_positions(
-                branch.pending, branch.images, branch.position, self.policy.image_token, self.policy.merge
-            )
-            places.append((branch.row, len(rows[branch.row])))
-            rows[branch.row].append(Segment(branch.owner, branch.pending, positions, branch.images))
-            branch.pending, branch.images = [], []
-        packed = pack(rows, self.policy.pad_token, self.policy.device)
-        hidden = self.policy.extend(context, packed)
-        ends = [packed.offsets[row][s] + len(rows[row][s].ids) - 1 for row, s in places]
-        return hidden[[row for row, _ in places], ends]
-
-
-def keep_rows(context: Context, live: list[Branch]) -> Context:
-    """Drop the prompts that no live branch needs, and renumber the branches' rows."""
-    rows = sorted({branch.row for branch in live})
-    if len(rows) == len(context.owners):
-        return context
-    for branch in live:
-        branch.row = rows.index(branch.row)
-    return context.select(rows)
-
 
 def draw(logp: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """Sample one token per row by inverting the cumulative distribution at ``uniforms`` [R] in [0, 1).
 
-    logp: [R, V]. One uniform number a token makes a sample a function of its own key alone.
+    logp: [R, V]. With one uniform number per token, a sample is a function of its own key alone.
     """
     cumulative = logp.double().exp().cumsum(-1)
     targets = uniforms.to(cumulative) * cumulative[:, -1]
     tokens = torch.searchsorted(cumulative, targets[:, None], right=True)[:, 0]
-    # Rounding can put a target on the very top; the last token with any probability is then the one meant.
+    # Rounding can put a target at the very top; it then means the last token of nonzero probability.
     last = (logp > -torch.inf).long().cumsum(-1).argmax(-1)
     return torch.minimum(tokens, last)

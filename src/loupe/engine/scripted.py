@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from loupe.engine.rollout import Branch, GroupRollout
+from loupe.engine.branches import Branch
+from loupe.engine.rollout import GroupRollout
+from loupe.records import Group
 
 
 class ScriptedRollout(GroupRollout):
@@ -15,9 +17,9 @@ class ScriptedRollout(GroupRollout):
         super().__init__(*args, **kwargs)
         self.script = [[self._ids(turn) for turn in turns] for turns in script]
 
-    def __call__(self, examples, group_size, step, greedy=False):
-        """As for any rollout; greedy decoding follows the script, too."""
-        return super().__call__(examples, group_size, step, greedy=False)
+    def sample(self, groups: list[Group], step: int, greedy: bool = False) -> None:
+        """Follow the script, in greedy decoding too."""
+        super().sample(groups, step, greedy=False)
 
     def turns_of(self, branch: Branch) -> list[list[int]]:
         return self.script[branch.trajectory.sample]

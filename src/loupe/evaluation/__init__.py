@@ -1,1 +1,1 @@
-"""Judging a policy question by question under several conditions."""
+"""Judging a policy question by question: conditions ask, the journal keeps the answers, the report counts them."""

@@ -1,4 +1,4 @@
-"""The conditions under which a policy is asked the questions of one split (conf/judging.yaml names them)."""
+"""The conditions under which a policy answers the questions of one split (conf/judging.yaml defines them)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch.utils.data import Dataset, Subset
 from loupe.data.datamodule import LoupeDataModule
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import UserError, require_choice, require_int
-from loupe.evaluation.journal import Outcome, answer_row
+from loupe.evaluation.journal import Outcome
+from loupe.metrics.rows import answer_rows
 from loupe.records import Example
 from loupe.rewards.composite import CompositeReward
 
@@ -22,8 +23,8 @@ CROPS = ("own", "shuffled")
 
 
 class Shuffled(Dataset[Example]):
-    """The same questions, but the tool cuts from another picture: that of the question half the set further on, or the
-    next one after it that is about another picture.
+    """The same questions, but the tool crops another picture: that of the question half a data set further on, or of
+    the next one after it with a different picture.
     """
 
     def __init__(self, examples: Dataset[Example]):
@@ -42,7 +43,7 @@ class Shuffled(Dataset[Example]):
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to ask the questions. samples: sampled answers to each; None for one greedy answer."""
+    """One way to ask the questions. samples: number of sampled answers to each; None for one greedy answer."""
 
     name: str
     rollout: GroupRollout
@@ -50,23 +51,22 @@ class Condition:
     samples: int | None = None
 
     def answer(self, indices: Sequence[int], batch_size: int, reward: CompositeReward) -> Iterator[list[Outcome]]:
-        """What comes of these questions, a batch at a time, scored."""
+        """Answer and score the questions at these indices, a batch at a time."""
         factor, merge = self.rollout.policy.factor, self.rollout.policy.merge
         for start in range(0, len(indices), batch_size):
-            numbers = indices[start : start + batch_size]
-            batch = [self.examples[i] for i in numbers]
+            batch_indices = indices[start : start + batch_size]
+            batch = [self.examples[i] for i in batch_indices]
             groups, errors = self.rollout(batch, self.samples or 1, step=0, greedy=self.samples is None)
             answered = {id(group.example): group for group in groups}
             reasons = iter(errors)
             outcomes = []
-            for number, example in zip(numbers, batch, strict=True):
+            for index, example in zip(batch_indices, batch, strict=True):
                 group = answered.get(id(example))
                 if group is None:
-                    outcomes.append(Outcome(self.name, number, [], str(next(reasons))))
+                    outcomes.append(Outcome(self.name, index, [], str(next(reasons))))
                     continue
                 reward.score_group(group, step=0)
-                rows = [answer_row(self.name, trajectory, group, factor, merge) for trajectory in group.trajectories]
-                outcomes.append(Outcome(self.name, number, rows))
+                outcomes.append(Outcome(self.name, index, answer_rows([group], self.name, factor, merge)))
             yield outcomes
 
 
@@ -76,7 +76,7 @@ def questions(data: LoupeDataModule, split: str, n: int | None) -> Dataset[Examp
     examples = getattr(data, split)
     if examples is None:
         has = ", ".join(name for name in SPLITS if getattr(data, name) is not None)
-        raise UserError(f"evaluate.split={split}: this data set has none; it has {has}")
+        raise UserError(f"evaluate.split={split}: this data set has no such split; it has {has}")
     wanted = len(examples) if n is None else require_int("evaluate.n", n, 1)
     return Subset(examples, range(min(wanted, len(examples))))
 
@@ -84,11 +84,11 @@ def questions(data: LoupeDataModule, split: str, n: int | None) -> Dataset[Examp
 def conditions(
     asked: Sequence[str], known: dict[str, dict], examples: Dataset[Example], build: Callable[[dict], GroupRollout]
 ) -> list[Condition]:
-    """The conditions called ``asked``, in this order.
+    """The conditions named in ``asked``, in this order.
 
-    known: the settings of each: tool (false: the prompt does not speak of it), crops ("own" or "shuffled": of another
-    question's picture), samples (null: greedy; 0: leave the condition out), prompt (what to change in it).
-    build: makes the rollout of a condition from its settings. Left out is also what needs a tool where there is none.
+    known: the settings of each condition: tool (false: the prompt does not mention it), crops ("own", or "shuffled": of
+    another question's picture), samples (null: greedy; 0: omit the condition), prompt (changes to it). build: makes the
+    rollout of a condition from its settings. Conditions that need a tool are omitted if there is none.
     """
     made, seen = [], []
     for name in [asked] if isinstance(asked, str) else asked:
@@ -98,24 +98,24 @@ def conditions(
         rollout = build(settings)
         identity = settings | {"tool": bool(rollout.tool.max_calls)}
         if reason := _pointless(identity, rollout, examples, seen):
-            LOG.warning("condition %s: left out, %s", name, reason)
+            LOG.warning("condition %s: omitted because %s", name, reason)
             continue
         seen.append(identity)
         shown = Shuffled(examples) if settings["crops"] == "shuffled" else examples
         made.append(Condition(name, rollout, shown, settings["samples"]))
     if not made:
-        raise UserError(f"evaluate.conditions={list(asked)} evaluate.samples: nothing is left to ask under")
+        raise UserError(f"evaluate.conditions={list(asked)}: no condition is left; see evaluate.samples and tool")
     return made
 
 
 def _pointless(identity: dict, rollout: GroupRollout, examples: Dataset[Example], seen: list[dict]) -> str:
-    """Why a condition need not be asked; empty if it must be."""
+    """Why a condition is pointless; empty if it is not."""
     forced = "<tool>" in rollout.dialogue.prefill
     if not identity["tool"] and (forced or identity["crops"] == "shuffled"):
-        return "since there is no tool"
+        return "there is no tool"
     if identity["crops"] == "shuffled" and not _differ(examples):
-        return "since there is no other picture"
-    return "since it is the same as an earlier one" if identity in seen else ""
+        return "there is no other picture"
+    return "it is the same as an earlier one" if identity in seen else ""
 
 
 def _differ(examples: Dataset[Example]) -> bool:

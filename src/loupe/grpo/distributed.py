@@ -1,7 +1,7 @@
-"""Several processes (ranks), each with questions of its own, acting as one process with all their questions.
+"""Several processes (ranks), each with its own questions, that together act like one process with all the questions.
 
-Every rank calls these functions in the same order, however many tool turns and micro-batches it has of its own, and
-also with an empty batch. Where there is only one process nothing happens: ``gather`` returns what it was given alone.
+Every rank calls these functions in the same order, however many tool turns and micro-batches it has, and also if its
+batch is empty. In a single process nothing happens: ``gather`` returns a list of its argument.
 """
 
 from __future__ import annotations
@@ -18,25 +18,22 @@ from typing import NoReturn, TypeVar
 import lightning
 import torch
 import torch.distributed as dist
-from lightning.pytorch.overrides.distributed import _sync_module_states
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 
 from loupe.errors import UserError
 from loupe.records import Example, Group
-from loupe.runs.sweeps import in_sweep
 
 T = TypeVar("T")
 
 
 class Ranks(DDPStrategy):
-    """Lightning's DDP (``trainer=ddp``) without the wrapper that reduces gradients during a backward pass.
+    """Lightning's DDP (``trainer=ddp``) without the wrapper that reduces gradients during the backward pass.
 
-    A step makes as many backward passes as a rank happens to need, so gradients are summed once at its end instead
-    (``sum_gradients``). Every rank begins with the weights of the first.
+    The number of backward passes of a step differs between ranks, so gradients are summed once at its end instead
+    (``sum_gradients``). Every rank starts with the weights of the first.
 
-    threads: of torch on CPUs, for each process; None leaves Lightning to share the cores out.
+    threads: torch's CPU threads per process; None lets Lightning divide the cores among the processes.
     """
 
     def __init__(self, threads: int | None = None, **options):
@@ -45,35 +42,47 @@ class Ranks(DDPStrategy):
 
     def setup_environment(self) -> None:
         super().setup_environment()
-        if self.threads is not None:  # Lightning has just set its own number
+        if self.threads is not None:  # after Lightning has set its own number
             torch.set_num_threads(self.threads)
 
     def setup(self, trainer: lightning.Trainer) -> None:
         folders = gather(trainer.default_root_dir)
         if len(set(folders)) > 1:
-            stop(UserError(f"the processes write to {len(set(folders))} folders; give all the same paths.output_dir"))
+            stop(
+                UserError(
+                    f"the processes write to {len(set(folders))} different folders; give all the same paths.output_dir"
+                )
+            )
         super().setup(trainer)
 
     def configure_ddp(self) -> None:
-        _sync_module_states(self.model)  # as Lightning does itself where it does not train
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            dist.broadcast(tensor.detach(), src=0)
 
 
-def check(trainer: lightning.Trainer | lightning.Fabric, one_device: bool = False) -> None:
-    """Refuse more devices than this job can use, and ways to start them that do not work."""
+def check_devices(
+    trainer: lightning.Trainer | lightning.Fabric, one_device: bool = False, in_sweep: bool = False
+) -> None:
+    """Refuse more devices than this job can use, and ways to start them that do not work.
+
+    one_device: whether the job can use only one. in_sweep: whether it belongs to a multirun.
+    """
     devices = trainer.world_size
     if devices == 1:
         return
     if one_device:
         raise UserError(f"{devices} devices: this job uses only one; use trainer.devices=1")
     if not isinstance(trainer.strategy, Ranks):
-        raise UserError(f"{devices} devices: say trainer=ddp as well, or use trainer.devices=1")
-    if in_sweep() and not trainer.strategy.cluster_environment.creates_processes_externally:
+        raise UserError(f"{devices} devices: add trainer=ddp, or use trainer.devices=1")
+    if in_sweep and not trainer.strategy.cluster_environment.creates_processes_externally:
         # Lightning starts the other processes with the same command, which would be the whole sweep.
-        raise UserError("a sweep (-m) over several devices needs hydra/launcher=submitit_slurm; or start run by run")
+        raise UserError(
+            "a sweep (-m) over several devices needs hydra/launcher=submitit_slurm; or start the runs one by one"
+        )
 
 
 def is_main() -> bool:
-    """Whether this is the rank that writes and speaks; certain once there is a trainer."""
+    """Whether this is the rank that writes files and logs; reliable once there is a trainer."""
     return rank_zero_only.rank == 0
 
 
@@ -84,25 +93,25 @@ def mute() -> None:
 
 
 def signed(message: str) -> str:
-    """An error's message; if it comes from another rank than the main one, with that rank's number."""
+    """An error message, prefixed with the rank unless it comes from the main one."""
     return message if is_main() else f"rank {rank_zero_only.rank}: {message}"
 
 
 def end_children(trainer: lightning.Trainer) -> None:
-    """End the processes that this one has started: after an error they would wait for it."""
+    """Kill the processes that this one has started: after an error they would wait for it forever."""
     launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
+    if getattr(launcher, "procs", None):  # only launchers that start processes themselves have any
         launcher.kill(signal.SIGKILL)
-        launcher.procs.clear()  # or else Lightning takes their end for a failure and kills this process, too
+        launcher.procs.clear()  # otherwise Lightning takes their exit for a failure and kills this process too
 
 
 def rank() -> int:
-    """This process's place in what ``gather`` returns."""
+    """The index of this process in what ``gather`` returns."""
     return dist.get_rank() if _together() else 0
 
 
 def gather(part: T) -> list[T]:
-    """What each rank gave, in the order of ranks, on every rank. ``part`` must be something to pickle."""
+    """The parts of all ranks, in the order of ranks, on every rank. ``part`` must be picklable."""
     if not _together():
         return [part]
     parts: list = [None] * dist.get_world_size()
@@ -111,18 +120,20 @@ def gather(part: T) -> list[T]:
 
 
 def flat(parts: list[list[T]]) -> list[T]:
-    """Part after part: the order in which training deals questions out."""
+    """Part after part: the order in which training distributes questions."""
     return [item for part in parts for item in part]
 
 
 def interleaved(parts: list[list[T]]) -> list[T]:
-    """The first of each part, then the second of each, and so on: the order in which evaluation deals them out."""
+    """The first of each part, then the second of each, and so on: the order in which evaluation distributes
+    questions.
+    """
     missing = object()
     return [item for row in zip_longest(*parts, fillvalue=missing) for item in row if item is not missing]
 
 
 def anywhere(flag: bool) -> bool:
-    """Whether it is so on any rank."""
+    """Whether the flag is set on any rank."""
     return any(gather(flag))
 
 
@@ -135,7 +146,7 @@ def total(sums: Counter) -> Counter:
 
 
 def gather_groups(groups: list[Group]) -> list[list[Group]]:
-    """The groups of each rank: this rank's as they are, those of others without pictures (``Group.light``)."""
+    """The groups of each rank: complete for this rank, without pictures (``Group.light``) for the others."""
     if not _together():
         return [groups]
     parts = gather([replace(group.light(), example=_sendable(group.example)) for group in groups])
@@ -146,8 +157,8 @@ def gather_groups(groups: list[Group]) -> list[list[Group]]:
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Replace each gradient by its sum over all ranks.
 
-    A rank without a gradient counts as zeros. What has a gradient nowhere keeps none, so that the optimiser passes it
-    over as it would in one process.
+    A rank without a gradient contributes zeros. A parameter without a gradient on any rank keeps none, so that the
+    optimizer skips it as in a single process.
     """
     if not _together():
         return
@@ -163,41 +174,43 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def stop(error: UserError) -> NoReturn:
-    """End the run on all ranks, which all call this: the main one raises ``error``, the others leave quietly."""
-    gather(None)  # the main rank ends the others, so each must be done with what it had to save
+    """End the run on all ranks, which all call this: the main one raises ``error``, the others exit quietly."""
+    gather(None)  # the main rank kills the others, so each must have saved its files
     if is_main():
         raise error
     raise SystemExit(0)
 
 
-class Faults:
-    """Errors of single ranks, held back until all ranks meet, so that none waits for one that is gone.
+class Meeting:
+    """Errors of single ranks, kept until all ranks meet, so that none waits for one that has stopped.
 
-    Where there is only one process an error is raised at once.
+    ``with meeting():`` ends with all ranks meeting; they continue only if none has an error.
+    ``with meeting(later=True):`` keeps an error for the next meeting. In a single process an error is raised at once.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.first: UserError | None = None
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold back an error of the user's that is raised within."""
+    def __call__(self, later: bool = False) -> Iterator[None]:
         try:
             yield
         except UserError as error:
             if not _together():
                 raise
             self.first = self.first or error
+        if not later:
+            self.meet()
 
     def meet(self) -> None:
-        """Stop if any rank holds an error. All ranks call this."""
+        """Stop if any rank has an error. All ranks call this."""
         errors = [error for error in gather(self.first) if error]
         if errors:
             stop(errors[0])
 
 
 def _sendable(example: Example) -> Example:
-    """Without encoded pictures, which stay on their rank: a data set may hold megabytes in each row."""
+    """A copy without encoded pictures, which stay on their rank: each row may hold megabytes."""
     small = {name: b"" for name in ("image", "zoom_image") if isinstance(getattr(example, name), bytes)}
     return replace(example, earlier_images=(), **small)
 

@@ -6,13 +6,14 @@ r the importance ratio exp(logp - old), A the advantage, c the clip range and w 
     loss = sum w * ( -min(r A, clip(r, 1 - c_low, 1 + c_high) A) + beta * k3 )
     k3   = exp(ref - logp) - (ref - logp) - 1          (unbiased, >= 0; arXiv 2402.03300 eq. 4)
 
-A variant says what ``w`` is and at which level ``r`` is taken. The weights are fixed for the whole batch before it is
-cut into micro-batches, so the micro-batches add up to exactly the loss of one batch; trajectories whose advantage is
-zero stay in the denominators.
+A variant defines ``w`` and the level at which ``r`` is taken. The weights are fixed for the whole batch before it is
+split into micro-batches, so the micro-batches add up to exactly the loss of one batch; trajectories with an advantage
+of zero stay in the denominators.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +37,7 @@ class GRPO:
         for name in ("clip_low", "clip_high", "beta"):
             require_number(f"algorithm.loss.{name}", getattr(self, name), 0)
         if self.clip_low >= 1:
-            raise UserError(f"algorithm.loss.clip_low={self.clip_low}: must be below 1, for ratios are positive")
+            raise UserError(f"algorithm.loss.clip_low={self.clip_low}: must be below 1, because ratios are positive")
 
     def token_weights(self, lengths: torch.Tensor) -> torch.Tensor:
         """The weight of one token of each trajectory, for the sampled lengths [R] of the whole batch."""
@@ -55,7 +56,7 @@ class GRPO:
         weights: torch.Tensor,
         mask: torch.Tensor,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The summed loss of these trajectories, and what there is to report, summed over tokens.
+        """The summed loss of these trajectories, and metrics summed over tokens.
 
         logp, old, ref, mask: [R, T]; advantages, weights: [R].
         """
@@ -81,7 +82,7 @@ class GRPO:
 class DrGRPO(GRPO):
     """Dr. GRPO (arXiv 2503.20783): w = 1 / (R * max_tokens), free of the length bias of dividing by |o_i|.
 
-    Goes with ``advantage_scale=none``. max_tokens: a constant scale, as large as a turn can be.
+    Use it with ``advantage_scale=none``. max_tokens: a constant scale, the largest length of a turn.
     """
 
     max_tokens: int = 128
@@ -96,9 +97,9 @@ class DrGRPO(GRPO):
 
 @dataclass(frozen=True)
 class DAPO(GRPO):
-    """DAPO (arXiv 2503.14476): every token of the batch weighs the same, w = 1 / sum |o_j|, and clip higher.
+    """DAPO (arXiv 2503.14476): every token of the batch has the same weight, w = 1 / sum |o_j|, and clip higher.
 
-    Left out: dynamic sampling (drawing further groups until none has zero variance) and overlong reward shaping.
+    Not implemented: dynamic sampling (drawing further groups until none has zero variance) and overlong reward shaping.
     """
 
     clip_high: float = 0.28
@@ -109,9 +110,9 @@ class DAPO(GRPO):
 
 @dataclass(frozen=True)
 class GSPO(GRPO):
-    """GSPO (arXiv 2507.18071): one ratio a trajectory, s_i = exp(mean_t (logp - old)), clipped as a whole.
+    """GSPO (arXiv 2507.18071): one ratio per trajectory, s_i = exp(mean_t (logp - old)), clipped as a whole.
 
-    Left out: the token-level variant GSPO-token.
+    Not implemented: the token-level variant GSPO-token.
     """
 
     clip_low: float = 3e-4
@@ -120,3 +121,19 @@ class GSPO(GRPO):
     def log_ratio(self, logp: torch.Tensor, old: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         mean = ((logp - old) * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
         return mean.expand_as(logp) * mask
+
+
+def mean_report(epochs: list[Counter]) -> dict[str, float]:
+    """From the sums of each inner epoch to what is logged: the loss is a mean over epochs, everything else a mean over
+    the tokens that had a gradient, if there were any.
+    """
+    totals: Counter = Counter()
+    for sums in epochs:
+        totals.update(sums)
+    report = {"loss": totals["loss"] / len(epochs)}
+    if tokens := totals["tokens"]:
+        names = {"ratio/mean": "ratio", "clip/low_share": "clipped_low", "clip/high_share": "clipped_high", "kl": "kl"}
+        report |= {name: totals[key] / tokens for name, key in names.items() if key in totals}
+        # Before the first step the update's log-probabilities differ from the rollout's by rounding alone.
+        report["ratio/logprob_gap"] = epochs[0]["gap"] / epochs[0]["tokens"]
+    return report

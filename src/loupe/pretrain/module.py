@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 from loupe.engine.packing import Context
 from loupe.engine.policy import Policy
 from loupe.errors import NonFiniteError, require_int, require_number
-from loupe.grpo.module import checked, warmup_cosine
+from loupe.grpo.optim import checked, warmup_cosine
 from loupe.models.load import save_policy
 from loupe.pretrain.curriculum import Curriculum
 from loupe.pretrain.lessons import LessonBatch

@@ -14,7 +14,8 @@ import torch
 from loupe.data.signs import Signs
 from loupe.engine.rollout import GroupRollout
 from loupe.geometry import middle
-from loupe.metrics.training import is_hit, summary_metrics
+from loupe.metrics.rows import answer_rows, is_hit
+from loupe.metrics.summary import ALL, summarize
 from loupe.pretrain.lessons import Lesson, pack_lessons
 from loupe.pretrain.module import score
 from loupe.pretrain.teacher import FORM, POINT, SIZE, Teacher, keypoint_of
@@ -25,6 +26,8 @@ from loupe.tools.errors import Failure
 from loupe.tools.zoom import NoTool
 
 BATCH = 16
+BY_SIZE, OVERALL = ("score", "zoom_rate"), ("iou", "zoom_hit_rate", "failed_call_rate", "n")
+"""What is measured of the protocol, for small and large signs, and for all of them."""
 
 
 class Skills:
@@ -88,10 +91,13 @@ class Skills:
         for decoding in ("sampled", "greedy"):
             answers = self._answers(self._examples(), self.teacher.tool, greedy=decoding == "greedy")
             groups = [group.light() for group in answers]
-            figures = summary_metrics(groups)
-            figures["well_formed"] = fmean(well_formed(g.trajectories[0], g.example) for g in groups)
-            figures["sizes_told"] = fmean(SIZE.format(g.example.subset) in g.trajectories[0].turns[0] for g in groups)
-            report |= {f"{decoding}/{name}": value for name, value in figures.items() if value is not None}
+            policy = self.teacher.policy
+            summary = summarize(answer_rows(groups, decoding, policy.factor, policy.merge))
+            skills = {f"{metric}/{part}": value for metric in BY_SIZE for part, value in summary[metric].items()}
+            skills |= {f"{metric}/{ALL}": summary[metric][ALL] for metric in OVERALL if metric in summary}
+            skills["well_formed"] = fmean(well_formed(g.trajectories[0], g) for g in groups)
+            skills["sizes_named"] = fmean(SIZE.format(g.example.subset) in g.trajectories[0].turns[0] for g in groups)
+            report |= {f"{decoding}/{name}": value for name, value in skills.items() if value is not None}
         return report
 
     def _answers(self, examples: list[Example], tool: Tool, greedy: bool) -> Iterator[Group]:

@@ -1,6 +1,6 @@
-"""Answers that are boxes: how they are read, and the reward terms of VLM-R1 (arXiv 2504.07615).
+"""Answers that are boxes: reading them, and the reward terms of VLM-R1 (arXiv 2504.07615).
 
-The box counts in the frame of the picture shown (``frames``); it is compared in pixels of the original.
+A box is written in the coordinate frame of the prompt (``geometry.Frame``) and compared in pixels of the original.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from enum import StrEnum
 
 from loupe.errors import UserError, require_int, require_number
 from loupe.geometry import Box, Frame, area, overlap
-from loupe.records import Example, Trajectory
+from loupe.records import Group, Trajectory
 
 HIT = 0.5
-"""From this IoU on a box counts as right: accuracy@0.5, as the RefCOCO benchmarks define it."""
+"""The IoU from which a box counts as correct: accuracy@0.5, as the RefCOCO benchmarks define it."""
 
 LIST = re.compile(r"\[([^\[\]]*)\]")
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|nan|inf(?:inity)?)", re.IGNORECASE)
 
 
 class BoxError(StrEnum):
-    """Why an answer is no box; it earns 0."""
+    """Why an answer is not a valid box. Such an answer earns 0."""
 
     NO_ANSWER = "no_answer"
     MALFORMED = "malformed"
-    """nowhere four numbers in brackets"""
+    """no four numbers in brackets"""
     NOT_FINITE = "not_finite"
     REVERSED = "reversed"
-    """no width or no height, or a corner on the wrong side"""
+    """zero or negative width or height"""
     OUT_OF_FRAME = "out_of_frame"
 
 
 def read_box(answer: str | None, frame: Frame, within: bool = True) -> Box | BoxError:
     """The first complete box [x1, y1, x2, y2] in an answer, JSON or not, in original pixels.
 
-    within: whether one that leaves the frame is an error.
+    within: whether a box that extends beyond the frame is an error.
     """
     if not answer:
         return BoxError.NO_ANSWER
@@ -56,12 +56,12 @@ def read_box(answer: str | None, frame: Frame, within: bool = True) -> Box | Box
 
 
 def complete_boxes(text: str) -> list[list[float]]:
-    """Every four numbers in brackets, whatever they are."""
+    """All groups of four numbers in brackets, valid as boxes or not."""
     return [box for found in LIST.finditer(text) if (box := _numbers(found[1]))]
 
 
 def _numbers(text: str) -> list[float] | None:
-    """Four numbers between commas; None for anything else."""
+    """Four comma-separated numbers; None for anything else."""
     parts = [part.strip() for part in text.split(",")]
     return [float(part) for part in parts] if len(parts) == 4 and all(map(NUMBER.fullmatch, parts)) else None
 
@@ -72,28 +72,30 @@ def box_iou(one: Box, other: Box) -> float:
     return shared / (area(one) + area(other) - shared)
 
 
-def iou(trajectory: Trajectory, example: Example) -> float:
-    """The reward term: :func:`answer_iou`, but 0 also for a box that leaves the frame.
+def iou(trajectory: Trajectory, group: Group) -> float:
+    """The reward term: :func:`answer_iou`, but 0 for a box that extends beyond the frame.
 
-    Raises UserError for an example whose answer is not a box.
+    Raises UserError for a question whose answer is not a box.
     """
+    example = group.example
     if example.answer_box is None:
-        raise UserError(f"{example.id}: its answer is no box; the reward term iou needs data=boxes or data=refcoco")
-    strays = read_box(trajectory.answer, trajectory.frame) is BoxError.OUT_OF_FRAME
-    return 0.0 if strays else answer_iou(trajectory, example)
+        raise UserError(f"{example.id}: the answer is not a box; the reward term iou needs data=boxes or data=refcoco")
+    strays = read_box(trajectory.answer, group.prompt.frame) is BoxError.OUT_OF_FRAME
+    return 0.0 if strays else answer_iou(trajectory, group)
 
 
-def answer_iou(trajectory: Trajectory, example: Example) -> float:
-    """Intersection over union of the answered box with the right one, as the benchmarks take it; 0 without a box."""
-    box = read_box(trajectory.answer, trajectory.frame, within=False)
-    return 0.0 if isinstance(box, BoxError) else box_iou(box, example.answer_box)
+def answer_iou(trajectory: Trajectory, group: Group) -> float:
+    """Intersection over union of the answered and the correct box, as the benchmarks compute it; 0 without a box."""
+    box = read_box(trajectory.answer, group.prompt.frame, within=False)
+    correct = group.example.answer_box
+    return 0.0 if isinstance(box, BoxError) or correct is None else box_iou(box, correct)
 
 
 @dataclass(frozen=True)
 class IouAbove:
-    """A reward term: 1 if the IoU is at least the threshold of the stage that training has reached, else 0.
+    """A reward term: 1 if the IoU reaches the threshold of the current stage of training, else 0.
 
-    stages: pairs of a step and the threshold that holds from it on, e.g. [[0, 0.5], [100, 0.75]].
+    stages: pairs of a step and the threshold from that step on, e.g. [[0, 0.5], [100, 0.75]].
     """
 
     stages: Sequence[tuple[int, float]]
@@ -106,22 +108,22 @@ class IouAbove:
             if require_number("iou_above.stages: threshold", stage[1], 0, above=True) > 1:
                 raise UserError(f"iou_above.stages: threshold={stage[1]}: must be at most 1")
         if not self.stages or self.stages[0][0] != 0 or sorted(self.stages) != list(self.stages):
-            raise UserError(f"iou_above.stages={list(self.stages)}: must begin at step 0 and go up")
+            raise UserError(f"iou_above.stages={list(self.stages)}: must start at step 0 and increase")
 
-    def at(self, step: int) -> Callable[[Trajectory, Example], float]:
-        """The term at optimiser step ``step``."""
+    def at(self, step: int) -> Callable[[Trajectory, Group], float]:
+        """The term at optimizer step ``step``."""
         threshold = [threshold for begins, threshold in self.stages if begins <= step][-1]
-        return lambda trajectory, example: float(iou(trajectory, example) >= threshold)
+        return lambda trajectory, group: float(iou(trajectory, group) >= threshold)
 
 
 @dataclass(frozen=True)
 class Length:
-    """A reward term: what was written as a share of ``tokens``, at most 1. With a negative weight it shortens."""
+    """A reward term: sampled tokens / ``tokens``, at most 1. A negative weight makes answers shorter."""
 
     tokens: int
 
     def __post_init__(self) -> None:
         require_int("length.tokens", self.tokens, 1)
 
-    def __call__(self, trajectory: Trajectory, example: Example) -> float:
+    def __call__(self, trajectory: Trajectory, group: Group) -> float:
         return min(1.0, trajectory.n_sampled / self.tokens)

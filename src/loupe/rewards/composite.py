@@ -5,41 +5,44 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from loupe.errors import UserError, is_number, require_choice, require_int
-from loupe.records import Example, Group, Trajectory, TrajectoryType
+from loupe.records import Group, Trajectory, TrajectoryType
 
-Term = Callable[[Trajectory, Example], float]
+Term = Callable[[Trajectory, Group], float]
 
-GATES = {"none": (), "group_correct": ("hard",), "tool_needed": ("hard", "tool")}
-"""When terms count, and the terms that a gate looks at."""
+GATES = {"none": (), "group_correct": ("accuracy",), "tool_needed": ("accuracy", "tool")}
+"""The gates, and the terms that each needs."""
+
+RENAMED = {"hard": "accuracy"}
+"""Former names of terms."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A weight that moves in a straight line from ``start`` to ``end`` over ``steps`` steps and stays there."""
+    """A weight that changes linearly from ``start`` to ``end`` over ``steps`` steps, then stays at ``end``."""
 
     start: float
     end: float
     steps: int
 
     def at(self, step: int) -> float:
-        """The weight at optimiser step ``step`` (0 is the first); exactly ``end`` from ``steps`` on."""
+        """The weight at optimizer step ``step`` (0 is the first); exactly ``end`` from ``steps`` on."""
         done = min(step / self.steps, 1.0)
         return (1 - done) * self.start + done * self.end
 
 
 class CompositeReward:
-    """R = sum of weight * term (arXiv 2506.14821: answer, format and tool), every term kept for the log.
+    """R = sum of weight * term (arXiv 2506.14821: answer, format and tool); every term is logged by itself.
 
-    terms: name -> function of (trajectory, example); one that changes over training has a method ``at(step)`` that
-        gives the function instead.
-    weights: name -> number or ``{start, end, steps}`` (see :class:`Schedule`). A term without a weight weighs
-        0, and a term that weighs 0 is still computed: it is a metric.
-    shaping: the terms that are there to guide, not to measure the answer.
+    terms: name -> function of (trajectory, group). A term that changes over training has a method ``at(step)`` that
+        returns the function.
+    weights: name -> number or ``{start, end, steps}`` (see :class:`Schedule`). A term without a weight has weight 0,
+        and a term of weight 0 is still computed, as a metric.
+    shaping: the terms that guide the policy rather than measure its answer.
     gate: "none"; or "group_correct": shaping terms count only in groups in which at least one trajectory has
-        ``hard`` > 0. Elsewhere they alone would decide the advantages, and the policy would learn to please
-        them on questions it cannot answer (verl-recipe #125); or "tool_needed": ``tool`` counts only in groups in
-        which no trajectory without a call has ``hard`` > 0 (the group-level bonus that the authors of
-        arXiv 2506.14821 tried).
+        ``accuracy`` > 0. Elsewhere they alone would decide the advantages, and the policy would learn to please them on
+        questions it cannot answer (verl-recipe #125); or "tool_needed": ``tool`` counts only in groups in which no
+        trajectory without a call has ``accuracy`` > 0 (the group-level bonus that the authors of arXiv 2506.14821
+        tried).
     """
 
     def __init__(
@@ -62,45 +65,46 @@ class CompositeReward:
         self._schedules = {name: _schedule(f"reward.weights.{name}", weights.get(name, 0)) for name in terms}
 
     def weight(self, name: str, step: int) -> float:
-        """The weight of term ``name`` at optimiser step ``step``, before any gate."""
+        """The weight of term ``name`` at optimizer step ``step``, before any gate."""
         return self._schedules[name].at(step)
 
     def score_group(self, group: Group, step: int) -> None:
         """Fill in ``terms`` (all of them, unweighted) and ``reward`` of every trajectory of ``group``.
 
-        Raises ValueError if a term returns a value that is not finite, which is a bug in the term.
+        Raises ValueError if a term returns a non-finite value, which is a bug in the term.
         """
         terms = {name: term.at(step) if hasattr(term, "at") else term for name, term in self.terms.items()}
         for trajectory in group.trajectories:
-            trajectory.terms = {name: _value(name, term, trajectory, group.example) for name, term in terms.items()}
-        right = [trajectory for trajectory in group.trajectories if trajectory.terms.get("hard", 0) > 0]
-        weights = {name: self.weight(name, step) for name in self.terms if self._counts(name, right)}
+            trajectory.terms = {name: _value(name, term, trajectory, group) for name, term in terms.items()}
+        correct = [trajectory for trajectory in group.trajectories if trajectory.terms.get("accuracy", 0) > 0]
+        weights = {name: self.weight(name, step) for name in self.terms if self._counts(name, correct)}
         for trajectory in group.trajectories:
             trajectory.reward = sum(weight * trajectory.terms[name] for name, weight in weights.items())
 
-    def _counts(self, name: str, right: list[Trajectory]) -> bool:
-        """Whether a term counts in a group in which these trajectories are right."""
+    def _counts(self, name: str, correct: list[Trajectory]) -> bool:
+        """Whether a term counts in a group in which these trajectories are correct."""
         if self.gate == "group_correct":
-            return name not in self.shaping or bool(right)
+            return name not in self.shaping or bool(correct)
         if self.gate == "tool_needed":
-            return name != "tool" or all(trajectory.type is not TrajectoryType.NO_TOOL for trajectory in right)
+            return name != "tool" or all(trajectory.type is not TrajectoryType.NO_TOOL for trajectory in correct)
         return True
 
 
-def _value(name: str, term: Term, trajectory: Trajectory, example: Example) -> float:
-    value = float(term(trajectory, example))
+def _value(name: str, term: Term, trajectory: Trajectory, group: Group) -> float:
+    value = float(term(trajectory, group))
     if not math.isfinite(value):
-        raise ValueError(f"reward term {name!r} returned {value} for example {example.id!r}")
+        raise ValueError(f"reward term {name!r} returned {value} for example {group.example.id!r}")
     return value
 
 
 def _require_term(key: str, name: str, terms: Mapping[str, Term]) -> None:
     if name not in terms:
-        raise UserError(f"{key}: there is no term {name!r}; known terms: {', '.join(terms)}")
+        hint = f"it is called {RENAMED[name]} now" if name in RENAMED else f"known terms: {', '.join(terms)}"
+        raise UserError(f"{key}: there is no term {name!r}; {hint}")
 
 
 def _schedule(key: str, weight: float | Mapping[str, float]) -> Schedule:
-    """A plain number is a schedule that does not move."""
+    """A plain number is a constant schedule."""
     if not isinstance(weight, Mapping):
         value = _require_number(key, weight)
         return Schedule(value, value, steps=1)

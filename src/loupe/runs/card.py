@@ -21,8 +21,7 @@ from loupe.models.load import HUB_ID
 from loupe.paths import portable
 from loupe.records import Example
 from loupe.runs.cli import LOG
-from loupe.runs.config import resolved
-from loupe.runs.provenance import command_line
+from loupe.runs.config import command_line, resolved
 from loupe.tools import Tool
 from loupe.tools.zoom import ZoomTool
 
@@ -118,7 +117,11 @@ def card(cfg: dict, dialogue: Dialogue, example: Example, summary: dict, provena
     base = base_of(policy, model["path"])
     told = {key: cfg[key] for key in TOLD}
     told["model"] = model | {"path": model["path"] and portable(model["path"])}
-    scores = [[key, figure(value), figure(summary["after"][key])] for key, value in summary["before"].items()]
+    scores = [
+        [f"{metric}/{part}", figure(value), figure(summary["after"][metric][part])]
+        for metric, parts in summary["before"].items()
+        for part, value in parts.items()
+    ]
     return CARD.format(
         front=front_matter(policy, base),
         name=Path(base).name if base else "A model with random weights",

@@ -1,4 +1,4 @@
-"""Checkpoints to go on from: after every validation, and when Ctrl-C (or SIGTERM) ends a run between two steps."""
+"""Checkpoints to resume from: after every validation, and when Ctrl-C or SIGTERM ends a run between two steps."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from loupe.errors import Interrupted
 from loupe.grpo import distributed
+from loupe.runs.files import LAST
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` after every validation, and stops the run in good order when it is asked to.
+    """Writes ``last.ckpt`` after every validation, and stops the run in an orderly way on a signal.
 
-    folder: of the checkpoints. command: to which ``resume=`` is added. It is a ``Checkpoint``, so that Lightning calls
-    it after the callback that keeps the best one, whose state it saves.
+    folder: of the checkpoints. command: of this job, to which ``resume=`` is added. It is a ``Checkpoint`` so that
+    Lightning calls it after the callback that keeps the best one, whose state it saves.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, folder: str | Path, command: str):
-        self.path = Path(folder) / "last.ckpt"
+        self.path = Path(folder) / LAST
         self.command = command
         self.requested = False
         self.earlier: dict = {}
@@ -41,7 +42,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_exception(self, trainer, module, exception) -> None:
         if isinstance(exception, KeyboardInterrupt) and distributed.is_main():
-            print(f"\nstopped at once; {self._way_on()}")
+            print(f"\nstopped at once; {self._how_to_resume()}")
 
     def teardown(self, trainer, module, stage) -> None:
         self._restore()
@@ -49,12 +50,12 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer) -> None:
         trainer.save_checkpoint(self.path)
         if distributed.anywhere(self.requested):
-            distributed.stop(Interrupted(f"stopped after step {trainer.global_step}; {self._way_on()}"))
+            distributed.stop(Interrupted(f"stopped after step {trainer.global_step}; {self._how_to_resume()}"))
 
-    def _way_on(self) -> str:
+    def _how_to_resume(self) -> str:
         if not self.path.exists():
-            return "there is no checkpoint yet to go on from"
-        return f"to go on: {self.command} resume={self.path.parents[1]}"
+            return "there is no checkpoint to resume from yet"
+        return f"to resume: {self.command} resume={self.path.parents[1]}"
 
     def _request(self, number, frame) -> None:
         self.requested = True

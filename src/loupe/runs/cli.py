@@ -1,4 +1,4 @@
-"""The frame of every entry: compose the configuration, run one job, and say in one line what the user got wrong."""
+"""What every entry shares: compose the configuration, run the job, and explain in one line what the user got wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,22 +21,29 @@ from omegaconf.errors import OmegaConfBaseException
 from loupe.errors import UserError
 from loupe.grpo import distributed
 from loupe.paths import CONF, package_path
-from loupe.runs import sweeps
+from loupe.runs import config, folder, sweeps
 
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENOSPC}
-LOG = logging.getLogger("loupe")
+LOG = logging.getLogger(__name__)
+
+RENAMED = {
+    "reward=hard_only": "reward=accuracy_only",
+    "reward.weights.hard": "reward.weights.accuracy",
+    "reward.terms.hard": "reward.terms.accuracy",
+}
+"""Former spellings of overrides, which are refused with the new one."""
 
 
 def entry(config_name: str, literal: tuple[str, ...] = (), objective: Callable | None = None) -> Callable:
     """Turn ``task(cfg)`` into a command with Hydra's overrides and multirun. ``debug=true`` shows tracebacks.
 
-    literal: keys whose values are taken as typed, whatever signs they hold; Hydra's grammar would refuse many.
-    objective: makes, of what the task returns, the number that a sweeper such as Optuna's is to raise or lower.
+    literal: keys whose values are taken as typed, whatever characters they hold; Hydra's grammar would refuse many.
+    objective: computes from the task's result the number that a sweeper such as Optuna's optimizes.
     """
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
         def job(cfg: DictConfig):
-            # Of one run Hydra knows the folder asked for; of a sweep it makes one folder per job below it.
+            # For a single run this is the folder asked for; for a sweep Hydra makes one folder per job below it.
             cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
             try:
                 result = task(cfg)
@@ -48,7 +54,7 @@ def entry(config_name: str, literal: tuple[str, ...] = (), objective: Callable |
                     raise
                 if HydraConfig.get().mode == RunMode.RUN:
                     sys.exit(distributed.signed(message))
-                LOG.error(message)  # the other jobs of a sweep go on; Hydra raises this error again at its end
+                LOG.error(message)  # the other jobs of a sweep continue; Hydra raises this error again at the end
                 raise
 
         command = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
@@ -57,6 +63,7 @@ def entry(config_name: str, literal: tuple[str, ...] = (), objective: Callable |
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and explain() speaks
             sys.argv[1:] = [quoted(argument, literal) for argument in sys.argv[1:]]
             try:
+                refuse_renamed(sys.argv[1:])
                 command()
             except Exception as error:
                 message = explain(error) or explain_folder(error)
@@ -72,7 +79,7 @@ def entry(config_name: str, literal: tuple[str, ...] = (), objective: Callable |
 def quoted(argument: str, literal: tuple[str, ...]) -> str:
     """``key=value`` with the value as a quoted string of Hydra's grammar, if the key is one of ``literal``.
 
-    Within quotes only a quote, the backslashes before one or at the end, and ``${`` mean something.
+    Within quotes, only a quote, the backslashes before one or at the end, and ``${`` have a meaning.
     """
     key, given, value = argument.partition("=")
     if not given or key not in literal:
@@ -80,6 +87,14 @@ def quoted(argument: str, literal: tuple[str, ...]) -> str:
     value = re.sub(r"(\\*)'", r"\1\1\\'", value)
     value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
     return f"{key}='" + re.sub(r"(\\+)$", r"\1\1", value) + "'"
+
+
+def refuse_renamed(arguments: list[str]) -> None:
+    """Raise UserError for an override in a former spelling, naming the new one."""
+    for argument in arguments:
+        for former, name in RENAMED.items():
+            if re.match(rf"[+~]*{re.escape(former)}\b", argument):
+                raise UserError(f"{argument}: this is called {name} now")
 
 
 def explain(error: BaseException) -> str | None:
@@ -90,7 +105,7 @@ def explain(error: BaseException) -> str | None:
             return f"{link.prefix}{link}"
         link = link.__cause__
     if isinstance(error, OverrideParseException):
-        return f"error: {error.override}: not a valid override; quote a value that holds spaces, commas or brackets"
+        return f"error: {error.override}: not a valid override; quote values with spaces, commas or brackets"
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
         text = str(error).partition("Config search path")[0]
         return f"error: {_suggestion(text)}{' '.join(text.split())}"
@@ -98,30 +113,30 @@ def explain(error: BaseException) -> str | None:
 
 
 def explain_folder(error: BaseException) -> str | None:
-    """One line for an output folder that Hydra could not make, before any job began."""
+    """One line for an output folder that Hydra could not create before any job started; None for a bug."""
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return f"error: cannot write {error.filename}: {error.strerror}; choose another paths.output_dir"
     return None
 
 
 def wants_traceback() -> bool:
-    """Whether debug was set; looked up in the arguments, since the configuration itself may be what is wrong."""
+    """Whether debug was set. Read from the arguments, because the configuration itself may be what is wrong."""
     return any(re.fullmatch(r"\+*debug=(true|1|yes|on)", argument, re.IGNORECASE) for argument in sys.argv)
 
 
 def _suggestion(text: str) -> str:
-    """For a key or group that was mistyped, the one that is nearest; for a folder of a group, what is in it."""
-    folder = re.search(r"Could not find '(\w+)/([\w/]+)'", text)
-    if folder and (found := sorted((CONF / folder[1] / folder[2]).glob("*.yaml"))):
-        return f"{folder[2]} is several: {', '.join(f'{folder[1]}={folder[2]}/{path.stem}' for path in found)}. "
+    """For a mistyped key or group, the nearest one; for a folder of a group, its choices."""
+    group = re.search(r"Could not find '(\w+)/([\w/]+)'", text)
+    if group and (found := sorted((CONF / group[1] / group[2]).glob("*.yaml"))):
+        return f"{group[2]} is a folder of {', '.join(f'{group[1]}={group[2]}/{path.stem}' for path in found)}. "
     mistyped = re.search(r"Could not override '((\w+)[\w.]*)", text)
     if mistyped is None:
         return ""
     key, name = mistyped.groups()
     known = {key for path in CONF.glob("*.yaml") for key in OmegaConf.load(path)}
     known |= {path.name for path in CONF.iterdir() if path.is_dir()}
-    if name in known:  # a sweep's own settings are first applied without what is swept over
-        return f"where {name} is swept over, write ++{key}=... " if wants_multirun() else ""
+    if name in known:  # Hydra applies a sweep's fixed overrides before the choices that it sweeps over
+        return f"if {name} is swept over, write ++{key}=... " if wants_multirun() else ""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}? " if near else ""
 
@@ -131,21 +146,8 @@ def wants_multirun() -> bool:
     return bool({"-m", "--multirun"} & set(sys.argv))
 
 
-def run_folder(resume: str | None, new: str) -> str:
-    """Where a run writes: a resumed run in its own folder, any other in ``new``.
-
-    resume: a run's folder, its folder of checkpoints, or a checkpoint file in that; what is nowhere is refused later.
-    """
-    path = Path(resume or "")
-    if not resume or not path.exists():
-        return new
-    if path.is_file():
-        return str(path.parent.parent)
-    return str(path.parent if path.name == "checkpoints" else path)
-
-
-OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+OmegaConf.register_new_resolver("run_folder", folder.run_folder, replace=True)
 OmegaConf.register_new_resolver("package_path", package_path, replace=True)
 OmegaConf.register_new_resolver("short_hash", sweeps.short_hash, replace=True)
-OmegaConf.register_new_resolver("same_job", lambda: list(sweeps.SAME_JOB), replace=True)
-OmegaConf.register_new_resolver("sweep_name", sweeps.sweep_name, replace=True)
+OmegaConf.register_new_resolver("same_job", lambda: list(folder.SAME_JOB), replace=True)
+OmegaConf.register_new_resolver("sweep_name", config.sweep_name, replace=True)

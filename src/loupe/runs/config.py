@@ -1,10 +1,49 @@
-"""The configuration of a run as plain data."""
+"""What Hydra knows about the current job: its configuration, the objects it describes, its command, its sweep."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra.utils
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 
 def resolved(cfg: DictConfig) -> dict:
     """The configuration as a plain dict with every interpolation filled in."""
     return OmegaConf.to_container(cfg, resolve=True)
+
+
+def instantiate(node: DictConfig, **given):
+    """The object that a configuration node describes; nested nodes become plain dicts and lists.
+
+    ``given`` is passed as is, because Hydra would copy it: every part must hold the same policy.
+    """
+    return factory(node)(**given)
+
+
+def factory(node: DictConfig) -> Callable:
+    """A function that makes the object of :func:`instantiate` each time it is called; the node is read once."""
+    return hydra.utils.instantiate(node, _convert_="all", _partial_=True)
+
+
+def command_line() -> str:
+    """The command of this job, quoted for the shell, without its output folder and what it resumes."""
+    job, overrides = "train", []
+    if HydraConfig.initialized():
+        job, overrides = HydraConfig.get().job.config_name, HydraConfig.get().overrides.task
+    kept = [override for override in overrides if not override.startswith(("paths.output_dir=", "resume="))]
+    return shlex.join(["python", f"src/{job}.py", *kept])
+
+
+def in_sweep() -> bool:
+    """Whether this is a job of a multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def sweep_name() -> str | None:
+    """The name of the sweep's folder; None outside of a sweep."""
+    return Path(HydraConfig.get().sweep.dir).name if in_sweep() else None

@@ -1,4 +1,4 @@
-"""Figures of one run: advantages and scores over its steps (see ``history``); and what the policy is shown."""
+"""Plots of one run: advantages and scores over its steps (see ``logs.history``), and what the policy sees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loupe.geometry import middle
 from loupe.pictures import draw_zoom, open_picture
 from loupe.records import OK, Example, Group, TrajectoryType
 
-if TYPE_CHECKING:  # the figures of recorded results need no transformers
+if TYPE_CHECKING:  # plots of recorded results need no transformers
     from loupe.engine.dialogue import Dialogue
     from loupe.tools.zoom import NoTool, ZoomTool
 
@@ -30,31 +30,34 @@ SUBSET_COLORS = ("#4D4D4D", "#E69F00", "#0072B2", "#009E73", "#CC79A7")
 ZOOMS = "Share of answers with a zoom"
 MEMORY = 0.9
 """Share of its past that a smoothed line keeps at each point."""
+HEIGHT, GAP = 480, 8
+"""Of the panels of an exchange, and between them, in pixels."""
 
 
 def advantage_figure(history: list[dict], out: Path) -> None:
     """Draw mean advantage and share by trajectory type over training steps into ``out`` (PNG, 150 dpi).
 
-    This is the figure of arXiv 2506.14821: for all questions, with a 25-75% band, and beside it for each subset. A
-    step at which a type has no trajectories adds no point to its line.
+    This is the figure of arXiv 2506.14821: for all questions, with a 25-75% band, and beside it for each subset. A type
+    gets no point at a step without trajectories of it.
     """
-    rows = [row for row in history if f"advantage/{TrajectoryType.NO_TOOL}/share" in row]
-    prefixes = {"all questions": "advantage"} | {f"{name} only": f"advantage_{name}" for name in _subsets(rows)}
-    total = sum(row[f"advantage/{kind}/count"] for row in rows for kind in STYLES)
-    figure = Figure(figsize=(2.5 + 4.5 * len(prefixes), 7), layout="constrained")
-    panels = advantage_panels(figure, list(prefixes))
-    for prefix, (upper, lower) in zip(prefixes.values(), panels, strict=True):
+    rows = [row for row in history if f"advantage/all/{TrajectoryType.NO_TOOL}/share" in row]
+    parts = _parts(rows, "advantage")
+    total = sum(row[f"advantage/all/{kind}/count"] for row in rows for kind in STYLES)
+    figure = Figure(figsize=(2.5 + 4.5 * len(parts), 7), layout="constrained")
+    panels = advantage_panels(figure, ["all questions", *(f"{part} only" for part in parts[1:])])
+    for part, (upper, lower) in zip(parts, panels, strict=True):
         for kind, (_, color) in STYLES.items():
-            _draw_band(upper, rows, f"{prefix}/{kind}", color)
-            _draw_line(upper, rows, f"{prefix}/{kind}/mean", color)
-            _draw_line(lower, rows, f"{prefix}/{kind}/share", color)
+            prefix = f"advantage/{part}/{kind}"
+            _draw_band(upper, rows, prefix, color)
+            _draw_line(upper, rows, f"{prefix}/mean", color)
+            _draw_line(lower, rows, f"{prefix}/share", color)
     panels[0][0].set(ylabel="advantage, smoothed mean (band: 25-75%)")
     panels[0][1].set(ylabel=f"share of {total:,} trajectories")
     figure.savefig(out, dpi=150)
 
 
 def advantage_panels(figure: Figure, titles: list[str]) -> list[tuple[Axes, Axes]]:
-    """For each title a panel for advantages and one for shares below it, over training steps; a legend of the types."""
+    """For each title, a panel for advantages and one for shares below it, over training steps; and a legend."""
     rows = figure.subplots(2, len(titles), sharex=True, sharey="row", height_ratios=[3, 2], squeeze=False)
     for upper, lower, title in zip(*rows, titles, strict=True):
         upper.axhline(0, color="black", linewidth=0.8, zorder=1)
@@ -62,44 +65,45 @@ def advantage_panels(figure: Figure, titles: list[str]) -> list[tuple[Axes, Axes
         lower.set(xlabel="training step")
         percent(lower)
         for axes in (upper, lower):
-            plain(axes)
+            unframed(axes)
             whole_steps(axes)
     lines = [Line2D([], [], color=color, linewidth=2, label=label) for label, color in STYLES.values()]
     figure.legend(handles=lines, loc="outside upper center", ncols=len(STYLES), frameon=False)
     return list(zip(*rows, strict=True))
 
 
-def _subsets(rows: list[dict]) -> list[str]:
-    """The subsets, in the order of the alphabet backwards: small before large."""
-    parts = {key.split("/")[0] for row in rows for key in row if key.startswith("advantage_")}
-    return sorted((part.removeprefix("advantage_") for part in parts), reverse=True)
+def _parts(rows: list[dict], metric: str) -> list[str]:
+    """The parts of the questions under which a metric was logged: all, then the subsets, small before large."""
+    start = f"{metric}/"
+    parts = {key.removeprefix(start).split("/")[0] for row in rows for key in row if key.startswith(start)}
+    return ["all", *sorted(parts - {"all"}, reverse=True)]
 
 
 def learning_figure(history: list[dict], out: Path) -> None:
-    """Draw what validation saw: score and zoom rate over training steps, for all questions and for each subset."""
-    rows = [row for row in history if "val/score" in row]
-    subsets = sorted({key.removeprefix("val/score_") for row in rows for key in row if key.startswith("val/score_")})
+    """Draw score and zoom rate on the validation questions over training steps, for all of them and each subset."""
+    rows = [row for row in history if "val/score/all" in row]
+    all_parts, *subsets = _parts(rows, "val/score")
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = [("score", "Score on validation pictures, greedy"), ("zoom_rate", ZOOMS)]
     for axes, (key, title) in zip(figure.subplots(1, 2), panels, strict=True):
-        for i, subset in enumerate(["", *subsets]):
+        for i, part in enumerate([all_parts, *sorted(subsets)]):
             color = SUBSET_COLORS[i % len(SUBSET_COLORS)]
-            steps, values = _series(rows, f"val/{key}_{subset}" if subset else f"val/{key}")
-            axes.plot(steps, values, color=color, linewidth=2, marker="o", markersize=4, label=subset or "all")
+            steps, values = _series(rows, f"val/{key}/{part}")
+            axes.plot(steps, values, color=color, linewidth=2, marker="o", markersize=4, label=part)
         axes.set(title=title, xlabel="training step")
         percent(axes)
-        plain(axes)
+        unframed(axes)
         whole_steps(axes)
     figure.axes[0].legend(frameon=False)
     figure.savefig(out, dpi=150)
 
 
-def smooth(values: list[float], memory: float = MEMORY) -> np.ndarray:
-    """Exponential moving average without the pull towards a starting value: weights sum to 1 at every point."""
+def smooth(values: list[float]) -> np.ndarray:
+    """Exponential moving average without the bias toward a starting value: weights sum to 1 at every point."""
     weighted, weight, smoothed = 0.0, 0.0, []
     for value in values:
-        weighted = memory * weighted + value
-        weight = memory * weight + 1
+        weighted = MEMORY * weighted + value
+        weight = MEMORY * weight + 1
         smoothed.append(weighted / weight)
     return np.array(smoothed)
 
@@ -110,7 +114,7 @@ def percent(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def plain(axes: Axes) -> None:
+def unframed(axes: Axes) -> None:
     """A light grid, no frame."""
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -140,10 +144,10 @@ def _draw_line(axes: Axes, rows: list[dict], key: str, color: str) -> None:
     axes.plot(steps, smooth(values), color=color, linewidth=2, marker="o" if len(steps) == 1 else None)
 
 
-def exchange_picture(group: Group, dialogue: Dialogue, tool: ZoomTool | NoTool, height: int = 480) -> Image.Image:
-    """The picture with the keypoint and crop box of each executed call, and beside it the crops as they were shown.
+def exchange_picture(group: Group, dialogue: Dialogue, tool: ZoomTool | NoTool) -> Image.Image:
+    """The picture with the keypoint and crop box of each executed call, and beside it the crops as the policy saw them.
 
-    group: with its prompt; the first trajectory is drawn.
+    group: with its complete prompt; the first trajectory is drawn.
     """
     picture = open_picture(group.example.image)
     events = [event for event in group.trajectories[0].events if event.status == OK]
@@ -152,19 +156,19 @@ def exchange_picture(group: Group, dialogue: Dialogue, tool: ZoomTool | NoTool, 
         result = tool.cut(event.keypoint, group.prompt.picture, group.prompt.shown_size, event.arguments)
         crops.append(dialogue.close_up(result))
         drawn = draw_zoom(drawn, event.keypoint, event.box, width=drawn.width)
-    panels = [panel.resize((max(1, round(panel.width * height / panel.height)), height)) for panel in (drawn, *crops)]
-    sheet = Image.new("RGB", (sum(panel.width + 8 for panel in panels) - 8, height), "white")
+    panels = [panel.resize((max(1, round(panel.width * HEIGHT / panel.height)), HEIGHT)) for panel in (drawn, *crops)]
+    sheet = Image.new("RGB", (sum(panel.width + GAP for panel in panels) - GAP, HEIGHT), "white")
     left = 0
     for panel in panels:
         sheet.paste(panel, (left, 0))
-        left += panel.width + 8
+        left += panel.width + GAP
     return sheet
 
 
 def example_figure(examples: list[Example], dialogue: Dialogue, tool: ZoomTool, out: Path) -> None:
     """One row per example: the original with the box of a well-aimed call, the overview, and the zoom result.
 
-    The last two as the policy is shown them, pixel by pixel. Examples need a target box, the tool a crop size.
+    The last two are exactly the pixels that the policy sees. Examples need a target box, the tool a crop size.
     """
     figure = Figure(figsize=(12, 3.2 * len(examples)), layout="constrained")
     for row, example in zip(figure.subplots(len(examples), 3, squeeze=False), examples, strict=True):
@@ -175,7 +179,7 @@ def example_figure(examples: list[Example], dialogue: Dialogue, tool: ZoomTool, 
         crop = dialogue.close_up(result)
         titles = [
             f"{example.question}  ({example.subset})",
-            f"what is shown: {shown.width}x{shown.height}",
+            f"the overview: {shown.width}x{shown.height}",
             f"the zoom result: {crop.width}x{crop.height}",
         ]
         for axes, image, title in zip(row, [draw_zoom(picture, center, result.box), shown, crop], titles, strict=True):

@@ -10,27 +10,20 @@ import logging
 import os
 import re
 import shlex
-from functools import reduce
 from hashlib import sha256
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from loupe.metrics.intervals import Estimate, flat, without_ends
 from loupe.runs.columns import in_columns
+from loupe.runs.folder import WITHOUT_EFFECT
 
-LOG = logging.getLogger("loupe")
+LOG = logging.getLogger(__name__)
 FIGURES = ("summary.json", "evaluation.json")
 """What a finished job leaves, by entry: training, evaluation."""
-WITHOUT_EFFECT = ("paths.output_dir", "resume", "debug", "logger", "logger.mode", "trainer.enable_progress_bar")
-"""Settings that do not change a job's figures."""
-SAME_JOB = (*WITHOUT_EFFECT, "threads")
-"""Settings that do not tell jobs apart. The number of threads decides in which order is summed, and so the last digits;
-but a job that goes on with another number is still the same job.
-"""
 NO_FIGURES = {"settings", "seed"}
 SHOWN = re.compile(r"after/(score|zoom_rate|iou)\w*|parts/all/zoom_rate/greedy|parts/\w+/score/greedy")
 """The figures in the printed table; results.csv holds all."""
@@ -49,47 +42,9 @@ class Results(Callback):
             LOG.info("\n%s\n%d jobs; every figure is in %s", table(rows), len(rows), folder / "results.csv")
 
 
-def in_sweep() -> bool:
-    """Whether this is a job of a multirun."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def sweep_name() -> str | None:
-    """The name of the sweep's folder; None outside of a sweep."""
-    return Path(HydraConfig.get().sweep.dir).name if in_sweep() else None
-
-
 def short_hash(text: str) -> str:
     """Eight letters and digits that stand for ``text``."""
     return sha256(text.encode()).hexdigest()[:8]
-
-
-def take_up(cfg: DictConfig, folder: Path) -> dict | None:
-    """What an earlier sweep left of this job: its summary if it was finished; what was not is resumed.
-
-    A job whose configuration has changed since (in the files, for the overrides are the same) begins anew.
-    """
-    if not in_sweep() or not (folder / "config.yaml").exists():
-        return None
-    if _telling(OmegaConf.load(folder / "config.yaml")) != _telling(cfg):
-        LOG.warning("%s: its settings are others than when it was run; it begins anew", folder)
-        return None
-    if (folder / "summary.json").exists():
-        LOG.info("%s: finished before", folder)
-        return json.loads((folder / "summary.json").read_text())
-    if (folder / "checkpoints" / "last.ckpt").exists():
-        cfg.resume = str(folder)
-    return None
-
-
-def _telling(cfg: DictConfig) -> dict:
-    """The settings that tell jobs apart; a sweep's folder may have been moved."""
-    text = json.dumps(OmegaConf.to_container(cfg, resolve=True))
-    settings = json.loads(text.replace(json.dumps(cfg.paths.output_dir)[1:-1], ""))
-    for key in SAME_JOB:
-        *groups, name = key.split(".")
-        reduce(lambda node, group: node.get(group) or {}, groups, settings).pop(name, None)
-    return settings
 
 
 def collect(folder: Path) -> list[dict]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from loupe.errors import UserError
-from loupe.runs.plots import STYLES, SUBSET_COLORS, ZOOMS, advantage_panels, percent, plain, smooth
+from loupe.runs.plots import STYLES, SUBSET_COLORS, ZOOMS, advantage_panels, percent, smooth, unframed
 from loupe.studies.tables import by_part, over_seeds
 
 SCORE = "Score on held-out pictures, greedy"
@@ -60,7 +60,7 @@ def main_figure(table: pandas.DataFrame) -> Figure:
     for axes, title in ((scores, SCORE), (rates, ZOOMS)):
         axes.set(title=title, xticks=range(len(there)), xticklabels=there)
         percent(axes)
-        plain(axes)
+        unframed(axes)
     figure.legend(loc="outside lower center", ncols=len(CONDITIONS), frameon=False)
     return figure
 
@@ -82,7 +82,7 @@ def score_and_rate(tidied: pandas.DataFrame, x: str, label: str, ticks: Sequence
         if len(ticks):
             axes.set_xticks(ticks)
         percent(axes)
-        plain(axes)
+        unframed(axes)
     figure.axes[0].legend(frameon=False)
     return figure
 
@@ -96,7 +96,7 @@ def panels_by_part(lines: Mapping[str, Line], x: str, y: str, label: str) -> Fig
             curves(axes, tidied[tidied.part == part], x, y, name, color, style)
         axes.set(title=part, xlabel=label)
         percent(axes)
-        plain(axes)
+        unframed(axes)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(lines), frameon=False)
     return figure

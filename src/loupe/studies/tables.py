@@ -13,8 +13,8 @@ import pandas
 
 from loupe.errors import UserError
 from loupe.evaluation.journal import read_parquet
-from loupe.metrics.figures import paired
 from loupe.metrics.intervals import Estimate, without_ends
+from loupe.metrics.summary import paired
 from loupe.paths import PROJECT
 
 RECORDED = PROJECT / "experiments"
@@ -83,7 +83,7 @@ def greedy(folder: Path) -> list[dict]:
 
 def gain(before: list[dict], after: list[dict], score: str = "score") -> Estimate:
     """What a score rose by, question by question, with its 95% interval."""
-    return paired(before, after, lambda one, other: other - one, score=score)
+    return paired(before, after, lambda one, other: other - one, metric=score)
 
 
 def gains(before: list[dict], after: list[dict]) -> dict[str, Estimate]:

@@ -1,0 +1,89 @@
+"""From a configuration to the answers that evaluate.py and mine.py count."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from loupe.engine.rollout import GroupRollout
+from loupe.errors import Interrupted, UserError
+from loupe.evaluation.conditions import Condition, conditions
+from loupe.evaluation.journal import Journal
+from loupe.evaluation.settings import answer_settings
+from loupe.metrics.rows import Rows
+from loupe.records import Example
+from loupe.runs.build import build_rollout, device
+from loupe.runs.config import command_line, instantiate
+from loupe.runs.folder import open_for_answers
+from loupe.runs.provenance import write_provenance
+from loupe.tools.zoom import NoTool
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """rows: of every answer. skipped: why questions could not be asked. settings: what the answers depend on."""
+
+    rows: Rows
+    skipped: list[str]
+    settings: dict
+
+
+def collect_answers(
+    cfg: DictConfig, folder: Path, examples: Dataset[Example], shard: tuple[int, int] = (0, 1)
+) -> Answers:
+    """Ask ``examples``. Answers that the folder already holds, given under the same settings, are kept.
+
+    shard: index and count of the shards of the questions, of which ``examples`` is one.
+    """
+    asked = build_conditions(cfg, examples)
+    settings = answer_settings(cfg, asked[0].rollout.policy.factor) | {"shard": shard}
+    settings = open_for_answers(folder, settings)
+    write_provenance(cfg, folder)
+    journal = Journal(folder)
+    journal.read()
+    try:
+        ask_missing(cfg, asked, journal)
+    except KeyboardInterrupt as stop:
+        command = f"{command_line()} {shlex.quote(f'paths.output_dir={cfg.paths.output_dir}')}"
+        raise Interrupted(f"stopped; to resume: {command}") from stop
+    for line in journal.skipped:
+        LOG.warning("skipped: %s", line)
+    rows = journal.rows([condition.name for condition in asked])
+    if not rows:
+        raise UserError("none of the questions could be read; see the skipped rows above")
+    return Answers(rows, journal.skipped, settings)
+
+
+def build_conditions(cfg: DictConfig, examples: Dataset[Example]) -> list[Condition]:
+    """The conditions that ``evaluate.conditions`` names, for the policy of ``model``."""
+    policy = instantiate(cfg.model, trainable=False)
+
+    def build(settings: dict) -> GroupRollout:
+        prompted = OmegaConf.merge(cfg, {"prompt": settings["prompt"]})
+        tool = instantiate(cfg.tool)
+        return build_rollout(prompted, policy, tool if settings["tool"] else NoTool(tool.coordinates))
+
+    known = OmegaConf.to_container(cfg.evaluate.known, resolve=True)
+    return conditions(cfg.evaluate.conditions, known, examples, build)
+
+
+def ask_missing(cfg: DictConfig, asked: Sequence[Condition], journal: Journal) -> None:
+    """Ask the questions that the journal has no answers to."""
+    reward = instantiate(cfg.reward)
+    missing = {condition.name: journal.missing(condition.name, len(condition.examples)) for condition in asked}
+    bar = tqdm(total=sum(map(len, missing.values())), unit="question", disable=not cfg.trainer.enable_progress_bar)
+    with device(cfg, asked[0].rollout.policy), bar:
+        for condition in asked:
+            bar.set_description(condition.name)
+            for outcomes in condition.answer(missing[condition.name], cfg.data.eval_batch_size, reward):
+                journal.add(outcomes)
+                bar.update(len(outcomes))

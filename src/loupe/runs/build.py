@@ -1,0 +1,93 @@
+"""From a configuration to the parts of a run: rollout, module, trainer, device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
+
+from loupe.engine.policy import Policy
+from loupe.engine.rollout import GroupRollout
+from loupe.errors import UserError, require_choice, require_int
+from loupe.grpo import distributed
+from loupe.grpo.module import GRPOModule
+from loupe.logs.wandb_logger import JsonlLogger
+from loupe.runs.checkpoints import LastCheckpoint
+from loupe.runs.config import command_line, in_sweep, instantiate, resolved
+from loupe.runs.files import RunFile
+from loupe.runs.progress import ProgressBar
+from loupe.tools import Tool
+
+# Other precisions would round the rotary frequencies (bf16-true) or need scaled losses (16-mixed).
+PRECISIONS = ("32-true", "bf16-mixed")
+REFUSED = (MisconfigurationException, RuntimeError, TypeError, ValueError)
+"""What Lightning raises for settings that it does not accept."""
+
+
+def build_rollout(cfg: DictConfig, policy: Policy, tool: Tool) -> GroupRollout:
+    """The rollout of a policy whose prompt explains this tool."""
+    dialogue = instantiate(cfg.prompt, policy=policy, tool=tool)
+    return instantiate(cfg.rollout, policy=policy, dialogue=dialogue, tool=tool)
+
+
+def build_module(cfg: DictConfig) -> GRPOModule:
+    """Policy, tool, dialogue, rollout and reward, put together."""
+    policy = instantiate(cfg.model)
+    return instantiate(
+        cfg.algorithm,
+        policy=policy,
+        rollout=build_rollout(cfg, policy, instantiate(cfg.tool)),
+        reward=instantiate(cfg.reward),
+        reporter=instantiate(cfg.report),
+        total_steps=cfg.trainer.max_steps,
+        folder=cfg.paths.output_dir,
+    )
+
+
+def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_device: bool = False) -> lightning.Trainer:
+    """The Lightning trainer with loggers, best and last checkpoint, and an orderly stop on Ctrl-C."""
+    settings = cfg.trainer
+    require_choice("trainer.precision", settings.precision, PRECISIONS)
+    every = min(require_int("trainer.val_check_interval", settings.val_check_interval, 1), settings.max_steps)
+    checkpoints = folder / RunFile.CHECKPOINTS
+    callbacks = [LastCheckpoint(checkpoints, command_line())]
+    if keep_best:
+        best = ModelCheckpoint(checkpoints, "best", monitor="val/score", mode="max", enable_version_counter=False)
+        callbacks.insert(0, best)
+    if settings.enable_progress_bar:
+        callbacks.append(ProgressBar())
+    loggers = [JsonlLogger(folder), instantiate(cfg.logger, run_config=resolved(cfg))]
+    options = {"logger": loggers, "callbacks": callbacks, "default_root_dir": str(folder)}
+    with _accepted(settings):
+        trainer = instantiate(settings, val_check_interval=every, **options)
+    distributed.check_devices(trainer, one_device, in_sweep())
+    distributed.mute()
+    return trainer
+
+
+@contextmanager
+def device(cfg: DictConfig, policy: Policy) -> Iterator[None]:
+    """Move the policy to the device of ``trainer.accelerator`` and ``devices``; compute in ``trainer.precision``."""
+    settings = {key: cfg.trainer[key] for key in ("accelerator", "devices", "precision")}
+    require_choice("trainer.precision", settings["precision"], PRECISIONS)
+    with _accepted(settings):
+        fabric = lightning.Fabric(**settings)
+    distributed.check_devices(fabric, one_device=True)
+    policy.to(fabric.device)
+    with fabric.autocast():
+        yield
+
+
+@contextmanager
+def _accepted(settings: Mapping) -> Iterator[None]:
+    """Explain in one line that Lightning refuses these settings of the trainer."""
+    try:
+        yield
+    except REFUSED as error:
+        given = (f"trainer.{k}={v}" for k, v in settings.items() if k[0] != "_" and not isinstance(v, Mapping))
+        raise UserError(f"{str(error).splitlines()[0]} (given: {', '.join(given)})") from error

@@ -1,0 +1,187 @@
+"""The folder of a job, and one question about it: may this job write here, resume here, or has it finished?
+
+``finished_before`` answers for the jobs of a sweep, ``open_for_training`` for training, ``open_for_entry`` for entries
+that do not train, ``open_for_answers`` for evaluations. None of them destroys what an earlier job left.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import shutil
+from functools import reduce
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from loupe.errors import UserError
+from loupe.grpo import distributed
+from loupe.grpo.module import NON_FINITE
+from loupe.logs.wandb_logger import JsonlLogger
+from loupe.runs.config import in_sweep, resolved
+from loupe.runs.files import ANSWERS, LAST, SETTINGS, RunFile
+from loupe.runs.provenance import write_provenance
+
+LOG = logging.getLogger(__name__)
+
+
+WITHOUT_EFFECT = ("paths.output_dir", "resume", "debug", "logger", "logger.mode", "trainer.enable_progress_bar")
+"""Settings that do not change a job's results."""
+SAME_JOB = (*WITHOUT_EFFECT, "threads")
+"""Settings that do not distinguish jobs. The number of threads decides the order of sums, and so the last digits; but a
+job that resumes with another number is still the same job."""
+
+
+def run_folder(resume: str | None, new: str) -> str:
+    """Where a run writes: a resumed run in its own folder, any other in ``new``.
+
+    resume: a run's folder, its folder of checkpoints, or a checkpoint file in that. A path that does not exist is
+    refused later.
+    """
+    path = Path(resume or "")
+    if not resume or not path.exists():
+        return new
+    if path.is_file():
+        return str(path.parent.parent)
+    return str(path.parent if path.name == RunFile.CHECKPOINTS else path)
+
+
+def finished_before(cfg: DictConfig, folder: Path) -> dict | None:
+    """The summary of a job that an earlier start of the same sweep finished; an unfinished one is set to resume.
+
+    A job whose settings have changed since (in the files, because its overrides are the same) restarts.
+    """
+    if not in_sweep() or not (folder / RunFile.CONFIG).exists():
+        return None
+    if _identity(OmegaConf.load(folder / RunFile.CONFIG)) != _identity(cfg):
+        LOG.warning("%s: the settings have changed since this job ran; it restarts", folder)
+        return None
+    if (folder / RunFile.SUMMARY).exists():
+        LOG.info("%s: already finished", folder)
+        return json.loads((folder / RunFile.SUMMARY).read_text())
+    if (folder / RunFile.CHECKPOINTS / LAST).exists():
+        cfg.resume = str(folder)
+    return None
+
+
+def _identity(cfg: DictConfig) -> dict:
+    """The settings that distinguish jobs. The folder is not one of them: a sweep may have been moved."""
+    text = json.dumps(OmegaConf.to_container(cfg, resolve=True))
+    settings = json.loads(text.replace(json.dumps(cfg.paths.output_dir)[1:-1], ""))
+    for key in SAME_JOB:
+        *groups, name = key.split(".")
+        reduce(lambda node, group: node.get(group) or {}, groups, settings).pop(name, None)
+    return settings
+
+
+def open_for_training(cfg: DictConfig, folder: Path) -> dict:
+    """Prepare the folder once everything could be built: set an earlier run aside, or resume it; write the provenance.
+
+    Returns the checkpoint to resume from; empty for a new run. Only the main rank changes the folder.
+    """
+    earlier = read_checkpoint(cfg)
+    if not distributed.is_main():
+        return earlier
+    if earlier:
+        JsonlLogger(folder).resume(earlier["global_step"])
+    elif aside := set_aside(folder):
+        LOG.info("%s held an earlier run, which is now in %s", folder, aside)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_provenance(cfg, folder)
+    return earlier
+
+
+def open_for_entry(cfg: DictConfig, folder: Path) -> None:
+    """Prepare the folder of an entry that does not train. Raises UserError if it would overwrite a run."""
+    if cfg.resume:
+        raise UserError(f"resume={cfg.resume}: only training can be resumed; give model.path=<run>/model")
+    if (folder / RunFile.CHECKPOINTS).exists():
+        raise UserError(f"paths.output_dir={folder}: holds a run; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def open_for_answers(folder: Path, settings: dict) -> dict:
+    """Record the settings of an evaluation. Raises UserError if the folder holds answers given under others.
+
+    Returns the recorded settings: answers of another commit are kept, with a warning, and so is its name.
+    """
+    path = folder / SETTINGS
+    settings = json.loads(json.dumps(settings))
+    if path.exists() and (folder / ANSWERS).exists():
+        earlier = json.loads(path.read_text())
+        if changed := [key for key in settings if key != "commit" and _changed(settings[key], earlier.get(key))]:
+            raise UserError(
+                f"paths.output_dir={folder}: holds answers given under other settings ({', '.join(changed)}); "
+                "choose another folder, or delete this one"
+            )
+        if settings["commit"] != earlier["commit"]:
+            LOG.warning("%s: holds answers given by commit %s; they are kept", folder, earlier["commit"])
+            settings["commit"] = earlier["commit"]
+    path.write_text(json.dumps(settings, indent=2) + "\n")
+    return settings
+
+
+def _changed(now: object, earlier: object) -> bool:
+    """Whether a setting differs. Conditions may be added or removed, but not changed."""
+    if isinstance(now, dict) and isinstance(earlier, dict) and "known" in now:
+        both = now["known"].keys() & earlier["known"].keys()
+        now, earlier = ({**given, "known": {name: given["known"][name] for name in both}} for given in (now, earlier))
+    return now != earlier
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Move what an earlier run left in this folder to previous-N. Returns that folder, or None if there was no run."""
+    if not (folder / RunFile.METRICS).exists() and not (folder / RunFile.CHECKPOINTS).exists():
+        return None
+    number = 1
+    while (aside := folder / f"previous-{number}").exists():
+        number += 1
+    aside.mkdir()
+    for path in [path for pattern in (*RunFile, NON_FINITE) for path in folder.glob(pattern)]:
+        shutil.move(path, aside / path.name)
+    return aside
+
+
+def checkpoint_path(cfg: DictConfig) -> str | None:
+    """The checkpoint that ``resume`` names: a file, or the last one in a run's folder; None for a new run."""
+    if not cfg.resume:
+        return None
+    path = Path(cfg.resume)
+    if not path.is_file():
+        path = Path(run_folder(cfg.resume, cfg.resume)) / RunFile.CHECKPOINTS / LAST
+    if not path.is_file():
+        raise UserError(f"resume={cfg.resume}: no checkpoint at {path}; give a checkpoint file or a run's folder")
+    return str(path)
+
+
+def read_checkpoint(cfg: DictConfig) -> dict:
+    """The checkpoint that ``resume`` names, once it is known to fit this configuration; empty for a new run."""
+    path = checkpoint_path(cfg)
+    if path is None:
+        return {}
+    own = Path(run_folder(cfg.resume, ""))
+    if own.resolve() != Path(cfg.paths.output_dir).resolve():
+        raise UserError(
+            f"resume={cfg.resume}: a run resumes in its own folder; leave out paths.output_dir, or copy {own}"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"resume={cfg.resume}: not a checkpoint, or a damaged one; give another") from error
+    if not isinstance(state, dict) or "global_step" not in state:
+        raise UserError(f"resume={cfg.resume}: not a checkpoint of a training run")
+    if distributed.is_main():  # which is about to rewrite the file
+        _require_same_model(OmegaConf.load(own / RunFile.CONFIG), resolved(cfg))
+    return state
+
+
+def _require_same_model(earlier: DictConfig, now: dict) -> None:
+    """Refuse another model; name all other settings that have changed since the run started."""
+    before = OmegaConf.to_container(earlier)
+    changed = [key for key, value in now.items() if key != "resume" and value != before.get(key)]
+    if "model" in changed:
+        raise UserError("resume: the model settings differ from those in the run's config.yaml; use the same ones")
+    if changed:
+        LOG.warning("resuming with settings that differ from the start of the run: %s", ", ".join(changed))

@@ -1,0 +1,174 @@
+"""May a job write in a folder, resume there, or has it finished?"""
+
+import pytest
+import torch
+from conftest import compose_config
+from omegaconf import OmegaConf
+from test_train import run
+
+from loupe.errors import UserError
+from loupe.evaluation.settings import answer_settings
+from loupe.grpo.module import NON_FINITE
+from loupe.runs import folder
+from loupe.runs.config import sweep_name
+from loupe.runs.files import RunFile
+from loupe.runs.folder import finished_before, open_for_answers, open_for_entry, read_checkpoint, set_aside
+
+
+def stated(*overrides):
+    return answer_settings(
+        compose_config("data.n_test=3", "paths.output_dir=x", *overrides, name="evaluate"), factor=28
+    )
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    made = tmp_path_factory.mktemp("runs") / "first"
+    run(made, "trainer.max_steps=1")
+    return made
+
+
+def test_an_earlier_run_is_kept(tmp_path):
+    for content in ("first", "second"):
+        (tmp_path / "metrics.jsonl").write_text(content)
+        (tmp_path / "model").mkdir()
+        (tmp_path / "notes.txt").write_text("mine")
+        set_aside(tmp_path)
+    assert (tmp_path / "previous-1" / "metrics.jsonl").read_text() == "first"
+    assert (tmp_path / "previous-2" / "metrics.jsonl").read_text() == "second"
+    assert (tmp_path / "previous-2" / "model").is_dir()
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_a_folder_in_which_nothing_ran_is_left_alone(tmp_path):
+    (tmp_path / "config.yaml").write_text("crop: 400")
+    assert set_aside(tmp_path) is None
+    assert (tmp_path / "config.yaml").exists()
+
+
+def test_every_file_of_a_run_is_set_aside(first, tmp_path):
+    """Nothing that a run writes is missing from ``RunFile``."""
+    left = {path.name for path in first.iterdir()}
+    assert left <= {str(name) for name in RunFile}
+    (first / "nonfinite_batch_1.pt").touch()
+    aside = set_aside(first)
+    assert {path.name for path in aside.iterdir()} == left | {NON_FINITE.replace("*", "_1")}
+    assert [path.name for path in first.iterdir()] == [aside.name]
+    for path in aside.iterdir():
+        path.rename(first / path.name)
+    aside.rmdir()
+
+
+def test_an_entry_that_does_not_train_keeps_the_records_of_a_run(first, tmp_path):
+    with pytest.raises(UserError, match="holds a run; choose another folder"):
+        open_for_entry(compose_config(), first)
+    with pytest.raises(UserError, match=r"only training can be resumed; give model\.path"):
+        open_for_entry(compose_config(f"resume={first}"), tmp_path)
+    open_for_entry(compose_config(), tmp_path / "new")
+    assert (tmp_path / "new").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["paths.output_dir=elsewhere"], "a run resumes in its own folder; leave out paths.output_dir"),
+        (["model.lora={r: 4}"], "the model settings differ"),
+    ],
+)
+def test_a_run_is_not_resumed_as_another(first, overrides, message):
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(compose_config(f"resume={first}", *overrides))
+
+
+def test_changed_settings_are_named_when_resuming(first, caplog):
+    read_checkpoint(compose_config(f"resume={first}", "model=tiny_random", "crop=200"))
+    assert "crop" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None], ids=["empty", "text", "another pickle"])
+def test_what_is_not_a_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / "checkpoints").mkdir()
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    path.write_bytes(content) if content is not None else torch.save({"weights": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=r"resume=.*: not a checkpoint"):
+        read_checkpoint(compose_config(f"resume={tmp_path}"))
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [("crop=300", "crop, tool"), ("seed=1", "seed, data, rollout"), ("evaluate.samples=2", "evaluate")],
+)
+def test_answers_given_under_other_settings_are_kept_apart(tmp_path, override, named):
+    open_for_answers(tmp_path, stated())
+    open_for_answers(tmp_path, stated(override))  # nothing has been answered yet
+    open_for_answers(tmp_path, stated())
+    (tmp_path / "answers.jsonl").touch()
+    open_for_answers(
+        tmp_path, stated("data.eval_batch_size=2", "evaluate.conditions=[greedy,direct]", "evaluate.resamples=9")
+    )
+    with pytest.raises(UserError, match=rf"given under other settings \({named}\); choose another folder"):
+        open_for_answers(tmp_path, stated(override))
+
+
+def test_conditions_may_be_added_but_not_changed(tmp_path):
+    open_for_answers(tmp_path, stated())
+    (tmp_path / "answers.jsonl").touch()
+    open_for_answers(tmp_path, stated("+evaluate.known.mine={tool: false}"))
+    open_for_answers(tmp_path, stated())
+    with pytest.raises(UserError, match=r"other settings \(evaluate\)"):
+        open_for_answers(tmp_path, stated("evaluate.known.direct.tool=true"))
+
+
+def test_answers_of_another_commit_are_named(tmp_path, caplog):
+    earlier = stated() | {"commit": "abc"}
+    open_for_answers(tmp_path, earlier)
+    (tmp_path / "answers.jsonl").touch()
+    assert open_for_answers(tmp_path, stated())["commit"] == "abc"
+    assert "holds answers given by commit abc" in caplog.text
+
+
+def config(folder, *overrides):
+    return compose_config(f"paths.output_dir={folder}", "logger.group=null", *overrides)
+
+
+@pytest.fixture
+def left(tmp_path, monkeypatch):
+    """What a job left behind that wrote its configuration and no more."""
+    monkeypatch.setattr(folder, "in_sweep", lambda: True)
+    OmegaConf.save(config(tmp_path, "crop=300", "threads=2"), tmp_path / "config.yaml", resolve=True)
+    return tmp_path
+
+
+def test_a_finished_job_is_not_run_again(left):
+    (left / "summary.json").write_text('{"after": 1}')
+    other = config(left, "crop=300", "threads=1", "trainer.enable_progress_bar=false", "logger=none")
+    assert finished_before(other, left) == {"after": 1}  # they have no say in it
+
+
+def test_a_finished_job_in_a_folder_that_was_moved_is_not_run_again(left, tmp_path_factory):
+    (left / "summary.json").write_text('{"after": 1}')
+    moved = tmp_path_factory.mktemp("moved") / "job"
+    left.rename(moved)
+    assert finished_before(config(moved, "crop=300"), moved) == {"after": 1}
+
+
+def test_an_unfinished_job_goes_on(left):
+    cfg = config(left, "crop=300")
+    assert finished_before(cfg, left) is None and cfg.resume is None  # there is no checkpoint yet
+    (left / "checkpoints").mkdir()
+    (left / "checkpoints" / "last.ckpt").touch()
+    assert finished_before(cfg, left) is None and cfg.resume == str(left)
+
+
+def test_a_job_whose_settings_have_changed_restarts(left, caplog):
+    (left / "summary.json").write_text("{}")
+    cfg = config(left, "crop=400")
+    assert finished_before(cfg, left) is None and cfg.resume is None
+    assert "restarts" in caplog.text
+
+
+def test_outside_of_a_sweep_nothing_is_taken_up(left, monkeypatch):
+    monkeypatch.undo()
+    (left / "summary.json").write_text("{}")
+    assert finished_before(config(left, "crop=300"), left) is None
+    assert sweep_name() is None
