@@ -1,4 +1,4 @@
-"""The card's own lines load what a run leaves, and what they load is the policy that was trained."""
+"""The code in the card loads the model that a run saves, and that model is the policy that was trained."""
 
 import re
 
@@ -18,24 +18,27 @@ from loupe.runs.provenance import write_provenance
 BASE = "./src/loupe/models/miniature"
 LORA = "model.lora={r: 4, alpha: 8}"
 SUMMARY = {
-    "before": {"score": 0.25, "zoom_hit_rate": None, "n": 6},
-    "after": {"score": {"mean": 0.875, "low": 0.5, "high": 1.0, "n": 6}, "zoom_hit_rate": None, "n": 6},
+    "before": {"score": {"all": 0.25, "small": 0.5}, "zoom_hit_rate": {"all": None}, "n": {"all": 6}},
+    "after": {
+        "score": {"all": {"mean": 0.875, "low": 0.5, "high": 1.0, "n": 6}, "small": 1.0},
+        "zoom_hit_rate": {"all": None},
+        "n": {"all": 6},
+    },
 }
-
 
 QUESTION = Example("q", b"", "?", ("7",))
 
 
-def saved(folder, *overrides, question=QUESTION):
-    """What a run leaves, without the run: weights that are not those of the base, and the card.
+def saved(folder, *overrides, question=QUESTION, trained=True):
+    """Save a model and its card as a run does, without the run. trained: give it weights that the base does not have.
 
-    Returns the rollout of that policy and the card.
+    Returns the rollout of that policy and the card's text.
     """
     cfg = compose_config(*overrides, f"paths.output_dir={folder}")
     policy = runs.make(cfg.model)
     torch.manual_seed(0)
     for name, parameter in policy.named_parameters():
-        if parameter.requires_grad and "lora_A" not in name:
+        if trained and parameter.requires_grad and "lora_A" not in name:
             parameter.data += 0.02 * torch.randn_like(parameter)
     save_policy(policy, folder / "model")
     write_provenance(cfg, folder)
@@ -45,7 +48,7 @@ def saved(folder, *overrides, question=QUESTION):
 
 
 def load(text, monkeypatch, block=0):
-    """What the names in a block of code of the card stand for, once it has run in the project's folder."""
+    """Run one of the card's Python blocks in the project's folder; returns the names that it defines."""
     monkeypatch.chdir(PROJECT)
     names = {}
     exec(code(text)[block], names)
@@ -57,7 +60,7 @@ def code(text, language="python"):
 
 
 def inputs(prompt, image_token):
-    """A prompt as transformers takes it."""
+    """A prompt in the form that transformers takes."""
     ids = torch.tensor([prompt.ids])
     return {
         "input_ids": ids,
@@ -74,7 +77,7 @@ def inputs(prompt, image_token):
     ids=["full", "lora", "lora on a frozen tower, base in bfloat16"],
 )
 @torch.no_grad()
-def test_the_lines_of_the_card_load_what_was_trained(tmp_path, monkeypatch, overrides):
+def test_the_code_in_the_card_loads_the_trained_model(tmp_path, monkeypatch, overrides):
     rollout, text = saved(tmp_path, *overrides)
     policy, names = rollout.policy, load(text, monkeypatch)
     assert not re.search(r"^(from|import) loupe", text, re.MULTILINE)
@@ -90,7 +93,7 @@ def test_the_lines_of_the_card_load_what_was_trained(tmp_path, monkeypatch, over
 
 
 @torch.no_grad()
-def test_the_merged_model_is_a_full_one(tmp_path, monkeypatch):
+def test_the_merged_model_is_a_full_model(tmp_path, monkeypatch):
     rollout, text = saved(tmp_path, LORA)
     names = load(text, monkeypatch)
     monkeypatch.chdir(tmp_path)
@@ -104,14 +107,11 @@ def test_the_merged_model_is_a_full_one(tmp_path, monkeypatch):
         assert (rollout.policy.model(**given).logits - logits).abs().max() > 0.1
 
 
-def test_transformers_generates_what_our_rollout_writes(tmp_path, monkeypatch):
-    """The first turn, from the same prompt, up to where the card says that a turn ends."""
-    cfg = compose_config()
-    policy = runs.make(cfg.model)
-    save_policy(policy, tmp_path)
-    rollout = runs.build_rollout(cfg, policy, runs.make(cfg.tool))
-    names = {}
-    exec(card.LOAD_MODEL.format(folder=repr(str(tmp_path))), names)
+def test_transformers_generates_what_our_rollout_generates(tmp_path, monkeypatch):
+    """The first turn, from the same prompt, up to the texts that end a turn according to the card."""
+    rollout, text = saved(tmp_path, trained=False)
+    names, policy = load(text, monkeypatch), rollout.policy
+    assert all(f"`{stop}`" in text for stop in STOP_TEXTS)
     groups, _ = rollout(examples(3), 1, step=0, greedy=True)
     for group in groups:
         prompt = rollout.dialogue.prompt(group.example)
@@ -128,9 +128,9 @@ def test_transformers_generates_what_our_rollout_writes(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "overrides", [[], [LORA], ["model=tiny_random", LORA]], ids=["full", "lora", "lora on a built"]
+    "overrides", [[], [LORA], ["model=tiny_random", LORA]], ids=["full", "lora", "lora on random weights"]
 )
-def test_what_the_hub_reads(tmp_path, overrides):
+def test_the_metadata_for_the_hub(tmp_path, overrides):
     _, text = saved(tmp_path, *overrides)
     front = ModelCard(text).data
     assert front.library_name == ("peft" if overrides else "transformers")
@@ -139,48 +139,46 @@ def test_what_the_hub_reads(tmp_path, overrides):
     assert front.base_model is None and front.license is None
 
 
-def test_a_base_of_the_hub_is_named(shared_policy):
+def test_a_base_from_the_hub_is_named(shared_policy):
     assert "base_model: owner/name" in card.front_matter(shared_policy, "owner/name")
 
 
-def test_an_adapter_on_random_weights_is_told_plainly(tmp_path):
+def test_the_card_says_that_an_adapter_on_random_weights_cannot_be_loaded(tmp_path):
     _, text = saved(tmp_path, "model=tiny_random", LORA)
     assert "random weights that were built for the run and not saved" in text
     assert not code(text)
 
 
-def test_the_card_tells_protocol_scores_and_settings(tmp_path):
+def test_the_card_has_protocol_scores_and_settings(tmp_path):
     rollout, text = saved(tmp_path, LORA, "crop=300", "resolution=168", "seed=5", "coordinates=original")
     assert rollout.dialogue.system in text and "{tool}" not in code(text, "text")[0]
-    assert "300x300 pixels" in text and "at 168 pixels" in text and "multiples of 28" in text
-    assert "counts in pixels of the original picture" in text
+    assert "300x300 pixels" in text and "a long side of 168 pixels" in text and "multiples of 28" in text
+    assert "is given in pixels of the original picture" in text
     assert "which is {original_width}x{original_height}. {question}" in code(text, "text")[1]
-    assert "| score | 0.250 | 0.875 [0.500, 1.000] |" in text
-    assert "| zoom_hit_rate | - | - |" in text
-    assert "| n | 6 | 6 |" in text
+    assert "| score/all | 0.250 | 0.875 [0.500, 1.000] |\n| score/small | 0.500 | 1.000 |" in text
+    assert "| zoom_hit_rate/all | - | - |" in text
+    assert "| n/all | 6 | 6 |" in text
     assert "| seed | 5 |" in text and "| command | `python src/train.py" in text
-    assert f"The terms of the base, `{BASE}`, hold" in text
-    told = text.replace(str(tmp_path / "model"), "")
-    assert str(PROJECT) not in told and str(tmp_path) not in told
+    assert f"The license of the base, `{BASE}`, applies" in text
+    elsewhere = text.replace(str(tmp_path / "model"), "")
+    assert str(PROJECT) not in elsewhere and str(tmp_path) not in elsewhere
 
 
-def test_other_tools_and_settings_are_told_too(tmp_path):
+def test_other_tools_and_settings(tmp_path):
     _, text = saved(tmp_path, "tool=none", "reward.weights.tool={start: 0.2, end: 0, steps: 100}")
     assert "There is no tool." in text and "'start': 0.2" in text
     (tmp_path / "other").mkdir()
     _, text = saved(tmp_path / "other", "tool.output_size=224", "tool.pixels=shown", "tool.max_calls=2")
-    assert (
-        "a long side of 224 pixels. The number of calls is limited to 2" in text
-        and "the picture as shown, brought" in text
-    )
+    assert "a long side of 224 pixels.\nThe model may make at most 2 calls" in text
+    assert "out of the resized picture (scaled back to the original size)" in text
 
 
 def test_the_card_of_a_model_that_answers_with_boxes(tmp_path):
-    asked = Example("q", b"", "Where?", (), answer_box=(0.0, 0.0, 1.0, 1.0))
-    given = ["data=boxes", "reward=iou", "tool=none", "experiment=no_thinking", "coordinates=relative_1000"]
-    _, text = saved(tmp_path, *given, "model.path=null", question=asked)
+    question = Example("q", b"", "Where?", (), answer_box=(0.0, 0.0, 1.0, 1.0))
+    overrides = ["data=boxes", "reward=iou", "tool=none", "experiment=no_thinking", "coordinates=relative_1000"]
+    _, text = saved(tmp_path, *overrides, "model.path=null", question=question)
     assert "held-out questions of `data=boxes`" in text
-    assert "whose IoU with the right one is at least a half" in text and "VQA accuracy" not in text
-    assert "begun for it, with these words:\n\n```text\n<answer\n```" in text
+    assert "whose IoU with the correct box is at least 0.5" in text and "VQA accuracy" not in text
+    assert "starts with this prefilled text:\n\n```text\n<answer\n```" in text
     assert "Coordinates count in thousandths of width and height." in text
-    assert "A box in `<answer>` counts in thousandths of width and height." in text
+    assert "A box in `<answer>` is given in thousandths of the picture's width and height." in text

@@ -11,7 +11,7 @@ from loupe.metrics.intervals import Estimate
 from loupe.metrics.rows import Rows
 from loupe.metrics.summary import ALL, Value, by_part, summarize, tool_gain_and_harm
 from loupe.records import TrajectoryType
-from loupe.runs.columns import in_columns
+from loupe.runs.text import in_columns
 
 
 def report(rows: Rows, resamples: int) -> dict:

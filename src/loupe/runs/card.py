@@ -1,107 +1,56 @@
-"""The model card, README.md in a run's ``model/``: how to load the model without Loupe, how to talk to it, what came
-of the training, and what it was made from.
+"""The model card, README.md in a run's ``model/``: how to load and prompt the model without Loupe, its scores, and how
+it was trained. The text is in card.md.jinja; this module computes what goes into it.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 from huggingface_hub import ModelCardData
+from jinja2 import Environment, StrictUndefined
 from omegaconf import DictConfig
 
 from loupe.engine.dialogue import STOP_TEXTS, Dialogue
 from loupe.engine.policy import Policy
 from loupe.geometry import COORDINATES
-from loupe.metrics.intervals import Estimate
 from loupe.models.load import HUB_ID
 from loupe.paths import portable
 from loupe.records import Example
-from loupe.runs.cli import LOG
 from loupe.runs.config import command_line, resolved
+from loupe.runs.text import comparison, format_value
 from loupe.tools import Tool
 from loupe.tools.zoom import ZoomTool
 
+LOG = logging.getLogger(__name__)
 TAGS = ["loupe", "grpo", "reinforcement-learning", "visual-question-answering"]
-TOLD = ("model", "prompt", "tool", "data", "reward", "algorithm", "rollout", "trainer")
-"""The parts of the configuration that the card repeats in full."""
+PRINTED_GROUPS = ("model", "prompt", "tool", "data", "reward", "algorithm", "rollout", "trainer")
+"""The groups of the configuration that the card prints in full."""
 
-CARD = """\
----
-{front}
----
 
-# {name}, trained with Loupe
+def _environment() -> Environment:
+    environment = Environment(  # nothing is escaped by default: the card is Markdown, not HTML
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
+    environment.filters["python"] = lambda text: json.dumps(text, ensure_ascii=False)  # as a string literal
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
+    environment.filters["format_value"] = format_value
+    return environment
 
-{what} Loupe teaches small vision-language models when and where to zoom (arXiv 2506.14821).
 
-## Loading
-
-{loading}
-
-## Protocol
-
-{protocol}
-
-## Scores
-
-Greedy answers to the held-out questions of `data={data}`, with the weights that had the best validation score; `score`
-is {score}, with its 95% interval over questions:
-
-{scores}
-
-## Training
-
-{settings}
-
-<details><summary>Configuration</summary>
-
-{configuration}
-
-</details>
-
-## Terms
-
-{terms}
-"""
-
-LOAD_MODEL = """\
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
-
-folder = {folder}
-model = AutoModelForImageTextToText.from_pretrained(folder)
-tokenizer, image_processor = AutoTokenizer.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)"""
-
-LOAD_ADAPTER = """\
-from peft import PeftModel
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
-
-base, folder = {base}, {folder}
-model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(base, dtype="{dtype}"), folder)
-tokenizer, image_processor = AutoTokenizer.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)"""
-
-MERGE = """\
-model.merge_and_unload().save_pretrained("merged")
-tokenizer.save_pretrained("merged")
-image_processor.save_pretrained("merged")"""
-
-FRAMES = {
-    "shown": "pixels of the picture as shown",
-    "original": "pixels of the original picture",
-    "relative_1000": "thousandths of width and height",
-}
+TEMPLATE = _environment().from_string(Path(__file__).with_name("card.md.jinja").read_text())
 
 
 def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: dict, folder: Path) -> None:
-    """Write the card into ``folder / "model"``, where the model lies; ``folder`` also holds provenance.json.
+    """Write the card into ``folder / "model"``, beside the weights; ``folder`` also contains provenance.json.
 
-    example: one of the questions. summary: what summary.json holds.
+    example: any question of the data set, which shows what kind of answer is wanted. summary: as in summary.json.
     """
     provenance = json.loads((folder / "provenance.json").read_text())
-    provenance["command"] = command_line()  # without where the run was written: the card is for others
+    provenance["command"] = command_line()  # without the output folder, which means nothing to other people
     text = card(resolved(cfg), dialogue, example, summary, provenance, portable(str(folder / "model")))
     (folder / "model" / "README.md").write_text(text)
     LOG.info("to publish the model: hf upload owner/name %s", shlex.quote(str(folder / "model")))
@@ -110,37 +59,37 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
 def card(cfg: dict, dialogue: Dialogue, example: Example, summary: dict, provenance: dict, folder: str) -> str:
     """The card's text.
 
-    cfg: the whole configuration, resolved. provenance: what provenance.json holds, and whether there are uncommitted
-    changes. folder: what the card calls the model's folder.
+    cfg: the whole configuration, resolved. provenance: as in provenance.json. folder: the path of the model's folder
+    that the card shows.
     """
     policy, model = dialogue.policy, cfg["model"]
     base = base_of(policy, model["path"])
-    told = {key: cfg[key] for key in TOLD}
-    told["model"] = model | {"path": model["path"] and portable(model["path"])}
-    scores = [
-        [f"{metric}/{part}", figure(value), figure(summary["after"][metric][part])]
-        for metric, parts in summary["before"].items()
-        for part, value in parts.items()
-    ]
-    return CARD.format(
-        front=front_matter(policy, base),
-        name=Path(base).name if base else "A model with random weights",
-        what=_what(policy, base),
-        loading=loading(policy, base, model, folder),
-        protocol=protocol(dialogue, boxes=bool(example.answer_box)),
-        score=_score(example),
-        data=_data(cfg),
-        scores=table(["", "before training", "after"], scores),
-        settings=table(["setting", "value"], settings(cfg, provenance).items()),
-        configuration=_code(yaml.safe_dump(told, sort_keys=False, allow_unicode=True).rstrip(), "yaml"),
-        terms=_terms(base),
+    return TEMPLATE.render(
+        front_matter=front_matter(policy, base),
+        adapter=policy.has_adapter,
+        base=base,
+        base_name=Path(base).name if base else None,
+        base_on_hub=_on_hub(base),
+        folder=folder,
+        dialogue=dialogue,
+        question=_question_template(dialogue, example),
+        tool=dialogue.tool,
+        is_zoom=isinstance(dialogue.tool, ZoomTool),
+        example=example,
+        stop_texts=STOP_TEXTS,
+        scores=comparison(summary["before"], summary["after"]),
+        cfg=cfg,
+        data=_data_name(cfg),
+        provenance=provenance,
+        configuration=_configuration(cfg),
     )
 
 
 def base_of(policy: Policy, path: str | None) -> str | None:
-    """What the weights come from: a hub id, a folder as :func:`portable` names it, or None for random weights.
+    """The model that the weights derive from: a hub id, a folder as :func:`portable` names it, or None for random
+    weights.
 
-    path: ``model.path`` of the configuration, which may be the adapter that training went on from.
+    path: ``model.path`` of the configuration; it may name the adapter that training started from.
     """
     if policy.has_adapter:
         return policy.model.active_peft_config.base_model_name_or_path or None
@@ -148,134 +97,34 @@ def base_of(policy: Policy, path: str | None) -> str | None:
 
 
 def front_matter(policy: Policy, base: str | None) -> str:
-    """What the hub reads. As a base it takes only its own ids; the licence is not ours to name."""
+    """The metadata that the hub reads, as YAML. It accepts only hub ids as a base; the license is not ours to state."""
     return ModelCardData(
-        base_model=base if base and HUB_ID.fullmatch(base) else None,
+        base_model=base if _on_hub(base) else None,
         library_name="peft" if policy.has_adapter else "transformers",
         pipeline_tag="image-text-to-text",
         tags=[*TAGS, "lora"] if policy.has_adapter else TAGS,
     ).to_yaml()
 
 
-def _what(policy: Policy, base: str | None) -> str:
-    kind, source = "An adapter" if policy.has_adapter else "A full model", f"`{base}`" if base else "random weights"
-    return f"{kind}, trained {'on' if policy.has_adapter else 'from'} {source}."
+def _on_hub(base: str | None) -> bool:
+    return bool(base and HUB_ID.fullmatch(base))
 
 
-def loading(policy: Policy, base: str | None, model: dict, folder: str) -> str:
-    """The lines that load the model, and what to do with them elsewhere. model: the settings of that group."""
-    here = (
-        f"`{folder}` is where the model was written; once moved or published, give its new path or its hub id. "
-        "Paths that begin with a dot start from Loupe's own folder."
-    )
-    if not policy.has_adapter:
-        return f"{_code(LOAD_MODEL.format(folder=_quoted(folder)))}\n\n{here}"
-    if base is None:
-        return (
-            "The base of this adapter has random weights that were built for the run and not saved. Without them the "
-            "adapter means nothing; only Loupe can build them again, from the same model settings."
-        )
-    if not HUB_ID.fullmatch(base):
-        here += f" The base, `{base}`, is a folder too and no part of this one; the adapter is of no use without it."
-    if model["four_bit"]:
-        here += " In training the base was in 4 bits (NF4)."
-    code = LOAD_ADAPTER.format(base=_quoted(base), folder=_quoted(folder), dtype=model["dtype"])
-    return f"{_code(code)}\n\n{here}\n\nTo make a full model of it:\n\n{_code(MERGE)}"
+def _question_template(dialogue: Dialogue, example: Example) -> str:
+    """The user turn with the sentence about coordinates filled in, where the prompt has one."""
+    tool: Tool = dialogue.tool
+    frame = COORDINATES[tool.coordinates] if tool.max_calls or example.answer_box else ""
+    return dialogue.user.replace("{frame}", frame.format("{original_width}", "{original_height}"))
 
 
-def _score(example: Example) -> str:
-    """What ``terms.hard`` measures for questions of this kind."""
-    if example.answer_box:
-        return "the share of boxes whose IoU with the right one is at least a half"
-    return "the share of right options" if example.options else "VQA accuracy"
-
-
-def protocol(dialogue: Dialogue, boxes: bool) -> str:
-    """What one must know to talk to the model without Loupe. boxes: whether answers are boxes."""
-    tool = dialogue.tool
-    frame = COORDINATES[tool.coordinates] if tool.max_calls or boxes else ""
-    user = dialogue.user.replace("{frame}", frame.format("{original_width}", "{original_height}"))
-    shown = (
-        f"The picture is shown with its long side at {dialogue.resolution} pixels (never enlarged), both sides rounded "
-        f"to multiples of {dialogue.policy.factor}: resize it, bicubic, and call the image processor with "
-        "`do_resize=False`."
-    )
-    parts = [shown, "System prompt:", _code(dialogue.system, "text")]
-    parts += ["Question (`<image>` is the picture, width and height are as shown):", _code(user, "text")]
-    if dialogue.prefill:
-        parts += ["The model's first turn is begun for it, with these words:", _code(dialogue.prefill, "text")]
-    if boxes:
-        parts += [f"A box in `<answer>` counts in {FRAMES[tool.coordinates]}."]
-    parts += [f"A turn ends at {' or '.join(f'`{text}`' for text in STOP_TEXTS)}. {_tool(tool)}"]
-    parts += [_code(dialogue.observation, "text")] if tool.max_calls else []
-    return "\n\n".join(parts)
-
-
-def _tool(tool: Tool) -> str:
-    """How calls are answered."""
-    if not tool.max_calls:
-        return "There is no tool."
-    limit = (
-        f"The number of calls is limited to {tool.max_calls}; one that fails counts, and is answered by text. "
-        "The result of a call is the user's next turn:"
-    )
-    if not isinstance(tool, ZoomTool):
-        return f"The tool is `{tool.name}`. {limit}"
-    source = "the original picture" if tool.pixels == "original" else "the picture as shown, brought to its old size"
-    size = f"of {tool.output_size} pixels" if tool.output_size else "as long as that of the picture as shown"
-    return (
-        f"What stands in `<tool>` is YAML, and its keypoint [x, y] counts in {FRAMES[tool.coordinates]}. A square of "
-        f"{tool.crop}x{tool.crop} pixels around it, moved inwards at the borders, is cut out of {source} and resized "
-        f"to a long side {size}. {limit}"
-    )
-
-
-def settings(cfg: dict, provenance: dict) -> dict[str, str]:
-    """What one looks for first; the rest is in the configuration below it."""
-    reward = cfg["reward"]
-    weights = ", ".join(f"{term} {weight}" for term, weight in reward.get("weights", {}).items())
-    return {
-        "data": _data(cfg),
-        "reward": weights or reward["_target_"],
-        "crop": str(cfg["crop"]),
-        "resolution": str(cfg["resolution"]),
-        "seed": str(cfg["seed"]),
-        "steps": str(cfg["trainer"]["max_steps"]),
-        "command": f"`{provenance['command']}`",
-        "commit": figure(provenance["commit"]) + (", with uncommitted changes" if provenance["uncommitted"] else ""),
-        "versions": ", ".join(f"{name} {provenance['versions'][name]}" for name in ("torch", "transformers", "peft")),
-    }
-
-
-def _data(cfg: dict) -> str:
-    """The data set's name: that of what makes it."""
+def _data_name(cfg: dict) -> str:
+    """The data set's name, taken from the function that builds it."""
     return cfg["data"]["_target_"].rpartition(".")[2].removesuffix("_datamodule")
 
 
-def _terms(base: str | None) -> str:
-    if base is None:
-        return "The weights come from no other model."
-    return f"The terms of the base, `{base}`, hold for this model too."
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *[[cell.replace("|", "\\|") for cell in row] for row in rows]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def figure(value: float | dict | str | None) -> str:
-    """A figure as it is told: fractions to three places, a score with its interval, None as "-"."""
-    if isinstance(value, dict):
-        return str(Estimate(**value))
-    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _quoted(text: str) -> str:
-    """As a string of Python."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _code(text: str, language: str = "python") -> str:
-    return f"```{language}\n{text}\n```"
+def _configuration(cfg: dict) -> str:
+    """The printed groups as YAML, with a path to the model that holds on other machines."""
+    printed = {group: cfg[group] for group in PRINTED_GROUPS}
+    path = cfg["model"]["path"]
+    printed["model"] = cfg["model"] | {"path": path and portable(path)}
+    return yaml.safe_dump(printed, sort_keys=False, allow_unicode=True).rstrip()

@@ -22,9 +22,9 @@ from loupe.metrics.summary import Summary, summarize
 from loupe.models.load import save_policy
 from loupe.records import TrajectoryType
 from loupe.runs import plots
-from loupe.runs.card import figure, write_card
-from loupe.runs.columns import in_columns
+from loupe.runs.card import write_card
 from loupe.runs.files import RunFile
+from loupe.runs.text import comparison, in_columns
 
 LOG = logging.getLogger(__name__)
 PRINTED = ("score", "iou", "zoom_rate", "zoom_hit_rate", "failed_call_rate")
@@ -125,11 +125,8 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
 
 
 def _print_result(module: GRPOModule, after: Summary, seconds: float, folder: Path) -> None:
-    table = [["held-out test", "before", "after"]]
-    for metric in PRINTED:
-        for part, value in module.before.get(metric, {}).items():
-            table.append([f"{metric}/{part}", figure(value), figure(after[metric][part])])
-    LOG.info("\n%s", in_columns(table))
+    before = {metric: parts for metric, parts in module.before.items() if metric in PRINTED}
+    LOG.info("\n%s", in_columns([["held-out test", "before", "after"], *comparison(before, after)]))
     if module.skipped:
         LOG.warning("%d rows could not be read and were skipped", len(module.skipped))
     if not module.had_signal:

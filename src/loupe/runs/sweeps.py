@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from loupe.metrics.intervals import Estimate, flat, without_ends
-from loupe.runs.columns import in_columns
+from loupe.runs.text import in_columns
 from loupe.runs.folder import WITHOUT_EFFECT
 
 LOG = logging.getLogger(__name__)

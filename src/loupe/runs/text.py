@@ -1,0 +1,31 @@
+"""Values and tables as text."""
+
+from __future__ import annotations
+
+from loupe.metrics.intervals import Estimate
+from loupe.metrics.summary import Summary
+
+
+def format_value(value: float | dict | str | None) -> str:
+    """Floats to three decimals, intervals as "mean [low, high]", None as "-"."""
+    if isinstance(value, dict):
+        return str(Estimate(**value))
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def comparison(before: Summary, after: Summary) -> list[list[str]]:
+    """Rows (metric/part, value before, value after) for each metric in ``before``."""
+    return [
+        [f"{metric}/{part}", format_value(value), format_value(after[metric][part])]
+        for metric, parts in before.items()
+        for part, value in parts.items()
+    ]
+
+
+def in_columns(rows: list[list[str]]) -> str:
+    """A table in plain text: the first column aligned left, all others right, each as wide as its longest cell."""
+    first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
+        for row in rows
+    )
