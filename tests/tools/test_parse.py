@@ -106,20 +106,20 @@ def test_malformed_calls(text, kind):
     assert isinstance(failure, Failure)
     assert failure.kind == kind
     assert failure.message.startswith("Error: ") and failure.message.endswith(".")
-    assert len(failure.message) < 60  # characters; every one is paid for in tokens
+    assert len(failure.message) < 60  # characters; every token of it takes up context
     assert failure.arguments is None
 
 
-def test_messages_name_what_is_wrong():
+def test_messages_name_the_problem():
     assert parse("name: zoom").message == "Error: the call has no keypoint."
     assert parse("name: <|image_pad|>").message == "Error: unknown tool; the only tool is zoom."
-    assert parse("name: zoom\nkeypoint: [1, 2]\nx: 1").message == ("Error: the call must have only name and keypoint.")
-    assert parse_call("name: zoom", "zoom", ZOOM, 5).message == ("Error: the call is longer than 5 characters.")
+    assert parse("name: zoom\nkeypoint: [1, 2]\nx: 1").message == "Error: the call must have only name and keypoint."
+    assert parse("x" * 201).message == "Error: the call is longer than 200 characters."
 
 
-def test_deep_nesting_and_endless_digits_fail_under_a_generous_limit():
-    deep = parse_call(keypoint("[" * 2000 + "]" * 2000), "zoom", ZOOM, 10_000)
-    digits = parse_call(keypoint(f"[{'9' * 9000}, 1]"), "zoom", ZOOM, 10_000)
+def test_deep_nesting_and_endless_digits_fail_even_without_the_length_limit(monkeypatch):
+    monkeypatch.setattr("loupe.tools.parse.MAX_CHARACTERS", 10_000)
+    deep, digits = parse(keypoint("[" * 2000 + "]" * 2000)), parse(keypoint(f"[{'9' * 9000}, 1]"))
     assert (deep.kind, digits.kind) == (CallError.NOT_YAML, CallError.BAD_KEYPOINT)
 
 

@@ -10,6 +10,7 @@ from loupe.errors import UserError
 from loupe.geometry import Frame
 from loupe.pictures import resize_to_grid
 from loupe.tools.errors import CallError, Failure
+from loupe.tools.parse import Call
 from loupe.tools.zoom import NoTool, ZoomTool, crop_box, locate
 
 CONF = Path(__file__).parents[2] / "conf" / "tool"
@@ -55,7 +56,7 @@ def test_box_of_other_sizes(center, size, picture, box):
 @pytest.mark.parametrize(
     ("keypoint", "coordinates", "point"),
     [
-        ([0, 0], "shown", (5.0, 5.0)),  # the centre of a shown pixel, which is 10 original ones wide
+        ([0, 0], "shown", (5.0, 5.0)),  # the center of a shown pixel, which is 10 original pixels wide
         ([50, 20], "shown", (505.0, 205.0)),
         ([99, 79], "shown", (995.0, 795.0)),
         ([0, 0], "original", (0.5, 0.5)),
@@ -92,11 +93,35 @@ def test_shown_frame_with_another_aspect_ratio():
     assert locate([30, 10], Frame.of("shown", (112, 84), (1600, 1000))) == pytest.approx((435.714286, 125.0))
 
 
+@pytest.mark.parametrize("keypoint", [[12, 34], (12, 34), [0, -5], [999999999, 1]])
+def test_a_written_call_is_read_back(keypoint):
+    assert ZoomTool.parse(ZoomTool.write(keypoint)) == Call("zoom", {"keypoint": list(keypoint)})
+
+
+def test_the_text_of_a_call():
+    assert ZoomTool.write([12, 34]) == "\nname: zoom\nkeypoint: [12, 34]\n"
+
+
+@pytest.mark.parametrize(
+    ("keypoint", "kind"),
+    [
+        ("here", CallError.BAD_KEYPOINT),
+        ("[5]", CallError.BAD_KEYPOINT),
+        ("", CallError.BAD_KEYPOINT),
+        ("[5", CallError.NOT_YAML),
+        ("[1, 2]\nx: 1", CallError.UNEXPECTED_ARGUMENT),
+        ("9" * 200, CallError.TOO_LONG),
+    ],
+)
+def test_a_call_may_be_written_with_any_text_for_its_keypoint(keypoint, kind):
+    assert ZoomTool.parse(ZoomTool.write(keypoint)).kind == kind
+
+
 def test_crop_comes_from_the_original():
-    """One white pixel in 2000x1500 is invisible at 112x84, and white in the crop."""
+    """A single white pixel of 2000x1500 is invisible at 112x84, and white in the crop."""
     picture = Image.new("RGB", (2000, 1500))
     picture.putpixel((1231, 742), (255, 255, 255))
-    result = ZoomTool(crop=200).run("name: zoom\nkeypoint: [68, 41]", picture, (112, 84))
+    result = ZoomTool(crop=200).run(ZoomTool.write([68, 41]), picture, (112, 84))
     # (68.5 * 2000 / 112, 41.5 * 1500 / 84) = (1223.21, 741.07)
     assert result.box == (1123, 641, 1323, 841)
     assert result.keypoint == pytest.approx((1223.214286, 741.071429))
@@ -106,33 +131,33 @@ def test_crop_comes_from_the_original():
     assert sum(result.image.convert("L").histogram()[1:]) == 1
 
 
-def test_a_crop_of_the_pixels_shown_tells_nothing_new():
-    """The same detail, lost when the picture was shown at 112x84, is not in the crop either; the box is the same."""
+def test_a_crop_of_the_pixels_shown_reveals_nothing_new():
+    """A detail that is lost at the shown size, 112x84, is missing from the crop too; the box is the same."""
     picture = Image.new("RGB", (2000, 1500))
     picture.putpixel((1231, 742), (255, 255, 255))
     picture.paste((255, 255, 255), (1123, 641, 1323, 741))
-    call = "name: zoom\nkeypoint: [68, 41]"
+    call = ZoomTool.write([68, 41])
     shown, original = (ZoomTool(crop=200, pixels=p).run(call, picture, (112, 84)) for p in ("shown", "original"))
     assert shown.box == original.box and shown.image.size == original.image.size
     assert original.image.getpixel((108, 101)) == (255, 255, 255)
     assert shown.image.getpixel((108, 115))[0] < 128
-    assert shown.image.getpixel((100, 50))[0] > 200  # what is large enough is still there
+    assert shown.image.getpixel((100, 50))[0] > 200  # what is large enough remains visible
 
 
-def test_crop_is_shown_as_large_as_the_whole_picture_or_as_asked():
+def test_the_crop_is_shown_at_the_size_of_the_whole_picture_by_default():
     picture = Image.new("RGB", (2000, 1500))
-    text = "name: zoom\nkeypoint: [20, 20]"
+    text = ZoomTool.write([20, 20])
     default = ZoomTool(crop=40).run(text, picture, (112, 84))
     chosen = ZoomTool(crop=40, output_size=56).run(text, picture, (112, 84))
     assert (default.long_side, chosen.long_side) == (112, 56)
     assert resize_to_grid(default.image, default.long_side, 28, enlarge=True).size == (112, 112)
 
 
-def test_run_hands_on_failures():
+def test_run_returns_failures():
     tool = ZoomTool(crop=40)
     picture = Image.new("RGB", (2000, 1500))
     assert tool.run("name: zoom", picture, (112, 84)).kind == "missing_argument"
-    outside = tool.run("name: zoom\nkeypoint: [300, 20]", picture, (112, 84))
+    outside = tool.run(ZoomTool.write([300, 20]), picture, (112, 84))
     assert outside.message == "Error: the keypoint [300, 20] lies outside the 112x84 picture."
 
 
@@ -162,7 +187,7 @@ def test_settings_are_checked(settings, message):
 
 def test_no_tool_fails_every_call():
     tool = NoTool()
-    failure = tool.run("name: zoom\nkeypoint: [1, 2]", Image.new("RGB", (8, 8)), (8, 8))
+    failure = tool.run(ZoomTool.write([1, 2]), Image.new("RGB", (8, 8)), (8, 8))
     assert (tool.max_calls, failure.kind) == (0, CallError.UNKNOWN_TOOL)
 
 

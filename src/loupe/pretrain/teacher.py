@@ -112,13 +112,14 @@ class Desk:
         lesson.append_turn(self._tokenizer, [_first_look(sign), *answer])
         return lesson
 
-    def call(self, sign: Sign, keypoint: list[int] | str, aim: float) -> Lesson:
-        """A zoom, and the answer to what it shows. keypoint: as the call is to state it. aim: its weight."""
+    def call(self, sign: Sign, keypoint: list[int] | str, weight: float) -> Lesson:
+        """A zoom, and the answer that its result suggests.
+
+        keypoint: as :meth:`ZoomTool.write` takes it. weight: that of the keypoint's tokens.
+        """
         lesson = self._ask(VIEWED, sign)
-        call = [("<tool>\nname: zoom\nkeypoint: ", FORM), (str(keypoint), aim), ("\n</tool>", FORM)]
+        call, result = self._zoom(keypoint, weight)
         lesson.append_turn(self._tokenizer, [_first_look(sign), *call])
-        text = "".join(part for part, _ in call)
-        result = self.tool.run(text[len("<tool>") : -len("</tool>")], self.picture, self.shown.size)
         if isinstance(result, Failure):
             lesson.append_written(self.dialogue.text_observation(result.message, lesson.ids[-1]), [])
             read = ""
@@ -137,15 +138,14 @@ class Desk:
             return self.direct(sign)
         if rng.random() < CLUMSY:
             return self.call(sign, self._bad_keypoint(rng), FORM)
-        aimed = tuple(value + rng.gauss(0, AIM) for value in middle(sign.box))
-        return self.call(sign, keypoint_of(aimed, self.shown.size, self.picture.size), FORM)
+        return self.call(sign, self._keypoint_near(sign, rng), FORM)
 
     def boxed(self, sign: Sign, rng: Random) -> Lesson:
         """A careless box, asked for as data=boxes does; where there is a tool, sometimes after a zoom."""
         lesson = self._ask(WHERE, sign)
         thought = "<think>I can see it.</think>\n"
         if self.tool and rng.random() < BOX_ZOOM:
-            call, result = self._zoom(sign, rng)
+            call, result = self._zoom(self._keypoint_near(sign, rng), FORM)
             lesson.append_turn(self._tokenizer, [(thought, FORM), *call])
             lesson.append_written(*self.dialogue.picture_observation(result, lesson.ids[-1]))
         box = self._in_shown(careless(sign.box, self.picture.size, rng))
@@ -155,13 +155,17 @@ class Desk:
         lesson.append_turn(self._tokenizer, say)
         return lesson
 
-    def _zoom(self, sign: Sign, rng: Random) -> tuple[list[Part], ToolResult]:
-        """A call that points near the sign, and its result."""
+    def _zoom(self, keypoint: list[int] | str, weight: float) -> tuple[list[Part], ToolResult | Failure]:
+        """A call as the policy is to write it, with its own ``weight`` for the keypoint, and the call's result."""
+        text = self.tool.write(keypoint)
+        before, written, after = text.rpartition(str(keypoint))
+        parts = [(f"<tool>{before}", FORM), (written, weight), (f"{after}</tool>", FORM)]
+        return parts, self.tool.run(text, self.picture, self.shown.size)
+
+    def _keypoint_near(self, sign: Sign, rng: Random) -> list[int]:
+        """A keypoint at the sign's middle, give or take ``AIM``."""
         aimed = tuple(value + rng.gauss(0, AIM) for value in middle(sign.box))
-        keypoint = str(keypoint_of(aimed, self.shown.size, self.picture.size))
-        call = [("<tool>\nname: zoom\nkeypoint: ", FORM), (keypoint, FORM), ("\n</tool>", FORM)]
-        text = "".join(part for part, _ in call)
-        return call, self.tool.run(text[len("<tool>") : -len("</tool>")], self.picture, self.shown.size)
+        return keypoint_of(aimed, self.shown.size, self.picture.size)
 
     def _in_shown(self, box: Box) -> list[int]:
         """A box in the pixels shown."""

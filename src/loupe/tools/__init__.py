@@ -1,4 +1,4 @@
-"""What a rollout sees of a tool: it hands over the text of a call and gets a result or a failure back."""
+"""The interface of a tool: the rollout passes it the text of a call and receives a result or a failure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from loupe.tools.errors import Failure
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What an executed call hands back.
+    """The result of an executed call.
 
-    image: the cut-out, still in pixels of the original picture, so that it is resampled exactly once, to the
-        patch grid: ``pictures.resize_to_grid(image, long_side, factor, enlarge=True)``.
-    long_side: how long the longer side is to be shown, in pixels.
-    keypoint: (x, y) where the call pointed, original pixels.
-    box: (x1, y1, x2, y2) what was cut out, original pixels; x2 and y2 are exclusive.
+    image: the crop at the original picture's resolution; the dialogue resamples it only once, to the patch grid
+        (``pictures.resize_to_grid(image, long_side, factor, enlarge=True)``).
+    long_side: the crop's long side as shown to the policy, in pixels.
+    arguments: the call's arguments, as written.
+    keypoint: (x, y) that the call points at, in original pixels.
+    box: (x1, y1, x2, y2) of the crop, in original pixels; x2 and y2 are exclusive.
     """
 
     image: Image.Image
@@ -29,10 +30,11 @@ class ToolResult:
 
 
 class Tool(Protocol):
-    """max_calls: how many calls a trajectory may make; 0 means that there is no tool.
+    """A tool that a trajectory may call.
 
-    instruction: how the system prompt explains the tool; may be empty. coordinates: what keypoints, and places in
-    an answer, count in (``frames.COORDINATES``).
+    max_calls: the number of calls that a trajectory may make; 0 means that there is no tool.
+    instruction: explains the tool in the system prompt; may be empty.
+    coordinates: the coordinate frame of keypoints, and of boxes in an answer (``geometry.COORDINATES``).
     """
 
     name: str
@@ -40,4 +42,9 @@ class Tool(Protocol):
     instruction: str
     coordinates: str
 
-    def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> ToolResult | Failure: ...
+    def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> ToolResult | Failure:
+        """Execute the call ``text``, without its tags, on the original ``picture``. Never raises because of the text.
+
+        shown_size: (width, height) at which the policy sees the picture.
+        """
+        ...

@@ -1,4 +1,4 @@
-"""The ways in which a tool call fails. A failure is a result, not an exception: the model is told of it."""
+"""The ways in which a tool call can fail. A failure is a result, not an exception: the policy gets to read it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class CallError(StrEnum):
     UNCLOSED = "unclosed"
     """the <tool> tag was never closed"""
     TOO_LONG = "too_long"
-    """more characters than a call may have"""
+    """more than ``parse.MAX_CHARACTERS`` characters"""
     NOT_YAML = "not_yaml"
-    """also YAML beyond what a call needs: anchors, aliases, tags, a key written twice, deep nesting"""
+    """includes YAML that no call needs: anchors, aliases, tags, duplicate keys, deep nesting"""
     NOT_A_MAPPING = "not_a_mapping"
     UNKNOWN_TOOL = "unknown_tool"
     MISSING_ARGUMENT = "missing_argument"
@@ -24,18 +24,18 @@ class CallError(StrEnum):
     OUT_OF_BOUNDS = "out_of_bounds"
     """the keypoint lies outside the picture"""
     OBSERVATION_TOO_LONG = "observation_too_long"
-    """the tool's result would not fit into the context"""
+    """the result does not fit into the context"""
     OVER_BUDGET = "over_budget"
-    """a further call after the allowed number of calls, or any call where there is no tool"""
+    """a call beyond the allowed number, or any call where there is no tool"""
 
 
 @dataclass(frozen=True)
 class Failure:
     """A call that was not executed.
 
-    message: one short sentence for the model. It repeats nothing that the model wrote except numbers, so that
-        no special token can get into an observation that way.
-    arguments: those of the call, if it could be read and failed only then.
+    message: one short sentence for the policy. It quotes nothing that the policy wrote except numbers, so that no
+        special token can reach an observation that way.
+    arguments: the call's arguments if it was parsed and failed afterwards, else None.
     """
 
     kind: CallError

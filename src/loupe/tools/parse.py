@@ -1,8 +1,7 @@
-"""From the text of a tool call to a call or a failure. Never raises, whatever the text.
+"""Parses the text of a tool call into a call or a failure. Never raises, whatever the text.
 
-A call is a flat YAML mapping. Of YAML only what a call needs is read: plain decimals are integers and every
-other scalar is a string. YAML 1.1 would silently turn 010 into 8 and 1:30 into 90, which is not what the model
-meant.
+A call is a flat YAML mapping. The parser accepts only the YAML that a call needs: plain decimals are integers, every
+other scalar is a string. YAML 1.1 would silently turn 010 into 8 and 1:30 into 90, which is not what the policy means.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from loupe.tools.errors import CallError, Failure
 MAX_CHARACTERS = 200
 
 ArgumentReader = Callable[[object], Any]
-"""From a value as YAML reads it to the argument, or a Failure."""
+"""Turns a value parsed from YAML into the argument, or a Failure."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Call:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without anchors, aliases, tags and repeated keys; a plain decimal is the only non-string."""
+    """YAML without anchors, aliases, tags and duplicate keys; plain decimals are the only scalars besides strings."""
 
     yaml_implicit_resolvers: ClassVar[dict] = {}
 
@@ -42,24 +41,22 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
-            raise yaml.constructor.ConstructorError(None, None, "a key written twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, "duplicate key", node.start_mark)
         return mapping
 
 
-# Nine digits are beyond any picture, and keep the numbers in messages short.
+# Nine digits exceed any picture, and keep the numbers in messages short.
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"-?(0|[1-9][0-9]{0,8})\Z"), list("-0123456789"))
 
 
-def parse_call(
-    text: str, tool: str, arguments: Mapping[str, ArgumentReader], max_characters: int = MAX_CHARACTERS
-) -> Call | Failure:
-    """Read ``text``, what stands between <tool> and </tool>.
+def parse_call(text: str, tool: str, arguments: Mapping[str, ArgumentReader]) -> Call | Failure:
+    """Parse ``text``, which stands between <tool> and </tool>.
 
-    tool: the only name that is known.
-    arguments: the arguments that the call must have, no more and no fewer, and how each is read.
+    tool: the only valid tool name.
+    arguments: the exact set of arguments that the call must have, each with its reader.
     """
-    if len(text) > max_characters:
-        return Failure(CallError.TOO_LONG, f"Error: the call is longer than {max_characters} characters.")
+    if len(text) > MAX_CHARACTERS:
+        return Failure(CallError.TOO_LONG, f"Error: the call is longer than {MAX_CHARACTERS} characters.")
     try:
         mapping = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError):  # the last two: "\UFFFFFFFF"
@@ -70,7 +67,7 @@ def parse_call(
 
 
 def read_keypoint(value: object) -> list[int] | Failure:
-    """[x, y], two integers; a bool, a float or a quoted number is none."""
+    """[x, y], two integers; bools, floats and quoted numbers are refused."""
     if isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value):
         return value
     return Failure(CallError.BAD_KEYPOINT, "Error: keypoint must be two integers, [x, y].")

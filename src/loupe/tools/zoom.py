@@ -1,12 +1,12 @@
-"""The zoom tool (arXiv 2506.14821): a square of the original picture, centred on a predicted keypoint.
+"""The zoom tool (arXiv 2506.14821): crops a square of the original picture around a keypoint that the policy predicts.
 
-Parsing the call, locating the point and placing the box are separate pure functions; ``ZoomTool.run`` strings
-them together.
+Parsing the call, locating the point and placing the box are separate pure functions; ``ZoomTool.run`` combines them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,16 +22,18 @@ from loupe.tools.parse import Call, parse_call, read_keypoint
 
 @dataclass(frozen=True)
 class ZoomTool:
-    """Cuts ``crop`` x ``crop`` pixels out of the original picture, whatever size the model was shown.
+    """Crops ``crop`` x ``crop`` pixels out of the original picture, at whatever size the policy sees it.
 
-    crop: side of the square, original pixels.
-    output_size: long side at which the cut-out is shown; None shows it as large as the whole picture was.
-    coordinates: the frame of the keypoint. "shown": pixels of the picture as the model was shown it;
+    crop: side of the square, in original pixels.
+    output_size: long side at which the crop is shown; None shows it at the long side of the whole picture.
+    coordinates: the frame of the keypoint. "shown": pixels of the picture as the policy sees it;
         "original": pixels of the original; "relative_1000": thousandths of width and height.
-    pixels: whose pixels are handed back. "original"; or "shown", those of the picture as the model was shown it,
-        enlarged: a control in which a zoom tells nothing new.
-    max_calls: how many calls a trajectory may make.
-    instruction: how the system prompt explains the tool.
+    pixels: the source of the crop. "original", or "shown": the picture as the policy sees it, enlarged; a control in
+        which zooming reveals nothing new.
+    max_calls: the number of calls that a trajectory may make.
+    instruction: explains the tool in the system prompt.
+
+    Raises UserError for settings outside these values.
     """
 
     crop: int
@@ -47,19 +49,28 @@ class ZoomTool:
         require_int("tool.max_calls", self.max_calls, 0)
         if self.output_size is not None:
             require_int("tool.output_size", self.output_size, 1)
-        if self.max_calls == 0:  # a tool that may not be called is not explained
+        if self.max_calls == 0:  # the prompt does not explain a tool that may not be called
             object.__setattr__(self, "instruction", "")
         require_choice("coordinates", self.coordinates, COORDINATES)
         require_choice("tool.pixels", self.pixels, ("original", "shown"))
 
-    def parse(self, text: str) -> Call | Failure:
-        """``text``: what stands between <tool> and </tool>."""
-        return parse_call(text, self.name, {"keypoint": read_keypoint})
+    @classmethod
+    def write(cls, keypoint: Sequence[int] | str) -> str:
+        """The text of a call, as it stands between <tool> and </tool>; the inverse of :meth:`parse`.
+
+        keypoint: [x, y], or any other text for a call that is meant to fail.
+        """
+        return f"\nname: {cls.name}\nkeypoint: {keypoint if isinstance(keypoint, str) else list(keypoint)}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> Call | Failure:
+        """Parse ``text``, which stands between <tool> and </tool>."""
+        return parse_call(text, cls.name, {"keypoint": read_keypoint})
 
     def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> ToolResult | Failure:
         """Parse and execute one call.
 
-        picture: the original, full resolution. shown_size: (width, height) at which the model was shown it.
+        picture: the original, at full resolution. shown_size: (width, height) at which the policy sees it.
         """
         call = self.parse(text)
         if isinstance(call, Failure):
@@ -72,7 +83,7 @@ class ZoomTool:
     def cut(
         self, point: tuple[float, float], picture: Image.Image, shown_size: tuple[int, int], arguments: dict
     ) -> ToolResult:
-        """What a call with these ``arguments`` that points at ``point`` (original pixels) hands back."""
+        """The result of a call with these ``arguments`` that points at ``point`` (x, y), in original pixels."""
         box = crop_box(point, self.crop, picture.size)
         return ToolResult(
             image=picture.crop(box) if self.pixels == "original" else shown_crop(picture, shown_size, box),
@@ -85,9 +96,9 @@ class ZoomTool:
 
 @dataclass(frozen=True)
 class NoTool:
-    """No tool at all, behind the same interface: every attempted call fails.
+    """The absence of a tool, with the same interface: every call fails.
 
-    coordinates: the frame of the places in an answer.
+    coordinates: the coordinate frame of boxes in an answer.
     """
 
     coordinates: str = "shown"
@@ -103,7 +114,7 @@ class NoTool:
 
 
 def shown_crop(picture: Image.Image, shown_size: tuple[int, int], box: Box) -> Image.Image:
-    """The part ``box`` of ``picture``, of the box's size, but made of the pixels of the picture as shown."""
+    """The part ``box`` of ``picture`` at the box's size, but made from the pixels of the picture as shown."""
     shown = picture.resize(shown_size, FILTER, reducing_gap=REDUCING_GAP)
     across, down = (s / o for s, o in zip(shown_size, picture.size, strict=True))
     part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
@@ -111,10 +122,10 @@ def shown_crop(picture: Image.Image, shown_size: tuple[int, int], box: Box) -> I
 
 
 def locate(keypoint: list[int], frame: Frame) -> tuple[float, float] | Failure:
-    """The point (x, y) in original pixels that ``keypoint`` means; a failure if it is outside the picture.
+    """The point (x, y) in original pixels that ``keypoint`` refers to; a failure if it lies outside the picture.
 
-    A keypoint in pixels means the pixel's centre: x becomes (x + 0.5) * W_o / W, valid for 0 <= x < W. A relative one
-    is valid from 0 to 1000 inclusive: x becomes x / 1000 * W_o.
+    A keypoint in pixels refers to the pixel's center: x becomes (x + 0.5) * W_o / W, valid for 0 <= x < W. A relative
+    keypoint is valid from 0 to 1000 inclusive: x becomes x / 1000 * W_o.
     """
     relative = frame.coordinates == "relative_1000"
     ends = (value - 1 + relative for value in frame.extent)
@@ -129,7 +140,7 @@ def locate(keypoint: list[int], frame: Frame) -> tuple[float, float] | Failure:
 def crop_box(center: tuple[float, float], size: int, original_size: tuple[int, int]) -> tuple[int, int, int, int]:
     """A ``size`` x ``size`` box (x1, y1, x2, y2; original pixels, x2 and y2 exclusive) around ``center``.
 
-    It is shifted inwards at the borders, and smaller where the picture is smaller than ``size``.
+    It is shifted inward at the borders, and smaller where the picture itself is smaller than ``size``.
     """
     spans = []
     for middle, length in zip(center, original_size, strict=True):
