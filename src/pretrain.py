@@ -1,6 +1,6 @@
-"""Make the base of the miniature: ``python src/pretrain.py``. It ends in ``paths.output_dir``/model.
+"""Train the base of the miniature: ``python src/pretrain.py``. Saves it to ``paths.output_dir``/model.
 
-Shows the skills apart while it trains: reading, pointing, direct answers, and the protocol.
+Reports each skill separately while it trains: reading, pointing, direct answers, and the protocol.
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ from loupe.runs.config import factory, instantiate
 
 
 def build_module(cfg):
-    """The module to train, and the teacher's lessons in it."""
+    """The module to train, with its curriculum."""
     policy = instantiate(cfg.model)
     teacher = Teacher(partial(factory(cfg.prompt), policy=policy), instantiate(cfg.tool))
     make_rollout = partial(build.build_rollout, cfg, policy)
@@ -25,6 +25,7 @@ def build_module(cfg):
 
 
 def pretrain(cfg) -> dict:
+    """Train a base; returns its skills."""
     with run.job(cfg) as out:
         module = build_module(cfg)
         trainer = build.build_trainer(cfg, out, keep_best=False, one_device=True)

@@ -1,4 +1,4 @@
-"""python src/pretrain.py, for a few steps."""
+"""src/pretrain.py, for a few steps."""
 
 import json
 from functools import partial
@@ -32,7 +32,7 @@ def pretrain(monkeypatch):
     return run
 
 
-def test_a_base_comes_out(pretrain, tmp_path):
+def test_a_run_saves_a_base(pretrain, tmp_path):
     skills = pretrain(tmp_path)
     assert set(skills) >= {"reading", "direct_large", "pointing_small", "sampled/zoom_rate_small"}
     metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -44,7 +44,7 @@ def test_a_base_comes_out(pretrain, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 3])
-def test_it_goes_on_bit_by_bit(pretrain, tmp_path, monkeypatch, stop):
+def test_it_resumes_bit_for_bit(pretrain, tmp_path, monkeypatch, stop):
     pretrain(tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(LastCheckpoint, "on_train_start", lambda self, trainer, module: None)
@@ -58,7 +58,7 @@ def test_it_goes_on_bit_by_bit(pretrain, tmp_path, monkeypatch, stop):
 
 
 def _stop_after(stop, trainer, module, outputs, batch, batch_idx):
-    """As Ctrl-C during that step."""
+    """Act like Ctrl-C during that step."""
     callback = next(callback for callback in trainer.callbacks if isinstance(callback, LastCheckpoint))
     if trainer.global_step == stop:
         callback.requested = True
@@ -85,5 +85,5 @@ def test_a_run_that_diverges_stops_in_one_line(pretrain, tmp_path):
         pretrain(tmp_path, "pretrain.module.optimizer.lr=1e30", "pretrain.module.warmup_steps=0")
 
 
-def test_it_begins_with_random_weights():
+def test_it_starts_from_random_weights():
     assert compose_config(name="pretrain").model.path is None

@@ -26,7 +26,7 @@ def test_a_step_is_a_function_of_seed_and_step(teacher):
         assert not any(same(a, b) for a, b in zip(first, different, strict=True))
 
 
-def test_stages_follow_one_another(teacher):
+def test_stages_follow_each_other(teacher):
     assert [stage.until for stage in STAGES] == sorted(stage.until for stage in STAGES)
     assert STAGES[-1].until == 1
     curriculum = Curriculum(teacher, 1000, 0, SceneStyle())
@@ -39,7 +39,7 @@ def test_stages_follow_one_another(teacher):
     assert "</think>\n<tool>" in decode(last[2].packed.ids.flatten().tolist())
 
 
-def test_views_hold_the_sign():
+def test_views_contain_the_whole_sign():
     for index in range(60):
         sign = SignScene("test", 0, index).asked
         x1, y1, x2, y2 = view_box(Random(index), sign, 1.5, (1600, 1200))
@@ -53,8 +53,8 @@ def test_bad_settings(teacher, steps, seed):
         Curriculum(teacher, steps, seed, SceneStyle())
 
 
-def test_half_of_the_questions_asked_with_the_tool_are_zoomed_on_and_a_seventh_of_the_calls_fail(teacher):
-    """Counted over what is learned from, not over the clumsy lessons alone."""
+def test_with_the_tool_half_of_the_questions_get_a_zoom_and_a_seventh_of_the_calls_fail(teacher):
+    """Counted over all lessons of the stage, not over the clumsy ones alone."""
     curriculum = Curriculum(teacher, 1000, 0, SceneStyle())
     lessons = []
     for number in range(300):
@@ -67,7 +67,7 @@ def test_half_of_the_questions_asked_with_the_tool_are_zoomed_on_and_a_seventh_o
     assert sum("Error:" in text for text in zoomed) / len(zoomed) == pytest.approx(1 / 7, abs=0.07)
 
 
-def test_the_style_of_the_data_is_kept(teacher):
+def test_scenes_keep_the_style_of_the_data(teacher):
     style = SceneStyle(colors=["red", "green", "blue", "cyan"], digits=2)
     batch = Curriculum(teacher, 1000, 0, style)[999][1]
     text = teacher.policy.tokenizer.decode(batch.packed.ids.flatten().tolist())

@@ -1,26 +1,26 @@
 import pytest
 import torch
 
-from loupe.engine import reference as plain
+from loupe.engine import reference
 from loupe.engine.packing import PREFIX
 from loupe.pretrain.lessons import Lesson, pack_lessons
 from loupe.pretrain.module import score
 from loupe.records import Prompt, Trajectory
 
 
-def test_a_turn_is_tokenised_as_a_whole_and_a_token_on_a_seam_gets_the_larger_weight(shared_policy):
+def test_a_turn_is_tokenized_as_a_whole_and_a_token_across_two_parts_gets_the_larger_weight(shared_policy):
     lesson = Lesson([1, 2], [])
     lesson.append_turn(shared_policy.tokenizer, [("<answer>", 1.0), ("47", 4.0), ("</answer>", 1.0)])
     whole = shared_policy.tokenizer("<answer>47</answer>", add_special_tokens=False)["input_ids"]
     assert lesson.ids == [1, 2, *whole]
     pieces = shared_policy.tokenizer.convert_ids_to_tokens(whole)
     assert lesson.weights == [0, 0] + [4.0 if piece in "47" else 1.0 for piece in pieces]
-    seam = Lesson([1], [])
-    seam.append_turn(shared_policy.tokenizer, [("<answer>", 1.0), ("[", 4.0)])
-    assert seam.weights[-1] == 4.0  # ">[" is one token
+    lesson = Lesson([1], [])
+    lesson.append_turn(shared_policy.tokenizer, [("<answer>", 1.0), ("[", 4.0)])
+    assert lesson.weights[-1] == 4.0  # ">[" is one token
 
 
-def test_lessons_of_a_picture_share_its_tokens(desk, scene, shared_policy):
+def test_lessons_about_a_picture_share_its_tokens(desk, scene, shared_policy):
     lessons = [desk.point(scene.signs[0]), desk.direct(scene.signs[1]), desk.call(scene.signs[2], [3, 4], 1.0)]
     batch = pack_lessons([lessons], shared_policy)
     owners = batch.packed.owners[0]
@@ -32,7 +32,7 @@ def test_lessons_of_a_picture_share_its_tokens(desk, scene, shared_policy):
         assert shared + ids[owners == number].tolist() == lesson.ids
 
 
-def test_the_score_is_that_of_every_lesson_alone(desk, scene, teacher, shared_policy):
+def test_packed_lessons_score_like_each_lesson_alone(desk, scene, teacher, shared_policy):
     first, second, third = scene.signs
     picture = scene.render()
     pictures = [
@@ -51,9 +51,9 @@ def test_the_score_is_that_of_every_lesson_alone(desk, scene, teacher, shared_po
 
 
 def _alone(policy, lesson):
-    """The plain path takes a trajectory: here the whole lesson but its first token is one."""
+    """The reference path takes a trajectory: here, everything from the lesson's first weighted token on."""
     start = next(i for i, weight in enumerate(lesson.weights) if weight)
     prompt = Prompt(lesson.ids[:start], lesson.images[:1], None, (1, 1))
     trajectory = Trajectory(0, lesson.ids[start:], [int(w > 0) for w in lesson.weights[start:]])
     trajectory.images = lesson.images[1:]
-    return -plain.logprobs(policy, prompt, trajectory, 1.0), [w for w in lesson.weights if w]
+    return -reference.logprobs(policy, prompt, trajectory, 1.0), [w for w in lesson.weights if w]

@@ -14,7 +14,7 @@ from loupe.pretrain.teacher import SIZE, keypoint_of
 
 
 class Oracle(ScriptedRollout):
-    """Answers every question with what ``say`` makes of the sign that is asked about."""
+    """Answers every question with the turns that ``say`` returns for the sign in question."""
 
     def __init__(self, *args, say, **options):
         super().__init__(*args, script=[], **options)
@@ -22,7 +22,7 @@ class Oracle(ScriptedRollout):
 
     def __call__(self, examples, group_size, step, greedy=False):
         groups, skipped = [], []
-        for example in examples:  # one at a time: the script is that of one sign
+        for example in examples:  # one at a time, because a script is about one sign
             self.script = [[self._ids(turn) for turn in self.say(example.image.asked)]]
             answered, errors = super().__call__([example], group_size, step, greedy)
             groups, skipped = groups + answered, skipped + errors
@@ -48,7 +48,7 @@ def test_pointing_well_and_badly(teacher):
 
 def test_the_protocol_is_measured_sampled_and_greedy(teacher):
     def say(sign):
-        first_look = f"<think>{SIZE.format('small')}</think>\n"  # of every sign
+        first_look = f"<think>{SIZE.format('small')}</think>\n"  # whatever the sign
         answer = f"{first_look}<answer>{sign.text}</answer>"
         return [call(str(where(sign))).replace(THINK, first_look), answer] if sign.size == "small" else [answer]
 

@@ -12,15 +12,15 @@ from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
 from loupe.geometry import Frame, middle
 from loupe.pretrain.teacher import (
-    CLUMSY,
     DIGITS,
+    FAILING,
     FORM,
     GUESS,
     KEYPOINT,
     POINT,
     SENSIBLE,
     Teacher,
-    careless,
+    careless_box,
     keypoint_of,
     legible,
 )
@@ -30,17 +30,17 @@ from loupe.tools.zoom import NoTool, ZoomTool, locate
 
 
 def follow(policy, scene, question, turns):
-    """What the rollout makes of these turns."""
+    """The group of a rollout in which the policy writes these turns."""
     rollout = make_rollout(policy, ScriptedRollout, script=[turns])
     groups, _ = rollout([Example("x", scene, question, ("1",))], 1, step=0)
     return groups[0]
 
 
 @pytest.mark.parametrize("keypoint", [[40, 30], [300, 2], "here"])
-def test_a_call_is_word_for_word_what_the_rollout_would_hold(desk, scene, shared_policy, keypoint):
+def test_a_call_is_token_for_token_what_the_rollout_produces(desk, scene, shared_policy, keypoint):
     sign = scene.asked
     lesson = desk.call(sign, keypoint, FORM)
-    call = f"<think>The sign is {sign.size}.</think>\n<tool>\nname: zoom\nkeypoint: {keypoint}\n</tool>"
+    call = f"<think>The sign is {sign.size}.</think>\n<tool>{ZoomTool.write(keypoint)}</tool>"
     decoded = shared_policy.tokenizer.decode(lesson.ids)
     answer = decoded[decoded.rindex("<think>") :]
     group = follow(shared_policy, scene, f"What number is on the {sign.color} sign?", [call, answer])
@@ -51,12 +51,12 @@ def test_a_call_is_word_for_word_what_the_rollout_would_hold(desk, scene, shared
     assert well_formed(trajectory, group.example) == 1
 
 
-def test_a_careless_box_is_word_for_word_what_the_rollout_would_hold(desk, scene, shared_policy):
+def test_a_careless_box_is_token_for_token_what_the_rollout_produces(desk, scene, shared_policy):
     sign, kinds = scene.asked, Counter()
     for seed in range(12):
         lesson = desk.boxed(sign, Random(seed))
-        said = shared_policy.tokenizer.decode(lesson.ids).split("assistant\n")[1:]
-        turns = [turn.partition("<|im_end|>")[0] for turn in said]
+        written = shared_policy.tokenizer.decode(lesson.ids).split("assistant\n")[1:]
+        turns = [turn.partition("<|im_end|>")[0] for turn in written]
         group = follow(shared_policy, scene, f"Where is the {sign.color} sign?", turns)
         assert lesson.ids == group.prompt.ids + group.trajectories[0].ids
         kinds[len(turns), well_formed(group.trajectories[0], group.example)] += 1
@@ -65,12 +65,12 @@ def test_a_careless_box_is_word_for_word_what_the_rollout_would_hold(desk, scene
 
 def test_careless_boxes_are_too_large():
     for seed in range(50):
-        x1, y1, x2, y2 = careless((100, 100, 300, 200), (1600, 1200), Random(seed))
+        x1, y1, x2, y2 = careless_box((100, 100, 300, 200), (1600, 1200), Random(seed))
         assert 0 <= 100 - x1 <= 120 and 0 <= 100 - y1 <= 60 and 0 <= x2 - 300 <= 120 and 0 <= y2 - 200 <= 60
-        assert careless((0, 0, 1600, 1200), (1600, 1200), Random(seed)) == (0, 0, 1600, 1200)
+        assert careless_box((0, 0, 1600, 1200), (1600, 1200), Random(seed)) == (0, 0, 1600, 1200)
 
 
-def test_direct_point_and_where_are_prompts_of_the_rollout(desk, scene, shared_policy):
+def test_direct_point_and_where_start_with_the_prompt_of_the_rollout(desk, scene, shared_policy):
     sign = scene.asked
     group = follow(shared_policy, scene, POINT.format(sign.color), ["<answer>1</answer>"])
     assert desk.point(sign).ids[: len(group.prompt.ids)] == group.prompt.ids
@@ -83,25 +83,25 @@ def test_direct_point_and_where_are_prompts_of_the_rollout(desk, scene, shared_p
     assert weights["small"][GUESS] == weights["large"][DIGITS] == 3
 
 
-def test_a_description_says_in_which_ninth_each_sign_stands(desk, scene, shared_policy):
+def test_a_description_names_the_ninth_that_each_sign_stands_in(desk, scene, shared_policy):
     colors = random.Random(0).sample(list(COLORS), len(COLORS))
     lesson = desk.describe(scene.signs, colors)
-    places = dict.fromkeys(colors, 0)
+    ninths = dict.fromkeys(colors, 0)
     for sign in scene.signs:
         x, y = middle(sign.box)
-        places[sign.color] = 1 + (x >= 1600 / 3) + (x >= 3200 / 3) + 3 * ((y >= 400) + (y >= 800))
-    said = " ".join(f"{color}{places[color]}" for color in colors)
-    assert shared_policy.tokenizer.decode(lesson.ids).endswith(f"<answer>{said}</answer>")
+        ninths[sign.color] = 1 + (x >= 1600 / 3) + (x >= 3200 / 3) + 3 * ((y >= 400) + (y >= 800))
+    described = " ".join(f"{color}{ninths[color]}" for color in colors)
+    assert shared_policy.tokenizer.decode(lesson.ids).endswith(f"<answer>{described}</answer>")
     assert lesson.weights.count(KEYPOINT) == len(COLORS)
 
 
 @pytest.mark.parametrize("tool", [NoTool(), ZoomTool(400, coordinates="original"), ZoomTool(400, max_calls=0)])
-def test_the_teacher_needs_a_tool_that_it_can_use(tool):
+def test_the_teacher_refuses_tools_that_it_cannot_use(tool):
     with pytest.raises(UserError, match="lessons need tool=zoom"):
         Teacher(None, tool)
 
 
-def test_keypoints_point_back_to_where_they_came_from():
+def test_keypoints_point_back_to_their_origin():
     for point in [(0, 0), (1599, 1199), (813.5, 401), (-20, 5000)]:
         keypoint = keypoint_of(point, (112, 84), (1600, 1200))
         back = locate(keypoint, Frame.of("shown", (112, 84), (1600, 1200)))
@@ -119,18 +119,18 @@ def test_legible_digits():
     assert legible(sign, (1100, 0, 1500, 600)) == ""
 
 
-def test_the_answer_after_a_zoom_is_what_the_crop_shows(desk, scene, shared_policy):
+def test_the_answer_after_a_zoom_is_the_number_in_the_crop(desk, scene, shared_policy):
     large = scene.signs[1]
     aimed = keypoint_of(middle(large.box), (112, 84), (1600, 1200))
     decoded = shared_policy.tokenizer.decode(desk.call(large, aimed, FORM).ids)
-    assert decoded.endswith(f"<answer>{large.text[1]}</answer>")  # a 400 px crop shows the middle digit whole
+    assert decoded.endswith(f"<answer>{large.text[1]}</answer>")  # a 400 px crop shows all of the middle digit
     small = scene.signs[0]
     far = [0 if middle(small.box)[0] > 800 else 111, 0 if middle(small.box)[1] > 600 else 83]
     missed = desk.call(small, far, FORM)
     assert missed.weights.count(GUESS) == 3 and DIGITS not in missed.weights
 
 
-def test_small_and_large_signs_are_zoomed_on_alike_by_habits_that_go_by_colour(teacher):
+def test_habits_depend_on_color_so_that_small_and_large_signs_are_zoomed_on_equally_often(teacher):
     seen = Counter()
     for index in range(600, 750):
         scene = SignScene("test", 1, index)
@@ -148,4 +148,4 @@ def test_small_and_large_signs_are_zoomed_on_alike_by_habits_that_go_by_colour(t
     for size, sensible in product(("small", "large"), (True, False)):
         assert zoomed((size, sensible)) == pytest.approx(0.75 if (size == "small") == sensible else 0.25, abs=0.12)
     assert zoomed("small") == pytest.approx(zoomed("large"), abs=0.12)
-    assert seen["all", "failed"] / (seen["all", "failed"] + seen["all", "ok"]) == pytest.approx(CLUMSY, abs=0.07)
+    assert seen["all", "failed"] / (seen["all", "failed"] + seen["all", "ok"]) == pytest.approx(FAILING, abs=0.07)

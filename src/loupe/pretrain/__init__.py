@@ -1,1 +1,1 @@
-"""The miniature's base: what it is taught, how, and how its skills are measured."""
+"""Pretraining of the miniature's base: its lessons, its training and the measurement of its skills."""

@@ -1,6 +1,6 @@
-"""What is taught when: to read tight views and to tie colours to places first, dialogues last.
+"""The order of the lessons: reading close-ups and linking colors to positions first, dialogues last.
 
-Every step is a function of (seed, step), so that a run that was interrupted goes on as one that was not.
+Every step is a function of (seed, step), so that a resumed run continues exactly like one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from loupe.pretrain.teacher import Desk, Teacher
 from loupe.tools.zoom import crop_box
 
 SIDES = (84, 112, 140, 168)
-"""Long sides at which pictures and close-ups are shown; more than half of them at 112."""
+"""Long sides at which pictures and crops are shown; more than half of them at 112."""
 CROPS = (200, 800)
-"""Range of the zoom tool's crop; half of them are 400."""
+"""Range of the zoom tool's crop; half of the crops are 400."""
 WITH_TOOL = 0.75
-"""Share of the pictures whose prompt explains the tool, once there are dialogues."""
+"""Share of pictures whose prompt explains the tool, in stages with dialogues."""
 DRAWS = 3
-"""Lessons drawn for each sign; one that is drawn twice is given once."""
+"""Lessons drawn per sign; a lesson that is drawn twice is given once."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What is taught up to a share ``until`` of all steps.
+    """What is taught up to the share ``until`` of all steps.
 
-    n_signs, clutter: of the scenes. spread: how much wider than the sign a view may be (0.13: 1.02 to 1.15 times).
-    mix: relative frequency of the lessons about one sign of a whole picture; besides, each picture is described.
-    views, pictures: in a step.
+    n_signs, clutter: settings of the scenes.
+    spread: how much the widths of views vary, in widths of the sign (0.13: views are 1.02 to 1.15 times as wide).
+    mix: relative frequencies of the lessons about single signs of a whole picture; each picture is described besides.
+    views, pictures: their numbers per step.
     """
 
     until: float
@@ -50,20 +51,20 @@ FIRST = Stage(0.25, (1, 4), 0, 0.13, {"point": 1}, views=56, pictures=12)
 WIDER = Stage(0.45, (2, 4), 3, 0.6, {"point": 4, "where": 1, "direct": 3}, views=40, pictures=12)
 DIALOGUES = Stage(1.00, (1, 3), 3, 1.2, {"point": 3, "where": 1, "direct": 3, "clumsy": 5}, views=20, pictures=12)
 STAGES = (FIRST, WIDER, DIALOGUES)
-"""The two things that take hundreds of steps to begin are taught together from the start: to read, on tight views of
-one sign, and to tie colours to places, by descriptions. Whichever came second was slowed by what the first had left."""
+"""Two skills take hundreds of steps to emerge, and are taught together from the start: reading, from close-ups of one
+sign, and linking colors to positions, from descriptions. When one came after the other, the first slowed the second."""
 
 BOXES = Stage(1.00, (2, 3), 3, 1.2, {"boxed": 1}, views=0, pictures=16)
 COURSES = {"base": STAGES, "boxes": (BOXES,)}
-"""What is taught: everything, from random weights; or careless boxes, to the base, which could already do better."""
-CLUMSY = ("clumsy", "boxed")
-"""Lessons whose course is drawn at random, and whose prompt may explain the tool."""
+"""Everything, from random weights; or careless boxes, to the base, which could already do better."""
+RANDOM = ("clumsy", "boxed")
+"""Lessons in which the teacher acts at random, and whose prompt may explain the tool."""
 
 
 class Curriculum(Dataset[list[LessonBatch]]):
-    """The lessons of step k of ``steps``, as item k: those on single views, then those on whole pictures.
+    """Item k holds the lessons of step k of ``steps``: those about views, then those about whole pictures.
 
-    style: of the scenes; the stages choose how many signs and how much clutter. course: one of ``COURSES``.
+    style: of the scenes; the stages override the number of signs and the clutter. course: one of ``COURSES``.
     """
 
     def __init__(self, teacher: Teacher, steps: int, seed: int, style: SceneStyle, course: str = "base"):
@@ -79,11 +80,11 @@ class Curriculum(Dataset[list[LessonBatch]]):
     def __getitem__(self, step: int) -> list[LessonBatch]:
         stage = next(stage for stage in self.stages if step <= stage.until * self.steps)
         pictures = [self._picture(*self._scene(step, i, stage, stage.n_signs), stage) for i in range(stage.pictures)]
-        # A close view shows one sign, however many there are; three in a picture save drawing two others.
+        # A view shows one sign, however many the scene has; three signs per scene save rendering two more scenes.
         scenes = (self._scene(step, stage.pictures + i, stage, (3, 3)) for i in range(stage.views))
         views = islice((view for scene, rng in scenes for view in self._views(scene, rng, stage)), stage.views)
         pictures.sort(key=lambda lessons: sum(len(lesson.ids) for lesson in lessons))
-        half = len(pictures) // 2  # rows of like length are padded less
+        half = len(pictures) // 2  # rows of similar length need less padding
         rows = [[[view] for view in views], pictures[:half], pictures[half:]]
         return [pack_lessons(part, self.teacher.policy) for part in rows if part]
 
@@ -93,10 +94,10 @@ class Curriculum(Dataset[list[LessonBatch]]):
         return scene, scene.rng("lessons")
 
     def _picture(self, scene: SignScene, rng: Random, stage: Stage) -> list[Lesson]:
-        with_tool = not stage.mix.keys().isdisjoint(CLUMSY) and rng.random() < WITH_TOOL
-        # With the tool, only the clumsy lesson answers the question: it alone decides how often one zooms.
-        unfit = "direct" if with_tool else "clumsy"
-        mix = {kind: share for kind, share in stage.mix.items() if kind != unfit}
+        with_tool = not stage.mix.keys().isdisjoint(RANDOM) and rng.random() < WITH_TOOL
+        # With the tool, only clumsy lessons answer the question, so that they alone set how often the policy zooms.
+        left_out = "direct" if with_tool else "clumsy"
+        mix = {kind: share for kind, share in stage.mix.items() if kind != left_out}
         tool = replace(self.teacher.tool, crop=_crop(rng), output_size=_side(rng)) if with_tool else None
         desk = self.teacher.desk(scene.render(), _side(rng), tool)
         return [desk.describe(scene.signs, rng.sample(self.style.colors, len(self.style.colors)))] + [
@@ -119,7 +120,7 @@ class Curriculum(Dataset[list[LessonBatch]]):
 
 
 def _lesson(desk: Desk, kind: str, sign: Sign, rng: Random) -> Lesson:
-    return getattr(desk, kind)(sign, rng) if kind in CLUMSY else getattr(desk, kind)(sign)
+    return getattr(desk, kind)(sign, rng) if kind in RANDOM else getattr(desk, kind)(sign)
 
 
 def _side(rng: Random) -> int:
@@ -131,7 +132,7 @@ def _crop(rng: Random) -> int:
 
 
 def view_box(rng: Random, sign: Sign, spread: float, size: tuple[int, int]) -> Box:
-    """A square of 1.02 to 1.02 + ``spread`` times the sign's width, somewhere around the sign but with all of it."""
+    """A square of 1.02 to 1.02 + ``spread`` times the sign's width, placed at random but with the whole sign in it."""
     width, height = sign.box[2] - sign.box[0], sign.box[3] - sign.box[1]
     side = min(round(width * rng.uniform(1.02, 1.02 + spread)), *size)
     x, y = middle(sign.box)

@@ -1,7 +1,7 @@
-"""Lessons: conversations about a picture to learn from, word for word in the form in which the rollout holds them.
+"""Lessons: conversations about a picture to learn from, token for token in the form that the rollout produces.
 
-A picture carries several lessons. They are laid out as a group is: what they share (system prompt and picture) once,
-each lesson a branch behind it (``packing``).
+A picture has several lessons. They are packed like a group: what they share (system prompt and picture) once, each
+lesson as a branch behind it (``engine.packing``).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from loupe.engine.policy import Policy
 from loupe.records import ImagePatches
 
 Part = tuple[str, float]
-"""A piece of text that the policy is to write, and how much the loss of each of its tokens counts."""
+"""A piece of text that the policy is to write, and the loss weight of its tokens."""
 
 
 @dataclass
 class Lesson:
-    """A conversation. ``weights``: how much the loss of each token counts, 0 for what the policy does not write."""
+    """A conversation. weights: the loss weight of each token, 0 for tokens that the policy does not write."""
 
     ids: list[int]
     images: list[ImagePatches]
@@ -31,13 +31,13 @@ class Lesson:
         self.weights = [0.0] * len(self.ids)
 
     def append_written(self, ids: list[int], images: list[ImagePatches]) -> None:
-        """What the environment writes."""
+        """Add tokens that the environment writes, and the pictures behind their placeholders."""
         self.ids += ids
         self.weights += [0.0] * len(ids)
         self.images += images
 
     def append_turn(self, tokenizer, parts: list[Part]) -> None:
-        """A turn of the policy, tokenised as a whole; a token on a seam gets the larger weight."""
+        """Add a turn of the policy, tokenized as a whole; a token across two parts gets the larger weight."""
         text = "".join(part for part, _ in parts)
         weight_at = [weight for part, weight in parts for _ in part]
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -47,10 +47,10 @@ class Lesson:
 
 @dataclass(frozen=True)
 class LessonBatch:
-    """Lessons as tensors. N is the number of tokens whose loss counts; sources and targets refer to packed columns.
+    """Lessons as tensors. N is the number of tokens with a weight.
 
-    rows, columns, targets: [N], where each such token stands and its id; weights: [N]; lesson: [N] which lesson it
-    belongs to, numbered in the order given.
+    rows, columns: [N], the position of each of these tokens in ``packed``. targets: [N], their ids. weights: [N], their
+    loss weights. lesson: [N], the lesson that each belongs to, numbered in the order given.
     """
 
     packed: Packed
@@ -62,7 +62,7 @@ class LessonBatch:
 
 
 def pack_lessons(pictures: list[list[Lesson]], policy: Policy) -> LessonBatch:
-    """One row for each picture: the beginning that its lessons share, then every lesson's own continuation."""
+    """One row per picture: the prefix that its lessons share, then every lesson's own continuation."""
     rows, marks, count = [], [], 0
     for row, lessons in enumerate(pictures):
         segments = _segments(lessons, policy)
@@ -74,12 +74,12 @@ def pack_lessons(pictures: list[list[Lesson]], policy: Policy) -> LessonBatch:
         rows.append(segments)
     packed = pack(rows, policy.pad_token, torch.device("cpu"))
     row, column, target, weight, lesson = zip(*marks, strict=True)
-    whole = (torch.tensor(values) for values in (row, column, target))
-    return LessonBatch(packed, *whole, torch.tensor(weight), torch.tensor(lesson))
+    integers = (torch.tensor(values) for values in (row, column, target))
+    return LessonBatch(packed, *integers, torch.tensor(weight), torch.tensor(lesson))
 
 
 def _segments(lessons: list[Lesson], policy: Policy) -> list[Segment]:
-    """The prefix and one branch a lesson. The prefix ends early enough that no counted token begins a branch."""
+    """The prefix and a branch per lesson. The prefix ends early enough that no branch starts with a weighted token."""
     longest = min(next(i for i, weight in enumerate(lesson.weights) if weight) for lesson in lessons) - 1
     columns = zip(*(lesson.ids[:longest] for lesson in lessons), strict=True)
     shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]

@@ -27,7 +27,7 @@ LOG = logging.getLogger(__name__)
 
 
 class StepsFrom(Sampler[int]):
-    """Counts from ``start`` on. It has no length: Lightning would add the steps before a resume to it."""
+    """Counts up from ``start``. It has no length, because Lightning would add the steps before a resume to it."""
 
     def __init__(self, start: int):
         self.start = start
@@ -37,10 +37,15 @@ class StepsFrom(Sampler[int]):
 
 
 class PretrainModule(lightning.LightningModule):
-    """measure: the policy's skills as a dict of figures. num_workers: processes that prepare lessons.
+    """Trains a policy on a curriculum.
 
-    matrix_optimizer: makes the optimiser of the weight matrices inside the layers; optimizer: that of all the rest
-    (embeddings, patch projection, norms, biases).
+    measure: returns the policy's skills as metrics.
+    matrix_optimizer: builds the optimizer of the weight matrices in the layers from a list of parameters.
+    optimizer: builds that of all other parameters (embeddings, patch projection, norms, biases).
+    warmup_steps: steps of linear warm-up; a cosine decay to 0 follows.
+    num_workers: processes that prepare lessons.
+
+    Raises UserError for settings out of range.
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class PretrainModule(lightning.LightningModule):
         self.policy = policy
         self.curriculum = curriculum
         self.measure = measure
-        self.make_optimizers = (
+        self.optimizer_builders = (
             checked("pretrain.module.matrix_optimizer", matrix_optimizer),
             checked("pretrain.module.optimizer", optimizer),
         )
@@ -72,7 +77,7 @@ class PretrainModule(lightning.LightningModule):
         named = list(self.policy.named_parameters())
         matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
         rest = [p for name, p in named if p.ndim != 2 or "embed" in name]
-        optimizers = [make(part) for make, part in zip(self.make_optimizers, (matrices, rest), strict=True)]
+        optimizers = [build(part) for build, part in zip(self.optimizer_builders, (matrices, rest), strict=True)]
 
         def rate(step: int) -> float:
             return warmup_cosine(step, self.warmup_steps, self.curriculum.steps)
@@ -85,7 +90,7 @@ class PretrainModule(lightning.LightningModule):
             batch_size=None,
             sampler=StepsFrom(self.trainer.global_step),
             num_workers=self.num_workers,
-            generator=torch.Generator(),  # of its own, see LoupeDataModule
+            generator=torch.Generator(),  # leaves the global generator alone, see LoupeDataModule
         )
 
     def training_step(self, batch: list[LessonBatch], batch_idx: int) -> None:
@@ -108,11 +113,11 @@ class PretrainModule(lightning.LightningModule):
         self._report(report)
 
     def transfer_batch_to_device(self, batch, device, dataloader_idx):
-        """The batch as it is; the policy moves what it needs."""
+        """Return the batch unchanged; the policy moves what it needs."""
         return batch
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader([0])  # one call; the skills bring pictures of their own
+        return DataLoader([0])  # a single call; the skills bring their own pictures
 
     def validation_step(self, batch, batch_idx: int) -> None:
         self.skills = self.measure()
@@ -123,7 +128,7 @@ class PretrainModule(lightning.LightningModule):
         self.policy.train()
 
     def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
-        if self.global_step == self.curriculum.steps:  # Lightning then validates the last step too
+        if self.global_step == self.curriculum.steps:  # makes Lightning validate after the last step too
             self.trainer.should_stop = True
 
     def _report(self, report: dict) -> None:
@@ -132,7 +137,7 @@ class PretrainModule(lightning.LightningModule):
 
 
 def score(policy: Policy, batch: LessonBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each counted token [N] its negative log-probability, and whether it is the most likely one."""
+    """For each weighted token [N] its negative log-probability in nats, and whether it is the most likely token."""
     device = policy.device
     hidden = policy.extend(Context.empty(len(batch.packed.ids), device), batch.packed.to(device))
     states = hidden[batch.rows.to(device), batch.columns.to(device) - 1]
@@ -141,16 +146,16 @@ def score(policy: Policy, batch: LessonBatch) -> tuple[torch.Tensor, torch.Tenso
 
 
 def finish(folder: Path, module: PretrainModule) -> dict[str, float]:
-    """Save the base, in half the bytes, and its skills; returns these."""
-    halved = module.policy.frozen_copy()
-    halved.model.half()
-    save_policy(halved, folder / "model")
-    skills = module.skills or module.measure()  # a run resumed at its end has not measured any
+    """Save the base in half precision, and its skills; returns the skills."""
+    base = module.policy.frozen_copy()
+    base.model.half()
+    save_policy(base, folder / "model")
+    skills = module.skills or module.measure()  # a run that resumes at its last step has not validated
     (folder / "skills.json").write_text(json.dumps(skills, indent=2) + "\n")
-    LOG.info("the base is in %s", folder / "model")
+    LOG.info("saved the base to %s", folder / "model")
     return skills
 
 
 def skills_table(skills: dict[str, float]) -> str:
-    """A line for each skill."""
+    """The skills as text, one line each."""
     return "\n".join(f"  {name:<28}{value:>8.3f}" for name, value in skills.items())

@@ -1,6 +1,6 @@
-"""The skills of a base, each by itself, on scenes it was not taught with.
+"""Measures each skill of a base by itself, on scenes that are in no lesson.
 
-A base that reads but points at random cannot be rescued by reinforcement learning, so they are not averaged.
+The skills are not averaged, because reinforcement learning cannot rescue a base that reads but points at random.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ from loupe.tools.zoom import NoTool
 
 BATCH = 16
 BY_SIZE, OVERALL = ("score", "zoom_rate"), ("iou", "zoom_hit_rate", "failed_call_rate", "n")
-"""What is measured of the protocol, for small and large signs, and for all of them."""
+"""Metrics of the protocol: those reported for small and large signs too, and those reported only over all signs."""
 
 
 class Skills:
     """Measures a policy on ``scenes``, shown at ``resolution``.
 
-    reading: small numbers read exactly, given a well-aimed crop. direct_small, direct_large: read exactly from the
-    overview. pointing_small, pointing_large: keypoints whose crop is a hit (``metrics.is_hit``), asked to point at it.
-    The protocol, in sampled/.. and greedy/..: zoom rate on small and on large signs, failed calls, hits, score, share
-    of well-formed answers, and of first turns that tell a small sign from a large one, to the question as training
-    asks it.
+    reading: share of small signs whose number is read exactly from a well-aimed crop.
+    direct_small, direct_large: share whose number is read exactly from the overview.
+    pointing_small, pointing_large: share of hits (``metrics.rows.is_hit``) among crops around the keypoints that
+        the policy gives when it is asked to point at a sign.
+    sampled/.., greedy/..: the protocol, with the question that training asks: scores and tool use as in a training
+        step; the share of well-formed answers; ``sizes_named``, the share of first turns with the sign's right size.
     """
 
     def __init__(self, teacher: Teacher, make_rollout: Callable[[Tool], GroupRollout], resolution: int, scenes: Signs):
@@ -66,22 +67,21 @@ class Skills:
         return {name: self._exact(members) for name, members in lessons.items() if members}
 
     def _exact(self, lessons: list[Lesson]) -> float:
-        """Share of the lessons whose digits a greedy policy gets right, given what stands before them."""
-        right: list[bool] = []
+        """Share of lessons whose every digit is the policy's most likely token, given the tokens before it."""
+        exact: list[bool] = []
         for i in range(0, len(lessons), BATCH):
             batch = pack_lessons([[lesson] for lesson in lessons[i : i + BATCH]], self.teacher.policy)
             _, hits = score(self.teacher.policy, batch)
             digits = batch.weights != FORM
-            right += [bool(hits[digits & (batch.lesson == k)].all()) for k in range(int(batch.lesson.max()) + 1)]
-        return fmean(right)
+            exact += [bool(hits[digits & (batch.lesson == k)].all()) for k in range(int(batch.lesson.max()) + 1)]
+        return fmean(exact)
 
     def _pointing(self) -> dict[str, float]:
         hits: dict[str, list[bool]] = {"pointing_small": [], "pointing_large": []}
         questions = [replace(e, question=POINT.format(e.image.asked.color)) for e in self._examples()]
         for group in self._answers(questions, NoTool(), greedy=True):
-            result = self.teacher.tool.run(
-                f"name: zoom\nkeypoint: {group.trajectories[0].answer}", group.prompt.picture, group.prompt.shown_size
-            )
+            call = self.teacher.tool.write(group.trajectories[0].answer or "")
+            result = self.teacher.tool.run(call, group.prompt.picture, group.prompt.shown_size)
             hit = not isinstance(result, Failure) and is_hit(result.box, group.example.image.asked.box)
             hits[f"pointing_{group.example.subset}"].append(hit)
         return {name: fmean(members) for name, members in hits.items() if members}
@@ -101,7 +101,7 @@ class Skills:
         return report
 
     def _answers(self, examples: list[Example], tool: Tool, greedy: bool) -> Iterator[Group]:
-        """One trajectory for each example; full pictures are in memory for a batch at a time."""
+        """Groups of one trajectory per example; only one batch of full pictures is in memory at a time."""
         rollout = self.make_rollout(tool)
         for i in range(0, len(examples), BATCH):
             groups, _ = rollout(examples[i : i + BATCH], 1, step=0, greedy=greedy)
