@@ -1,10 +1,10 @@
-"""Memory of one update of Qwen2.5-VL-3B with an adapter, computed from shapes: no GPU and no weights needed.
+"""Memory of one update of Qwen2.5-VL-3B with an adapter, computed from shapes, without a GPU or weights.
 
     python benchmarks/memory.py [group=8] [resolution=1024] [reasoning=150]
 
-The engine itself runs, on tensors that have a shape and no contents (torch's FakeTensorMode, bfloat16 autocast), while
-every tensor that is alive is counted. One question; every trajectory thinks, zooms once and answers. What the count
-does not see is what allocators and kernels add, and the rollout's own needs, which are smaller.
+Runs the engine on tensors that have a shape but no contents (torch's FakeTensorMode, bfloat16 autocast), and counts
+the tensors that are alive. There is one question; every trajectory thinks, zooms once and answers. The count leaves out
+what allocators and kernels add, and the rollout's memory, which is smaller.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from loupe.records import Group, ImagePatches, Prompt, Trajectory
 
 LORA = {"r": 64, "alpha": 128, "target": "all-linear"}
 GIB = 2**30
-TEXT = 5  # any id that is not a placeholder
+TEXT = 5  # any token id that is not a placeholder
 
 
 class Meter(TorchDispatchMode):
-    """Bytes of the tensors that are alive, and the most there ever were."""
+    """Counts the bytes of the tensors that are alive, and the peak."""
 
     def __init__(self):
         super().__init__()
         self.seen = WeakIdKeyDictionary()
         self.live = self.peak = 0
 
-    def note(self, tensor: torch.Tensor) -> None:
+    def add(self, tensor: torch.Tensor) -> None:
+        """Count a tensor's storage, once, until it is freed."""
         storage = tensor.untyped_storage()
         if storage not in self.seen:
             self.seen[storage] = True
@@ -53,34 +54,34 @@ class Meter(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for tensor in tree_iter(out):
             if isinstance(tensor, torch.Tensor):
-                self.note(tensor)
+                self.add(tensor)
         return out
 
 
 def build(recompute: bool) -> Policy:
-    """The policy of model=qwen2_5_vl_3b_lora without contents. To be called within a FakeTensorMode."""
+    """The policy of model=qwen2_5_vl_3b_lora, without contents. Call it in a FakeTensorMode."""
     with torch.device("meta"):
         policy = load_policy(None, qwen.build, LORA, dtype="bfloat16", train_vision=False, recompute=recompute)
-    made: dict[int, torch.nn.Parameter] = {}  # tied weights stay tied
+    by_id: dict[int, torch.nn.Parameter] = {}  # tied weights stay tied
     for module in policy.modules():
         for name, p in module._parameters.items():
             if p is not None:
                 empty = torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype), requires_grad=p.requires_grad)
-                module._parameters[name] = made.setdefault(id(p), empty)
+                module._parameters[name] = by_id.setdefault(id(p), empty)
         for name, b in module._buffers.items():
             module._buffers[name] = None if b is None else torch.empty(b.shape, dtype=b.dtype)
     return policy
 
 
 def picture(policy: Policy, width: int, height: int) -> ImagePatches:
-    """As a frozen vision tower leaves it."""
+    """A picture that a frozen vision tower has processed already."""
     columns, rows = width // policy.factor, height // policy.factor
     features = torch.empty(columns * rows, policy.backbone.config.text_config.hidden_size, dtype=torch.bfloat16)
     return ImagePatches(torch.empty(0), (1, 2 * rows, 2 * columns), [features])
 
 
 def make_group(policy: Policy, size: int, resolution: int, reasoning: int) -> Group:
-    """A 4:3 picture, and for each trajectory a square crop as large as the picture was shown."""
+    """A 4:3 picture, and for each trajectory a square crop with the same long side."""
     shown, crop = grid_size(4000, 3000, resolution), grid_size(400, 400, resolution, enlarge=True)
 
     def placeholders(image: ImagePatches) -> list[int]:
@@ -102,10 +103,10 @@ def make_group(policy: Policy, size: int, resolution: int, reasoning: int) -> Gr
 
 
 def measure(size: int, resolution: int, reasoning: int, recompute: bool, shared: bool) -> tuple[float, float]:
-    """GiB of the weights, and at the peak of the update.
+    """GiB of weights and optimizer, and at the peak of the update.
 
-    shared: as the engine does it; otherwise every trajectory carries its own prefix, and all of them, with all their
-    logits, are computed at once.
+    recompute: compute the MLPs a second time instead of keeping their activations. shared: as the engine does it;
+    otherwise every trajectory has its own prefix, and all trajectories, with all their logits, are computed at once.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
         policy = build(recompute).train()
@@ -116,16 +117,16 @@ def measure(size: int, resolution: int, reasoning: int, recompute: bool, shared:
         meter = Meter()
         with meter, torch.autocast("cpu", torch.bfloat16):
             for parameter in policy.parameters():
-                meter.note(parameter)
+                meter.add(parameter)
                 if parameter.requires_grad:  # AdamW's two moments
                     meter.live += 2 * parameter.untyped_storage().nbytes()
-            resting = meter.live
+            before = meter.live
             update.backward(policy, groups, lambda _, logp, mask: (logp * mask).sum(), 1.0, budget)
-    return resting / GIB, meter.peak / GIB
+    return before / GIB, meter.peak / GIB
 
 
 def main(group: int = 8, resolution: int = 1024, reasoning: int = 150) -> None:
-    # transformers counts placeholders, and here there are no contents to count
+    # transformers checks the number of placeholders, but here there are no contents to count
     torch._check_tensor_all_with = lambda *_, **__: None
     print(f"one question x {group} trajectories, picture and crop at {resolution} px; GiB, computed from shapes")
     for name, recompute, shared in [
@@ -134,8 +135,8 @@ def main(group: int = 8, resolution: int = 1024, reasoning: int = 150) -> None:
         ("a prefix each, all at once, MLPs computed twice", True, False),
         ("a prefix each, all at once", False, False),
     ]:
-        resting, peak = measure(group, resolution, reasoning, recompute, shared)
-        print(f"{name:<62} weights and optimiser {resting:5.1f}   peak {peak:5.1f}", flush=True)
+        before, peak = measure(group, resolution, reasoning, recompute, shared)
+        print(f"{name:<62} weights and optimizer {before:5.1f}   peak {peak:5.1f}", flush=True)
 
 
 if __name__ == "__main__":
