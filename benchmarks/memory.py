@@ -20,6 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from loupe.engine import update
 from loupe.engine.policy import Policy
+from loupe.geometry import Frame
 from loupe.models import qwen
 from loupe.models.load import load_policy
 from loupe.pictures import grid_size
@@ -88,7 +89,13 @@ def make_group(policy: Policy, size: int, resolution: int, reasoning: int) -> Gr
         return [policy.image_token] * image.tokens(policy.merge)
 
     overview = picture(policy, *shown)
-    prompt = Prompt([TEXT] * 120 + placeholders(overview) + [TEXT] * 40, [overview], None, shown)
+    prompt = Prompt(
+        [TEXT] * 120 + placeholders(overview) + [TEXT] * 40,
+        [overview],
+        None,
+        shown,
+        Frame.of("shown", shown, (4000, 3000)),
+    )
     trajectories = []
     for sample in range(size):
         close_up = picture(policy, *crop)

@@ -22,11 +22,13 @@ from statistics import median
 import torch
 from hydra import compose, initialize_config_dir
 
+import loupe.runs.cli  # noqa: F401  (registers the resolvers that the configuration uses)
 from loupe.engine import reference, update
 from loupe.engine.scripted import ScriptedRollout
 from loupe.paths import CONF
 from loupe.records import Group
-from loupe.runs import run as runs
+from loupe.runs.build import build_module
+from loupe.runs.config import instantiate
 from loupe.tools.zoom import ZoomTool
 
 PHASES = ("rollout", "reward", "update", "optimizer")
@@ -37,9 +39,9 @@ ANSWER = "<think>I can read it.</think>\n<answer>472</answer>"
 class UnsharedRollout(ScriptedRollout):
     """Gives the n-th prompt the script of sample n modulo group size."""
 
-    def __call__(self, examples, group_size, step, greedy=False):
+    def sample(self, groups, step, greedy=False):
         self.seen: dict[int, int] = {}
-        return super().__call__(examples, group_size, step, greedy)
+        super().sample(groups, step, greedy)
 
     def turns_of(self, branch):
         number = self.seen.setdefault(id(branch.prompt), len(self.seen))
@@ -50,7 +52,7 @@ def build(questions: int, group: int, budget: int):
     """The module of the default configuration, a scripted rollout for each path, and the examples."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=["paths.output_dir=unused", f"algorithm.microbatch_tokens={budget}"])
-    module = runs.build_module(cfg)
+    module = build_module(cfg)
     script = [[ANSWER] if g % 4 == 0 else [zoom([9 * g % 112, 7 * g % 84]), ANSWER] for g in range(group)]
     parts = module.policy, module.rollout.dialogue, module.rollout.tool
     rollouts = {
@@ -58,7 +60,7 @@ def build(questions: int, group: int, budget: int):
         "unshared": UnsharedRollout(*parts, script=script, prompts_per_batch=questions * group),
         "reference": UnsharedRollout(*parts, script=script, prompts_per_batch=1),
     }
-    data = runs.make(cfg.data).train
+    data = instantiate(cfg.data).train
     return module, rollouts, [data[i] for i in range(questions)]
 
 
@@ -82,7 +84,7 @@ def unshared_rollout(rollout, examples, group):
 
 
 def reward(module, groups):
-    module.score(groups, step=0)
+    module.assign_rewards(groups, step=0)
 
 
 def optimizer_step(module, optimizer):

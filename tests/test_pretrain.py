@@ -34,7 +34,7 @@ def pretrain(monkeypatch):
 
 def test_a_run_saves_a_base(pretrain, tmp_path):
     skills = pretrain(tmp_path)
-    assert set(skills) >= {"reading", "direct_large", "pointing_small", "sampled/zoom_rate_small"}
+    assert set(skills) >= {"reading", "direct_large", "pointing_small", "sampled/zoom_rate/small"}
     metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in metrics if "loss" in row] == [1, 2, 3, 4]
     assert [row["step"] for row in metrics if "val/reading" in row] == [2, 4]
@@ -49,7 +49,7 @@ def test_it_resumes_bit_for_bit(pretrain, tmp_path, monkeypatch, stop):
     with monkeypatch.context() as patch:
         patch.setattr(LastCheckpoint, "on_train_start", lambda self, trainer, module: None)
         patch.setattr(LastCheckpoint, "on_train_batch_end", partial(_stop_after, stop))
-        with pytest.raises(Interrupted, match=f"stopped after step {stop}; to go on: python src/"):
+        with pytest.raises(Interrupted, match=f"stopped after step {stop}; to resume: python src/"):
             pretrain(tmp_path / "parts")
     pretrain(tmp_path / "parts", f"resume={tmp_path / 'parts'}")
     assert (tmp_path / "parts" / "metrics.jsonl").read_text() == (tmp_path / "whole" / "metrics.jsonl").read_text()

@@ -3,6 +3,7 @@ import torch
 
 from loupe.engine import reference
 from loupe.engine.packing import PREFIX
+from loupe.geometry import Frame
 from loupe.pretrain.lessons import Lesson, pack_lessons
 from loupe.pretrain.module import score
 from loupe.records import Prompt, Trajectory
@@ -53,7 +54,7 @@ def test_packed_lessons_score_like_each_lesson_alone(desk, scene, teacher, share
 def _alone(policy, lesson):
     """The reference path takes a trajectory: here, everything from the lesson's first weighted token on."""
     start = next(i for i, weight in enumerate(lesson.weights) if weight)
-    prompt = Prompt(lesson.ids[:start], lesson.images[:1], None, (1, 1))
+    prompt = Prompt(lesson.ids[:start], lesson.images[:1], None, (1, 1), Frame.of("shown", (1, 1), (1, 1)))
     trajectory = Trajectory(0, lesson.ids[start:], [int(w > 0) for w in lesson.weights[start:]])
     trajectory.images = lesson.images[1:]
     return -reference.logprobs(policy, prompt, trajectory, 1.0), [w for w in lesson.weights if w]

@@ -48,7 +48,7 @@ def test_a_call_is_token_for_token_what_the_rollout_produces(desk, scene, shared
     assert lesson.ids == group.prompt.ids + trajectory.ids
     assert [w > 0 for w in lesson.weights] == [False] * len(group.prompt.ids) + [s == 1 for s in trajectory.sampled]
     assert [i.pixels.tolist() for i in lesson.images[1:]] == [i.pixels.tolist() for i in trajectory.images]
-    assert well_formed(trajectory, group.example) == 1
+    assert well_formed(trajectory, group) == 1
 
 
 def test_a_careless_box_is_token_for_token_what_the_rollout_produces(desk, scene, shared_policy):
@@ -59,7 +59,7 @@ def test_a_careless_box_is_token_for_token_what_the_rollout_produces(desk, scene
         turns = [turn.partition("<|im_end|>")[0] for turn in written]
         group = follow(shared_policy, scene, f"Where is the {sign.color} sign?", turns)
         assert lesson.ids == group.prompt.ids + group.trajectories[0].ids
-        kinds[len(turns), well_formed(group.trajectories[0], group.example)] += 1
+        kinds[len(turns), well_formed(group.trajectories[0], group)] += 1
     assert len(kinds) == 4  # with a zoom and without, with a thought and without
 
 

@@ -12,7 +12,8 @@ from loupe.models.load import load_policy, save_policy
 from loupe.paths import PROJECT
 from loupe.records import Example
 from loupe.runs import card
-from loupe.runs import run as runs
+from loupe.runs.build import build_rollout
+from loupe.runs.config import instantiate
 from loupe.runs.provenance import write_provenance
 
 BASE = "./src/loupe/models/miniature"
@@ -35,14 +36,14 @@ def saved(folder, *overrides, question=QUESTION, trained=True):
     Returns the rollout of that policy and the card's text.
     """
     cfg = compose_config(*overrides, f"paths.output_dir={folder}")
-    policy = runs.make(cfg.model)
+    policy = instantiate(cfg.model)
     torch.manual_seed(0)
     for name, parameter in policy.named_parameters():
         if trained and parameter.requires_grad and "lora_A" not in name:
             parameter.data += 0.02 * torch.randn_like(parameter)
     save_policy(policy, folder / "model")
     write_provenance(cfg, folder)
-    rollout = runs.build_rollout(cfg, policy, runs.make(cfg.tool))
+    rollout = build_rollout(cfg, policy, instantiate(cfg.tool))
     card.write_card(cfg, rollout.dialogue, question, SUMMARY, folder)
     return rollout, (folder / "model" / "README.md").read_text()
 

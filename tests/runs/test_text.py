@@ -17,8 +17,8 @@ def test_format_value(value, text):
     assert format_value(value) == text
 
 
-def test_comparison_has_a_row_for_each_metric_and_part():
-    before = {"score": {"all": 0.25, "small": None}, "n": {"all": 6}}
+def test_a_comparison_has_a_row_for_each_metric_and_part():
+    before = {"n": {"all": 6}, "pixels": {"all": 3.0}, "score": {"all": 0.25, "small": None}}
     after = {"score": {"all": {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 6}, "small": 0.0}, "n": {"all": 6}}
     assert comparison(before, after) == [
         ["score/all", "0.250", "0.500 [0.250, 0.750]"],

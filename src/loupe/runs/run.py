@@ -27,8 +27,6 @@ from loupe.runs.files import RunFile
 from loupe.runs.text import comparison, in_columns
 
 LOG = logging.getLogger(__name__)
-PRINTED = ("score", "iou", "zoom_rate", "zoom_hit_rate", "failed_call_rate")
-"""The metrics in the table at the end of a run; summary.json holds all."""
 RESAMPLES = 2000
 """Of the held-out questions, for the intervals before and after training."""
 NOISE = (
@@ -125,8 +123,7 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
 
 
 def _print_result(module: GRPOModule, after: Summary, seconds: float, folder: Path) -> None:
-    before = {metric: parts for metric, parts in module.before.items() if metric in PRINTED}
-    LOG.info("\n%s", in_columns([["held-out test", "before", "after"], *comparison(before, after)]))
+    LOG.info("\n%s", in_columns([["held-out test", "before", "after"], *comparison(module.before, after)]))
     if module.skipped:
         LOG.warning("%d rows could not be read and were skipped", len(module.skipped))
     if not module.had_signal:

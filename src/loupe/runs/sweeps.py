@@ -18,8 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from loupe.metrics.intervals import Estimate, flat, without_ends
-from loupe.runs.text import in_columns
 from loupe.runs.folder import WITHOUT_EFFECT
+from loupe.runs.text import in_columns
 
 LOG = logging.getLogger(__name__)
 FIGURES = ("summary.json", "evaluation.json")

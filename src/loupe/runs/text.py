@@ -5,6 +5,9 @@ from __future__ import annotations
 from loupe.metrics.intervals import Estimate
 from loupe.metrics.summary import Summary
 
+COMPARED = ("score", "iou", "zoom_rate", "zoom_hit_rate", "failed_call_rate", "n")
+"""The metrics in a comparison; summary.json holds all."""
+
 
 def format_value(value: float | dict | str | None) -> str:
     """Floats to three decimals, intervals as "mean [low, high]", None as "-"."""
@@ -14,11 +17,11 @@ def format_value(value: float | dict | str | None) -> str:
 
 
 def comparison(before: Summary, after: Summary) -> list[list[str]]:
-    """Rows (metric/part, value before, value after) for each metric in ``before``."""
+    """Rows (metric/part, value before, value after) of the ``COMPARED`` metrics, as far as ``before`` has them."""
     return [
         [f"{metric}/{part}", format_value(value), format_value(after[metric][part])]
-        for metric, parts in before.items()
-        for part, value in parts.items()
+        for metric in COMPARED
+        for part, value in before.get(metric, {}).items()
     ]
 
 
