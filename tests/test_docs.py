@@ -1,0 +1,166 @@
+"""README and docs: every link leads somewhere, every command composes, every named file exists."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+
+from loupe.paths import CONF, PROJECT
+from loupe.runs.cli import quoted
+
+DOCS = sorted((PROJECT / "docs").rglob("*.md"))
+COMMANDS_IN = [PROJECT / "README.md", *DOCS]
+LINKS_IN = [
+    *COMMANDS_IN,
+    *sorted((PROJECT / "experiments").rglob("README.md")),
+    PROJECT / "notebooks" / "README.md",
+    *(path for name in ("CONTRIBUTING.md", "CHANGELOG.md") if (path := PROJECT / name).exists()),
+]
+README_LINES = 160
+FENCED = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INDENTED = re.compile(r"(?:(?<=\n\n)|\A)(?: {4}[^\n]*\n)+")
+INLINE = re.compile(r"`([^`]+)`")
+LINK = re.compile(r"!?\[[^\]]*\]\(<?([^()\s>]+(?:\([^()\s]*\))?)>?(?:\s+\"[^\"]*\")?\)")
+HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
+ELSEWHERE = re.compile(r"[a-z]+:", re.IGNORECASE)
+A_FILE = re.compile(r"(?:src|loupe|conf|tests|experiments|benchmarks|notebooks|docs)/[\w./-]*\w")
+LITERAL = {"ask": ("image", "question", "paths.output_dir")}
+"""What each entry passes to ``cli.entry`` as literal."""
+EXTRAS = {"joblib": "hydra-joblib-launcher", "optuna": "hydra-optuna-sweeper", "submitit_local": "hydra-submitit-launcher"}
+EXTRAS["submitit_slurm"] = EXTRAS["submitit_local"]
+"""The package that each of Hydra's plugins comes in; they are not among the requirements."""
+
+
+def name(path: Path) -> str:
+    return path.relative_to(PROJECT).as_posix()
+
+
+def prose(text: str) -> str:
+    """Markdown without its blocks of code."""
+    return INDENTED.sub("", FENCED.sub("", text))
+
+
+def anchors(text: str) -> set[str]:
+    """The names that GitHub gives to the headings."""
+    found: set[str] = set()
+    for heading in HEADING.findall(FENCED.sub("", text)):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
+        number = next(n for n in range(len(found) + 1) if (f"{slug}-{n}" if n else slug) not in found)
+        found.add(f"{slug}-{number}" if number else slug)
+    return found
+
+
+def broken(path: Path, target: str) -> bool:
+    """Whether a relative link in the file ``path`` leads nowhere."""
+    file, _, anchor = unquote(target).partition("#")
+    there = (path.parent / file) if file else path
+    if not there.exists() or not there.resolve().is_relative_to(PROJECT):
+        return True
+    return bool(anchor) and (there.suffix != ".md" or anchor not in anchors(there.read_text()))
+
+
+@pytest.mark.parametrize("path", LINKS_IN, ids=name)
+def test_every_link_leads_somewhere(path):
+    text = INLINE.sub("", prose(path.read_text()))
+    targets = [target for target in LINK.findall(text) if not ELSEWHERE.match(target)]
+    dead = [f"{name(path)}: nothing at {target}" for target in targets if broken(path, target)]
+    assert not dead, "\n".join(dead)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A call of an entry. entry: its name, "train". arguments: as the shell passes them. page: all text around it."""
+
+    file: str
+    entry: str
+    arguments: tuple[str, ...]
+    page: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: python src/{self.entry}.py {' '.join(self.arguments)}"
+
+
+def commands(path: Path) -> list[Command]:
+    """Every call of an entry in blocks of code, and those in running text."""
+    page = path.read_text()
+    blocks = [*FENCED.findall(page), *INDENTED.findall(FENCED.sub("", page))]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += [" ".join(code.split()) for code in INLINE.findall(prose(page))]
+    calls = [call.strip() for line in lines for call in line.split("&&")]
+    found = []
+    for call in calls:
+        if call.startswith("python src/"):
+            _, script, *arguments = shlex.split(call, comments=True)
+            found.append(Command(name(path), Path(script).stem, tuple(arguments), page))
+    return found
+
+
+def compose(command: Command) -> None:
+    """Compose what the entry would; of a sweep every value of every setting, in turn. Raises Hydra's errors."""
+    flags = {argument for argument in command.arguments if argument.startswith("-")}
+    given = [argument for argument in command.arguments if "=" in argument and not argument.startswith("-")]
+    unknown = flags - {"-m", "--cfg"} or set(command.arguments) - flags - set(given) - {"job"}
+    assert not unknown, f"{command}: what is {min(unknown)}?"
+    overrides = without_extras(command, [quoted(argument, LITERAL.get(command.entry, ())) for argument in given])
+    loader = GlobalHydra.instance().config_loader()
+    if "-m" not in flags:
+        loader.load_configuration(command.entry, overrides, RunMode.RUN)
+        return
+    study = loader.load_configuration(command.entry, overrides, RunMode.MULTIRUN).hydra.sweeper.params or {}
+    swept = {key: values(f"{key}={choices}") for key, choices in study.items()}
+    swept |= {override.partition("=")[0]: values(override) for override in overrides}
+    first = {key: choices[0] for key, choices in swept.items()}
+    jobs = [first] + [first | {key: choice} for key, choices in swept.items() for choice in choices[1:]]
+    for job in jobs:
+        loader.load_configuration(command.entry, [f"{key}={value}" for key, value in job.items()], RunMode.RUN)
+
+
+def values(override: str) -> list[str]:
+    """What a sweep gives the setting of this override, one after the other; of an interval its lower end."""
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    if not parsed.is_sweep_override():
+        return [override.partition("=")[2]]
+    return list(parsed.sweep_string_iterator()) if parsed.is_discrete_sweep() else [str(parsed.value().start)]
+
+
+def without_extras(command: Command, overrides: list[str]) -> list[str]:
+    """The overrides but for those of plugins that are not installed; the page must name the package."""
+    kept = overrides
+    for kind in ("launcher", "sweeper"):
+        plugin = next((o.partition("=")[2] for o in overrides if o.startswith(f"hydra/{kind}=")), None)
+        if plugin is not None:
+            assert plugin in EXTRAS, f"{command}: no known {kind} {plugin}"
+            assert f"pip install {EXTRAS[plugin]}" in command.page, f"{command}: does not say that it needs an extra"
+            kept = [o for o in kept if not o.startswith((f"hydra/{kind}=", f"hydra.{kind}."))]
+    return kept
+
+
+@pytest.fixture(scope="module")
+def conf():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+@pytest.mark.parametrize("path", COMMANDS_IN, ids=name)
+def test_every_command_composes(path, conf):
+    for command in commands(path):
+        assert (PROJECT / "src" / f"{command.entry}.py").is_file(), f"{command}: no such entry"
+        try:
+            compose(command)
+        except Exception as error:
+            raise AssertionError(f"{command}\n{error}") from error
+
+
+@pytest.mark.parametrize("path", COMMANDS_IN, ids=name)
+def test_every_file_that_is_named_exists(path):
+    named = [code for code in INLINE.findall(prose(path.read_text())) if A_FILE.fullmatch(code)]
+    gone = [code for code in named if not any((PROJECT / root / code).exists() for root in ("", "src"))]
+    assert not gone, f"{name(path)} names what does not exist: {gone}"
