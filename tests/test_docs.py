@@ -1,7 +1,8 @@
-"""README and docs: every link leads somewhere, every command composes, every named file exists."""
+"""README and docs: links lead somewhere, commands compose, files that are named exist, nothing is said twice."""
 
 import re
 import shlex
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -30,10 +31,17 @@ INLINE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^()\s>]+(?:\([^()\s]*\))?)>?(?:\s+\"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 ELSEWHERE = re.compile(r"[a-z]+:", re.IGNORECASE)
+SENTENCE_END = re.compile(r"(?<=[.:;?!])\s+|\n\n|\||\n- |\n#+ ")
+A_SENTENCE = 40
+"""Characters from which on a repetition is no accident."""
 A_FILE = re.compile(r"(?:src|loupe|conf|tests|experiments|benchmarks|notebooks|docs)/[\w./-]*\w")
 LITERAL = {"ask": ("image", "question", "paths.output_dir")}
 """What each entry passes to ``cli.entry`` as literal."""
-EXTRAS = {"joblib": "hydra-joblib-launcher", "optuna": "hydra-optuna-sweeper", "submitit_local": "hydra-submitit-launcher"}
+EXTRAS = {
+    "joblib": "hydra-joblib-launcher",
+    "optuna": "hydra-optuna-sweeper",
+    "submitit_local": "hydra-submitit-launcher",
+}
 EXTRAS["submitit_slurm"] = EXTRAS["submitit_local"]
 """The package that each of Hydra's plugins comes in; they are not among the requirements."""
 
@@ -164,3 +172,33 @@ def test_every_file_that_is_named_exists(path):
     named = [code for code in INLINE.findall(prose(path.read_text())) if A_FILE.fullmatch(code)]
     gone = [code for code in named if not any((PROJECT / root / code).exists() for root in ("", "src"))]
     assert not gone, f"{name(path)} names what does not exist: {gone}"
+
+
+def test_readme_is_one_page():
+    lines = (PROJECT / "README.md").read_text().splitlines()
+    assert len(lines) <= README_LINES, f"README.md has {len(lines)} lines"
+    first_screen = "\n".join(lines[:25])
+    for command in ("python src/train.py", "pytest"):
+        assert f"pip install -r requirements.txt && {command}" in first_screen
+
+
+def test_no_sentence_stands_twice():
+    places = defaultdict(list)
+    for path in COMMANDS_IN:
+        for sentence in SENTENCE_END.split(prose(path.read_text())):
+            plain = " ".join(sentence.split())
+            if len(plain) >= A_SENTENCE and " " in plain and set(plain) - set("-| "):
+                places[plain].append(name(path))
+    assert not {sentence: files for sentence, files in places.items() if len(files) > 1}
+
+
+def test_the_index_lists_every_page():
+    listed = set(LINK.findall((PROJECT / "docs" / "README.md").read_text()))
+    assert {path.name for path in DOCS} - {"README.md"} <= listed
+
+
+@pytest.mark.parametrize("group", ["model", "data", "tool", "reward", "algorithm", "trainer", "logger"])
+def test_the_table_of_groups_is_complete(group):
+    (row,) = re.findall(rf"^\| `{group}` \|(.*)\|$", (PROJECT / "README.md").read_text(), re.MULTILINE)
+    choices = {path.stem for path in (CONF / group).glob("*.yaml")} - {"pretrain"}  # the trainer of src/pretrain.py
+    assert set(INLINE.findall(row)) == choices
