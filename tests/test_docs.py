@@ -4,7 +4,9 @@ import re
 import shlex
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from string import Template
 from urllib.parse import unquote
 
 import pytest
@@ -12,15 +14,16 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from loupe.paths import CONF, PROJECT
 from loupe.runs.cli import quoted
 
 DOCS = sorted((PROJECT / "docs").rglob("*.md"))
-COMMANDS_IN = [PROJECT / "README.md", *DOCS]
+PAGES = [PROJECT / "README.md", *DOCS]
+COMMANDS_IN = [*PAGES, *sorted((PROJECT / "experiments").rglob("README.md"))]
 LINKS_IN = [
     *COMMANDS_IN,
-    *sorted((PROJECT / "experiments").rglob("README.md")),
     PROJECT / "notebooks" / "README.md",
     *(path for name in ("CONTRIBUTING.md", "CHANGELOG.md") if (path := PROJECT / name).exists()),
 ]
@@ -30,20 +33,22 @@ INDENTED = re.compile(r"(?:(?<=\n\n)|\A)(?: {4}[^\n]*\n)+")
 INLINE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"!?\[[^\]]*\]\(<?([^()\s>]+(?:\([^()\s]*\))?)>?(?:\s+\"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
+ASSIGNMENT = re.compile(r"(?:^|;)\s*(\w+)=(?:\"([^\"]*)\"|([^\s;\"$(]+)(?=[\s;]))", re.MULTILINE)
+"""A plain value; what the shell would have to compute stays as it is."""
 ELSEWHERE = re.compile(r"[a-z]+:", re.IGNORECASE)
 SENTENCE_END = re.compile(r"(?<=[.:;?!])\s+|\n\n|\||\n- |\n#+ ")
 A_SENTENCE = 40
-"""Characters from which on a repetition is no accident."""
+"""Characters; anything shorter may repeat."""
 A_FILE = re.compile(r"(?:src|loupe|conf|tests|experiments|benchmarks|notebooks|docs)/[\w./-]*\w")
 LITERAL = {"ask": ("image", "question", "paths.output_dir")}
-"""What each entry passes to ``cli.entry`` as literal."""
+"""The ``literal`` keys that each entry passes to ``cli.entry``."""
 EXTRAS = {
     "joblib": "hydra-joblib-launcher",
     "optuna": "hydra-optuna-sweeper",
     "submitit_local": "hydra-submitit-launcher",
 }
 EXTRAS["submitit_slurm"] = EXTRAS["submitit_local"]
-"""The package that each of Hydra's plugins comes in; they are not among the requirements."""
+"""The package that provides each of Hydra's plugins; none is among the requirements."""
 
 
 def name(path: Path) -> str:
@@ -56,7 +61,7 @@ def prose(text: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """The names that GitHub gives to the headings."""
+    """The anchors that GitHub gives to the headings."""
     found: set[str] = set()
     for heading in HEADING.findall(FENCED.sub("", text)):
         shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -97,42 +102,52 @@ class Command:
 
 
 def commands(path: Path) -> list[Command]:
-    """Every call of an entry in blocks of code, and those in running text."""
+    """Every call of an entry, in blocks of code and in running text."""
     page = path.read_text()
     blocks = [*FENCED.findall(page), *INDENTED.findall(FENCED.sub("", page))]
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines = [line for block in blocks for line in expanded(block)]
     lines += [" ".join(code.split()) for code in INLINE.findall(prose(page))]
-    calls = [call.strip() for line in lines for call in line.split("&&")]
     found = []
-    for call in calls:
+    for call in (call.strip() for line in lines for call in re.split("&&|;", line)):
         if call.startswith("python src/"):
             _, script, *arguments = shlex.split(call, comments=True)
             found.append(Command(name(path), Path(script).stem, tuple(arguments), page))
     return found
 
 
+def expanded(block: str) -> list[str]:
+    """The lines of a block, continued ones joined, with the shell variables that it sets filled in."""
+    variables = {key: one or other for key, one, other in ASSIGNMENT.findall(block)}
+    lines = block.replace("\\\n", " ").splitlines()
+    return [Template(line).safe_substitute(variables) for line in lines]
+
+
 def compose(command: Command) -> None:
-    """Compose what the entry would; of a sweep every value of every setting, in turn. Raises Hydra's errors."""
+    """Compose what the entry would; for a sweep, each value of each setting in turn. Raises Hydra's errors."""
     flags = {argument for argument in command.arguments if argument.startswith("-")}
     given = [argument for argument in command.arguments if "=" in argument and not argument.startswith("-")]
-    unknown = flags - {"-m", "--cfg"} or set(command.arguments) - flags - set(given) - {"job"}
+    unknown = flags - {"-m", "--cfg", "--help"} or set(command.arguments) - flags - set(given) - {"job"}
     assert not unknown, f"{command}: what is {min(unknown)}?"
     overrides = without_extras(command, [quoted(argument, LITERAL.get(command.entry, ())) for argument in given])
-    loader = GlobalHydra.instance().config_loader()
     if "-m" not in flags:
-        loader.load_configuration(command.entry, overrides, RunMode.RUN)
+        composed(command.entry, tuple(overrides), RunMode.RUN)
         return
-    study = loader.load_configuration(command.entry, overrides, RunMode.MULTIRUN).hydra.sweeper.params or {}
+    study = composed(command.entry, tuple(overrides), RunMode.MULTIRUN).hydra.sweeper.params or {}
     swept = {key: values(f"{key}={choices}") for key, choices in study.items()}
     swept |= {override.partition("=")[0]: values(override) for override in overrides}
     first = {key: choices[0] for key, choices in swept.items()}
     jobs = [first] + [first | {key: choice} for key, choices in swept.items() for choice in choices[1:]]
     for job in jobs:
-        loader.load_configuration(command.entry, [f"{key}={value}" for key, value in job.items()], RunMode.RUN)
+        composed(command.entry, tuple(f"{key}={value}" for key, value in job.items()), RunMode.RUN)
+
+
+@cache
+def composed(entry: str, overrides: tuple[str, ...], mode: RunMode) -> DictConfig:
+    return GlobalHydra.instance().config_loader().load_configuration(entry, list(overrides), mode)
 
 
 def values(override: str) -> list[str]:
-    """What a sweep gives the setting of this override, one after the other; of an interval its lower end."""
+    """The values that a sweep gives to the setting of this override; the lower end of an interval."""
     (parsed,) = OverridesParser.create().parse_overrides([override])
     if not parsed.is_sweep_override():
         return [override.partition("=")[2]]
@@ -140,13 +155,15 @@ def values(override: str) -> list[str]:
 
 
 def without_extras(command: Command, overrides: list[str]) -> list[str]:
-    """The overrides but for those of plugins that are not installed; the page must name the package."""
+    """The overrides without those of plugins that are not installed; the page must name their package."""
     kept = overrides
     for kind in ("launcher", "sweeper"):
         plugin = next((o.partition("=")[2] for o in overrides if o.startswith(f"hydra/{kind}=")), None)
         if plugin is not None:
             assert plugin in EXTRAS, f"{command}: no known {kind} {plugin}"
-            assert f"pip install {EXTRAS[plugin]}" in command.page, f"{command}: does not say that it needs an extra"
+            assert f"pip install {EXTRAS[plugin]}" in command.page, (
+                f"{command}: the page does not say which package it needs"
+            )
             kept = [o for o in kept if not o.startswith((f"hydra/{kind}=", f"hydra.{kind}."))]
     return kept
 
@@ -167,7 +184,7 @@ def test_every_command_composes(path, conf):
             raise AssertionError(f"{command}\n{error}") from error
 
 
-@pytest.mark.parametrize("path", COMMANDS_IN, ids=name)
+@pytest.mark.parametrize("path", PAGES, ids=name)
 def test_every_file_that_is_named_exists(path):
     named = [code for code in INLINE.findall(prose(path.read_text())) if A_FILE.fullmatch(code)]
     gone = [code for code in named if not any((PROJECT / root / code).exists() for root in ("", "src"))]
@@ -184,7 +201,7 @@ def test_readme_is_one_page():
 
 def test_no_sentence_stands_twice():
     places = defaultdict(list)
-    for path in COMMANDS_IN:
+    for path in PAGES:
         for sentence in SENTENCE_END.split(prose(path.read_text())):
             plain = " ".join(sentence.split())
             if len(plain) >= A_SENTENCE and " " in plain and set(plain) - set("-| "):
