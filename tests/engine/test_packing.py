@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ANSWER, MIXED, call, examples, make_rollout, scripted
+from helpers.compare import assert_close
 from PIL import Image
 
 from loupe.engine import reference as plain
@@ -77,11 +78,11 @@ def test_several_pictures_in_one_question(shared_policy):
         ids, images = group.prompt.ids + trajectory.ids, group.prompt.images + trajectory.images
         where = {"image_token": shared_policy.image_token, "merge": shared_policy.merge}
         positions, _ = mrope_positions(ids, images, 0, **where)
-        assert positions.tolist() == rope_index(shared_policy, ids, images).tolist()
+        assert_close(positions, rope_index(shared_policy, ids, images), name="positions")
     for trajectory, ours in update.logprobs(shared_policy, [group], 1.0, 700):
         expected = plain.logprobs(shared_policy, group.prompt, trajectory, 1.0)
-        assert ours == pytest.approx(expected.tolist(), abs=1e-4)
-        assert ours == pytest.approx(trajectory.sampled_logprobs, abs=1e-4)
+        both = {"plain path": expected, "rollout": trajectory.sampled_logprobs}
+        assert_close(dict.fromkeys(both, ours), both, atol=1e-4)
 
 
 def rope_index(policy, ids, images):
@@ -102,7 +103,7 @@ def test_positions_equal_transformers_get_rope_index(shared_policy, sample):
     where = {"image_token": shared_policy.image_token, "merge": shared_policy.merge}
     before, start = mrope_positions(prompt.ids, prompt.images, 0, **where)
     after, _ = mrope_positions(trajectory.ids, trajectory.images, start, **where)
-    assert np.concatenate([before, after], axis=1).tolist() == expected.tolist()
+    assert_close(np.concatenate([before, after], axis=1), expected, name="positions")
 
 
 def test_three_turns_hold_three_pictures_in_order(shared_policy):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ANSWER, MIXED, THINK, call, examples, make_rollout, scripted
+from helpers.compare import assert_close
 
 from loupe.engine import reference as plain
 from loupe.engine.rollout import draw
@@ -31,23 +32,26 @@ def test_every_kind_of_trajectory_ends_as_it_should(shared_policy):
     assert got == EXPECTED
 
 
+def assert_sampled_logprobs(policy, group, temperature):
+    for number, trajectory in enumerate(group.trajectories):
+        with torch.no_grad():
+            expected = plain.logprobs(policy, group.prompt, trajectory, temperature)
+        name = f"log-probabilities of {group.example.id}, number {number} ({trajectory.type})"
+        assert_close(trajectory.sampled_logprobs, expected, atol=1e-4, name=name)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_logprobs_equal_the_plain_forward(shared_policy, temperature):
     for group in scripted(shared_policy, MIXED, count=3, max_new_tokens=60, temperature=temperature):
-        for trajectory in group.trajectories:
-            with torch.no_grad():
-                expected = plain.logprobs(shared_policy, group.prompt, trajectory, temperature)
-            assert trajectory.sampled_logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+        assert_sampled_logprobs(shared_policy, group, temperature)
 
 
 def test_sampled_logprobs_and_entropies_equal_the_plain_forward(shared_policy):
     """Free sampling, several questions of different lengths in one batch."""
     groups, _ = make_rollout(shared_policy, max_new_tokens=12)(examples(3), 4, step=0)
     for group in groups:
+        assert_sampled_logprobs(shared_policy, group, temperature=1.0)
         for trajectory in group.trajectories:
-            with torch.no_grad():
-                expected = plain.logprobs(shared_policy, group.prompt, trajectory, 1.0)
-            assert trajectory.sampled_logprobs == pytest.approx(expected.tolist(), abs=1e-4)
             assert len(trajectory.entropies) == trajectory.n_sampled
             assert all(0 <= value <= np.log(500) for value in trajectory.entropies)
 
@@ -168,7 +172,7 @@ def test_the_crop_holds_original_pixels(shared_policy):
     box = trajectory.events[0].box
     assert (box[2] - box[0], box[3] - box[1]) == (400, 400)
     crop = group.prompt.picture.crop(box).resize((112, 112), 3)
-    assert torch.equal(trajectory.images[0].pixels, shared_policy.patches(crop).pixels)
+    assert_close(trajectory.images[0].pixels, shared_policy.patches(crop).pixels, name="pixels of the crop")
 
 
 def test_a_row_that_cannot_be_read_is_skipped_and_named(shared_policy):

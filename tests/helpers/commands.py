@@ -1,0 +1,41 @@
+"""Runs of the commands that are small enough for a test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from conftest import compose_config
+
+import train as entry
+
+ROOT = Path(__file__).parents[2]
+
+SMALL = [
+    *("model=tiny_random", "trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.enable_progress_bar=false"),
+    *("data.batch_size=2", "data.eval_batch_size=4", "data.n_val=4", "data.n_test=6"),
+    *("algorithm.group_size=3", "rollout.max_new_tokens=6", "report.trajectories_every=2", "threads=1"),
+]
+"""A training run of seconds, with random weights."""
+
+FEW = [
+    *("data.n_val=2", "data.n_test=4", "data.batch_size=2", "data.num_workers=0", "trainer.enable_progress_bar=false"),
+    *("algorithm.group_size=4", "rollout.max_new_tokens=24", "threads=1", "logger=none"),
+]
+"""The same for published data sets, with the miniature's weights."""
+
+VOWELS = [
+    "+reward.terms.dense={_target_: hydra.utils.get_method, path: earned.vowels}",
+    "+reward.weights.dense=1",
+]
+"""A reward term that even random weights earn."""
+
+
+def run(folder: Path, *overrides: str) -> dict:
+    """A small training run in this process; returns its summary."""
+    return entry.train(compose_config(*SMALL, "logger=none", f"paths.output_dir={folder}", *overrides))
+
+
+def lines(path: Path) -> list[dict]:
+    """The rows of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
