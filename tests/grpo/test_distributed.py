@@ -23,7 +23,7 @@ from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
 from loupe.grpo import distributed
 from loupe.grpo.losses import DAPO, GRPO, GSPO, DrGRPO
-from loupe.logs.wandb_logger import JsonlLogger
+from loupe.logs.jsonl import JsonlLogger
 from loupe.metrics.intervals import flat
 from loupe.models import tiny
 from loupe.rewards.composite import CompositeReward

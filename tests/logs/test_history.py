@@ -2,12 +2,13 @@ import struct
 
 import pytest
 import wandb
-from test_wandb_logger import finished
+from helpers.wandb_files import finished
 from wandb.proto.wandb_internal_pb2 import Record
 
 from loupe.errors import UserError
 from loupe.logs.history import history
-from loupe.logs.wandb_logger import JsonlLogger, RunWandbLogger
+from loupe.logs.jsonl import JsonlLogger
+from loupe.logs.wandb_logger import RunWandbLogger
 from loupe.metrics.training import Histogram
 
 ROWS = {0: {"val/score": 0.5}, 1: {"score": 1 / 3, "advantage/no_tool/mean": -0.25}}
@@ -52,7 +53,7 @@ def test_an_offline_file_that_is_still_being_written_ends_with_its_last_whole_ro
 
 def test_another_kind_of_file(tmp_path):
     (tmp_path / "a.wandb").write_text("step,score")
-    with pytest.raises(UserError, match=r"a\.wandb: not a file of W&B"):
+    with pytest.raises(UserError, match=r"a\.wandb: not a W&B file"):
         history(tmp_path / "a.wandb")
 
 
@@ -83,5 +84,5 @@ def test_a_run_that_the_servers_do_not_have(monkeypatch):
 @pytest.mark.parametrize("name", [".", "missing", "../outputs/missing", "/a/b"])
 def test_nothing_to_read(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"neither a run's folder with metrics\.jsonl, a \.wandb file, nor .* of W&B$"):
+    with pytest.raises(UserError, match=r"neither a run's folder with metrics\.jsonl, a \.wandb file, nor .* on W&B$"):
         history(name)

@@ -5,8 +5,9 @@ import pytest
 from conftest import ANSWER, call, scripted
 
 from loupe.errors import UserError
+from loupe.logs.jsonl import JsonlLogger
 from loupe.logs.reporter import COLUMNS, Reporter
-from loupe.logs.wandb_logger import JsonlLogger, RunWandbLogger
+from loupe.logs.wandb_logger import RunWandbLogger
 from loupe.metrics.rows import answer_rows
 
 ROWS = partial(answer_rows, factor=28, merge=2)

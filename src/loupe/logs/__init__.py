@@ -1,1 +1,1 @@
-"""Where numbers and trajectories go (JSON lines, W&B), and reading them back."""
+"""Loggers that write metrics and trajectories (JSON lines, W&B), and functions that read them back."""

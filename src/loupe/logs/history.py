@@ -1,4 +1,4 @@
-"""The logged steps of a run, read back from wherever they are: its folder, an offline W&B file, W&B's servers."""
+"""Read back the logged steps of a run: from its folder, an offline W&B file or W&B's servers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from loupe.logs.jsonl import METRICS, read_rows
 MAGIC = b":W&B"
 HEADER, BLOCK = 7, 32768
 LAST_PARTS = (1, 4)
-"""Kinds of chunks that end a record: a full record, or the last part of one."""
+"""Types of chunk that end a record: FULL and LAST in LevelDB's log format."""
 ON_SERVERS = re.compile(r"[\w-]+/[\w.-]+/\w+")
 """entity/project/run"""
 
 
 def history(source: str | Path) -> list[dict]:
-    """The rows of a run, oldest first, under the keys that they were logged by; each with its ``step``.
+    """The logged rows of a run, oldest first, under the keys they were logged with; each row has its ``step``.
 
     source: a run's folder (its metrics.jsonl), a ``.wandb`` file that W&B wrote offline, or ``entity/project/run`` for
-    W&B's API, which needs an account. Numbers are the same everywhere; of histograms, metrics.jsonl has counts and
-    edges, and W&B its own form. Raises UserError where there is nothing to read.
+    W&B's API, which needs an account. Numbers are the same in all three; histograms are counts and edges in
+    metrics.jsonl and have W&B's own form elsewhere. Raises UserError if ``source`` is none of these.
     """
     path = Path(source)
     if (path / METRICS).is_file():
@@ -41,24 +41,27 @@ def history(source: str | Path) -> list[dict]:
         except (wandb.Error, ValueError) as error:
             reason = f" ({str(error).splitlines()[0]})"
     raise UserError(
-        f"{source}: neither a run's folder with {METRICS}, a .wandb file, nor entity/project/run of W&B{reason}"
+        f"{source}: neither a run's folder with {METRICS}, a .wandb file, nor an entity/project/run on W&B{reason}"
     )
 
 
 def offline_rows(path: Path) -> list[dict]:
-    """The logged rows of a .wandb file; nested keys joined by a slash."""
+    """The logged rows of a .wandb file; the parts of nested keys are joined with a slash."""
     rows = [record.history.item for record in records(path) if record.HasField("history")]
     return [{"/".join(item.nested_key): json.loads(item.value_json) for item in row} for row in rows]
 
 
 def records(path: Path) -> Iterator[Record]:
-    """The records (protobuf) of a .wandb file: after 7 bytes, LevelDB's log format in blocks of 32 KiB.
+    """The protobuf records of a .wandb file: a header of 7 bytes, then LevelDB's log format in blocks of 32 KiB.
 
-    A file that is still being written ends with its last whole record. Raises UserError for another kind of file.
+    W&B 0.31 ships no reader for these files. In a file that is still being written, the last complete record is the
+    end. Raises UserError for any other kind of file.
+
+    Source: https://github.com/google/leveldb/blob/main/doc/log_format.md
     """
     data, at, whole = path.read_bytes(), HEADER, b""
     if not data.startswith(MAGIC):
-        raise UserError(f"{path}: not a file of W&B")
+        raise UserError(f"{path}: not a W&B file")
     while at + HEADER <= len(data):
         if (left := BLOCK - at % BLOCK) < HEADER:
             at += left

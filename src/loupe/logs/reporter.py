@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from loupe.errors import require_int
-from loupe.logs.wandb_logger import JsonlLogger, RunWandbLogger
+from loupe.logs.jsonl import JsonlLogger
+from loupe.logs.wandb_logger import RunWandbLogger
 from loupe.metrics.rows import Rows
 from loupe.pictures import draw_zoom
 from loupe.records import OK, Group, Trajectory

@@ -16,7 +16,7 @@ from loupe.engine.rollout import GroupRollout
 from loupe.errors import UserError, require_choice, require_int
 from loupe.grpo import distributed
 from loupe.grpo.module import GRPOModule
-from loupe.logs.wandb_logger import JsonlLogger
+from loupe.logs.jsonl import JsonlLogger
 from loupe.runs.checkpoints import LastCheckpoint
 from loupe.runs.config import command_line, in_sweep, instantiate, resolved
 from loupe.runs.files import RunFile

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from loupe.errors import UserError
 from loupe.grpo import distributed
 from loupe.grpo.module import NON_FINITE
-from loupe.logs.wandb_logger import JsonlLogger
+from loupe.logs.jsonl import JsonlLogger
 from loupe.runs.config import in_sweep, resolved
 from loupe.runs.files import ANSWERS, LAST, SETTINGS, RunFile
 from loupe.runs.provenance import write_provenance
