@@ -1,4 +1,4 @@
-.PHONY: install train test slow lint bench
+.PHONY: install train test slow lint types bench
 
 install:
 	pip install -r requirements.txt
@@ -14,6 +14,9 @@ slow:
 
 lint:
 	ruff check . && ruff format --check .
+
+types:
+	mypy
 
 bench:
 	python benchmarks/step.py

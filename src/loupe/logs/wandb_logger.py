@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import wandb
@@ -52,7 +53,7 @@ class RunWandbLogger(Logger):
         self.mode = mode
         self.folder = Path(folder)
         self.project = project
-        self._options = {"group": group, "name": name, "config": run_config}
+        self._options: dict[str, Any] = {"mode": mode, "group": group, "name": name, "config": run_config}
         self._run: wandb.Run | None = None
         self._failed = False
 
@@ -72,9 +73,7 @@ class RunWandbLogger(Logger):
             # The only message worth printing is the address of an online run.
             settings = wandb.Settings(console="off", quiet=True, silent=self.mode != "online")
             try:
-                self._run = wandb.init(
-                    project=self.project, dir=self.folder, mode=self.mode, settings=settings, **self._options
-                )
+                self._run = wandb.init(project=self.project, dir=self.folder, settings=settings, **self._options)
             except wandb.Error as error:
                 reason = " ".join(str(error).split()).rstrip(".")
                 raise UserError(f"logger.mode={self.mode}: {reason}; or choose logger.mode=offline") from error
