@@ -32,7 +32,7 @@ def test_mined_scores_predict_what_is_small(tmp_path, monkeypatch, capsys):
     assert min(map(len, of.values())) >= 5
     assert fmean(of["small"]) < 0.1 < 0.7 < fmean(of["large"])  # without the tool; the base reads 97% of large ones
     told = capsys.readouterr().out
-    assert "small: " in told and "never right 100%" in told and f"data.mined={tmp_path}" in told
+    assert "small: " in told and "never correct 100%" in told and f"data.mined={tmp_path}" in told
 
 
 def test_shards_give_what_one_process_gives(tmp_path, monkeypatch):
@@ -61,7 +61,7 @@ def test_bad_settings(tmp_path, monkeypatch, override, message):
 
 def test_a_benchmark_has_nothing_to_train_on(tmp_path, monkeypatch):
     files = published.vstar_jsonl(tmp_path / "vstar")
-    with pytest.raises(SystemExit, match=r"evaluate\.split=train: this data set has none; it has test"):
+    with pytest.raises(SystemExit, match=r"evaluate\.split=train: this data set has no such split; it has test"):
         few = [setting for setting in FEW if "n_train" not in setting]
         monkeypatch.setattr(
             sys, "argv", ["mine.py", *few, "data=vstar", f"data.path={files}", f"paths.output_dir={tmp_path / 'out'}"]

@@ -244,13 +244,13 @@ def test_the_command_with_two_processes(tmp_path):
     assert [row["step"] for row in rows] == [row["step"] for row in expected] == [0, 1, 2, 3, 3]
     for row, single in zip(rows, expected, strict=True):
         assert numbers(row) == pytest.approx(numbers(single), abs=1e-4)
-        assert [row.get(key) for key in ("n", "val/n")] == [single.get(key) for key in ("n", "val/n")]
+        assert [row.get(key) for key in ("n/all", "val/n/all")] == [single.get(key) for key in ("n/all", "val/n/all")]
     assert [row["step"] for row in lines(pair / "timing.jsonl")] == [1, 2, 3]
     told = [[(row["split"], row["id"], row["turns"]) for row in lines(f / "trajectories.jsonl")] for f in (pair, alone)]
     assert told[0] == told[1]
     for when in ("before", "after"):
         figures = [flat(json.loads((folder / "summary.json").read_text())[when]) for folder in (pair, alone)]
-        assert figures[0] == pytest.approx(figures[1], abs=1e-4) and figures[0]["n"] == 5
+        assert figures[0] == pytest.approx(figures[1], abs=1e-4) and figures[0]["n/all"] == 5
 
 
 def numbers(row):

@@ -13,7 +13,7 @@ def row(step, **counts):
     """A logged step: successes have advantage 0.5, the rest -0.5."""
     line = {"step": step}
     for kind in ("no_tool", "tool_success", "tool_fail"):
-        count, prefix = counts.get(kind, 0), f"advantage/{kind}"
+        count, prefix = counts.get(kind, 0), f"advantage/all/{kind}"
         line |= {f"{prefix}/count": count, f"{prefix}/share": count / sum(counts.values())}
         if count:
             mean = 0.5 if kind == "tool_success" else -0.5
@@ -25,8 +25,8 @@ def draw(tmp_path, rows):
     """The pixels [height, width, 3] of the figure."""
     advantage_figure(rows, tmp_path / "advantages.png")
     with Image.open(tmp_path / "advantages.png") as image:
-        subsets = {key.split("/")[0] for row in rows for key in row if key.startswith("advantage_")}
-        assert image.size == (375 + 675 * (1 + len(subsets)), 1050)  # 4.5 inches more for each subset
+        parts = {key.split("/")[1] for row in rows for key in row if key.startswith("advantage/")} | {"all"}
+        assert image.size == (375 + 675 * len(parts), 1050)  # 4.5 inches more for each subset
         return np.asarray(image.convert("RGB"))
 
 
@@ -37,7 +37,7 @@ def has(pixels, color):
 
 def test_draws_the_types_that_there_are_and_leaves_out_validation_lines(tmp_path):
     rows = [row(step, no_tool=4, tool_success=4) for step in (1, 2, 3)]
-    pixels = draw(tmp_path, [*rows, {"step": 3, "val/score": 0.5}])
+    pixels = draw(tmp_path, [*rows, {"step": 3, "val/score/all": 0.5}])
     assert has(pixels, BLUE) and not has(pixels, ORANGE)
 
 
@@ -50,7 +50,7 @@ def test_a_type_may_come_and_go(tmp_path):
 def test_each_subset_has_a_panel_of_its_own(tmp_path):
     line = row(1, tool_success=4, no_tool=4)
     for kind, mean in (("tool_success", 0.5), ("no_tool", -0.5), ("tool_fail", -0.5)):
-        line |= {f"advantage_large/{kind}/mean": -mean, f"advantage_large/{kind}/share": 0.3}
+        line |= {f"advantage/large/{kind}/mean": -mean, f"advantage/large/{kind}/share": 0.3}
     pixels = draw(tmp_path, [line, line | {"step": 2}])
     assert has(pixels[:, :800], BLUE) and has(pixels[:, 800:], BLUE)
     assert has(pixels[:, 800:], ORANGE) and not has(pixels[:, :800], ORANGE)
@@ -61,7 +61,7 @@ def test_a_single_step_is_visible(tmp_path):
 
 
 def test_no_steps_at_all(tmp_path):
-    assert not has(draw(tmp_path, [{"step": 0, "val/score": 0.5}]), BLUE)
+    assert not has(draw(tmp_path, [{"step": 0, "val/score/all": 0.5}]), BLUE)
 
 
 def test_leaves_matplotlib_as_it_was(tmp_path):
@@ -71,15 +71,15 @@ def test_leaves_matplotlib_as_it_was(tmp_path):
 
 
 def test_smoothing_weighs_the_past_and_starts_without_a_pull():
-    # weights 1; 1/2, 1; 1/4, 1/2, 1
-    assert smooth([4.0, 1.0, 2.0], memory=0.5) == pytest.approx([4.0, 3.0 / 1.5, 3.5 / 1.75])
+    # weights 1; 0.9, 1; 0.81, 0.9, 1
+    assert smooth([4.0, 1.0, 2.0]) == pytest.approx([4.0, 4.6 / 1.9, 6.14 / 2.71])
 
 
 def test_the_learning_curve_has_a_line_for_each_subset(tmp_path):
     rows = [{"step": 1, "loss": 0.0}]
-    rows += [{"step": s, "val/score": 0.5, "val/zoom_rate": 0.5} for s in (0, 25)]
-    rows[-1] |= {"val/score_small": 0.2, "val/zoom_rate_small": 0.9}
-    rows[-1] |= {"val/score_large": 0.7, "val/zoom_rate_large": 0.1}
+    rows += [{"step": s, "val/score/all": 0.5, "val/zoom_rate/all": 0.5} for s in (0, 25)]
+    rows[-1] |= {"val/score/small": 0.2, "val/zoom_rate/small": 0.9}
+    rows[-1] |= {"val/score/large": 0.7, "val/zoom_rate/large": 0.1}
     for name, lines in (("both", rows), ("all", rows[:2]), ("none", rows[:1])):
         learning_figure(lines, tmp_path / f"{name}.png")
     orange, blue = (0xE6, 0x9F, 0x00), BLUE

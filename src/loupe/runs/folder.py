@@ -139,7 +139,7 @@ def set_aside(folder: Path) -> Path | None:
     while (aside := folder / f"previous-{number}").exists():
         number += 1
     aside.mkdir()
-    for path in [path for pattern in (*RunFile, NON_FINITE) for path in folder.glob(pattern)]:
+    for path in [path for pattern in (*RunFile, NON_FINITE) for path in folder.glob(str(pattern))]:
         shutil.move(path, aside / path.name)
     return aside
 
