@@ -73,8 +73,8 @@ def test_no_references(score):
         ("stop", ("xyz", "stop", "shop", "step", "go go go"), (1 + 0.75 + 0.75) / 3),
         ("stop", ("stop", "shop"), 0.875),
         ("", ("stop",), 0.0),
-        ("the", ("stop",), 0.0),  # normalised to nothing
-        ("the", ("A",), 1.0),  # both normalised to nothing: equal, as for vqa_score
+        ("the", ("stop",), 0.0),  # normalized to nothing
+        ("the", ("A",), 1.0),  # both normalized to nothing: equal, as for vqa_score
     ],
 )
 def test_soft_score(answer, references, expected):
@@ -91,7 +91,7 @@ def test_answer_terms_read_the_trajectory():
 def test_no_answer_scores_nothing(term, reference):
     assert term(trajectory(), question(reference)) == 0.0
     assert term(trajectory("<think>stop</think>"), question(reference)) == 0.0
-    assert term(answering("  "), question(reference)) == 0.0  # though "A" normalises to nothing, too
+    assert term(answering("  "), question(reference)) == 0.0  # though "A" normalizes to nothing, too
 
 
 @pytest.mark.parametrize(

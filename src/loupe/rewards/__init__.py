@@ -1,1 +1,1 @@
-"""Rewards: answer normalisation, the named terms, and their weighted sum."""
+"""Rewards: answer normalization, the named terms, and their weighted sum."""

@@ -1,4 +1,4 @@
-"""Multiple-choice questions: how they are put, and which option an answer names."""
+"""Multiple-choice questions: writing them, and reading which option an answer names."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 LABEL = r"""(?:\((?P<bracketed>[A-Za-z])\)|(?P<bare>[A-Za-z])(?=\s*[.):,;*"'/]|\W*$)|(?P<capital>[A-Z])(?=\s))"""
-"""A letter that stands for an option: in brackets, before a mark or the end, or as a capital before a word."""
+"""A letter that stands for an option: in brackets, before a punctuation mark or the end, or a capital before a word."""
 AT_THE_START = re.compile(rf"\W*?{LABEL}")
 ANNOUNCED = re.compile(rf"\b(?i:answer|option|choice)\b(?:\s+is\b)?[\s:*]*(?i:option\s+)?{LABEL}")
 BRACKETED = re.compile(r"\((?P<bracketed>[A-Za-z])\)")
 CAPITAL = re.compile(r"(?<![\w'])(?P<capital>[A-Z])(?![\w'])")
 ALTERNATIVE = re.compile(r"\W*?(?:\bor\b|\band\b|/)\W*[A-Za-z](?!\w)")
-"""What follows a letter where another one is named beside it."""
+"""What follows a letter if another one is named beside it."""
 LETTERS = ascii_uppercase
 WORD = re.compile(r"\w+")
 
@@ -22,17 +22,17 @@ REQUEST = "Answer with the option's letter from the given choices directly."
 
 
 def with_options(question: str, options: Sequence[str]) -> str:
-    """The question, its lettered options a line each, and the request for a letter, as V*Bench publishes them."""
+    """The question, its lettered options, one per line, and the request for a letter, as V*Bench publishes them."""
     lettered = (f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False))
     return "\n".join([question, *lettered, REQUEST])
 
 
 def chosen_option(answer: str, options: Sequence[str]) -> int | None:
-    """The number (0 is A) of the option that ``answer`` names, None if it names none, or several.
+    """The index (0 is A) of the option that ``answer`` names; None if it names none, or several.
 
-    In this order: a letter that is announced ("the answer is (a) rubber"); one at the start ("A", "(a)", "B. rubber");
-    the one letter in brackets; the text of an option, alone or as the only one that is mentioned; the one capital
-    letter that stands alone. An "A" before a word that does not begin the option's text is taken for the article. A
+    Tried in this order: an announced letter ("the answer is (a) rubber"); a letter at the start ("A", "(a)",
+    "B. rubber"); the only letter in brackets; the text of an option, if it is the only one mentioned; the only capital
+    letter that stands by itself. An "A" before a word that does not begin the option's text is read as the article. A
     letter beyond the options names none.
     """
     for found in filter(None, (ANNOUNCED.search(answer), AT_THE_START.match(answer))):
@@ -45,7 +45,7 @@ def chosen_option(answer: str, options: Sequence[str]) -> int | None:
 
 
 def _number(found: re.Match, answer: str, options: Sequence[str]) -> int | None:
-    """The option of a matched letter; None for a letter beyond the options, and for an article."""
+    """The option of a matched letter; None for a letter beyond the options and for an article."""
     groups = found.groupdict()
     letter = next(value for value in groups.values() if value)
     number = LETTERS.index(letter.upper())
@@ -62,7 +62,7 @@ def _letters(pattern: re.Pattern, answer: str, options: Sequence[str]) -> set[in
 
 
 def _mentioned(answer: str, options: Sequence[str]) -> set[int]:
-    """The options whose text occurs in the answer, word by word; not those that are part of another one that does."""
+    """The options whose words occur in the answer, except those that are part of another such option."""
     said = _padded(answer)
     found = {number for number, option in enumerate(options) if _words(option) and _padded(option) in said}
     return {n for n in found if not any(_is_part(options[n], options[other]) for other in found)}

@@ -1,9 +1,9 @@
-"""The TextVQA / EvalAI answer normalisation, quirks included."""
+"""The TextVQA / EvalAI answer normalization, quirks included."""
 
 import re
 
-# The right forms; the table maps each of them with exactly one apostrophe missing to itself.
-# "I'm", "I've" and "I'd've" are left out: the text is lower-cased first, so the evaluator never meets them.
+# The correct forms; the table maps each of them, with one apostrophe missing, to itself.
+# "I'm", "I've" and "I'd've" are left out: the text is lower-cased first, so the evaluator never sees them.
 _CONTRACTED = """
     ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't
     he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am might've mightn't mightn't've must've
@@ -19,7 +19,7 @@ CONTRACTIONS = {
     for right in _CONTRACTED.split()
     for at, letter in enumerate(right)
     if letter == "'"
-} | {"somebody'd": "somebodyd"}  # the wrong way round in the evaluator's table
+} | {"somebody'd": "somebodyd"}  # reversed in the evaluator's table
 
 NUMBERS = {
     "none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
@@ -37,14 +37,14 @@ def normalize_answer(text: str) -> str:
     In order: lower-case; drop commas and question marks; split off "'s"; punctuation; periods; number words
     none .. ten to digits; drop articles; restore the apostrophes of contractions; single spaces.
 
-    Quirks kept on purpose, since published scores contain them:
+    Quirks kept on purpose, because published scores contain them:
 
     - Punctuation: if one occurrence of a mark has a space beside it, *all* its occurrences are dropped and
       their neighbours joined ("x/ y/z" -> "x yz"); otherwise each becomes a space. Spaces are judged before
       any mark is dropped. Marks that are not in ``PUNCTUATION`` (: $ % & * # ' and typographic ones) stay.
-    - The rule "a comma between digits: drop all punctuation" never acts: every comma is gone by then.
+    - The rule "a comma between digits: drop all punctuation" never applies: every comma is gone by then.
     - A period is dropped unless a digit follows ("3." -> "3", "st.john" -> "stjohn", ".5" stays): the
-      evaluator's look-behind for a digit is misspelt and always true. Only the first 32 are dropped, for
+      evaluator's look-behind for a digit is misspelled and always true. Only the first 32 are dropped, because
       ``re.UNICODE`` (32) is passed where ``re.sub`` expects the count.
     - "'s" is split off before contractions are looked up: "he's" -> "he 's", but "hes" -> "he's".
     - Contractions with a capital I ("Im") are not restored, and "somebody'd" loses its apostrophe.

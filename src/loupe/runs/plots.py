@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # plots of recorded results need no transformers
     from loupe.engine.dialogue import Dialogue
     from loupe.tools.zoom import NoTool, ZoomTool
 
-# Colours that colour-blind readers can tell apart (Okabe and Ito).
+# Colors that color-blind readers can tell apart (Okabe and Ito).
 STYLES = {
     TrajectoryType.TOOL_SUCCESS: ("successful tool call", "#0072B2"),
     TrajectoryType.NO_TOOL: ("no tool call", "#4D4D4D"),

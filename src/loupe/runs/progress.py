@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar without epoch and version, which say nothing where the stream is endless."""
+    """Lightning's bar without epoch and version, which mean nothing for an endless stream."""
 
     def on_train_epoch_start(self, trainer, *args) -> None:
         super().on_train_epoch_start(trainer, *args)
