@@ -9,8 +9,7 @@ import csv
 import logging
 from statistics import fmean
 
-from torch.utils.data import Subset
-
+from loupe.data.datamodule import subset
 from loupe.data.mixing import HARD, MINED
 from loupe.errors import UserError, require_int
 from loupe.evaluation.answers import collect_answers
@@ -33,7 +32,7 @@ def mine(cfg) -> dict[str, float]:
         out = whole / f"{shard}-of-{shards}" if shards > 1 else whole
         out.mkdir(exist_ok=True)
         examples = questions(instantiate(cfg.data), cfg.evaluate.split, cfg.evaluate.n)
-        examples = Subset(examples, range(shard, len(examples), shards))
+        examples = subset(examples, range(shard, len(examples), shards))
         rows = collect_answers(cfg, out, examples, (shard, shards)).rows
         scores = question_scores(rows)
         with (out / MINED).open("w", newline="") as file:

@@ -8,16 +8,18 @@ from loupe.errors import UserError, require_int
 from loupe.pictures import open_picture
 from loupe.runs import build, cli, plots, run
 from loupe.runs.config import instantiate
+from loupe.tools.zoom import ZoomTool
 
 
 def show(cfg) -> None:
     count = require_int("show.count", cfg.show.count, 1)
     with run.job(cfg) as out:
         module, data = build.build_module(cfg), instantiate(cfg.data)
-        if not module.rollout.tool.max_calls:
+        tool = module.rollout.tool
+        if not isinstance(tool, ZoomTool) or not tool.max_calls:
             raise UserError("there is no zoom to show; use tool=zoom with tool.max_calls of 1 or more")
         examples = [data.val[i] for i in range(min(count, len(data.val)))]
-        plots.example_figure(examples, module.rollout.dialogue, module.rollout.tool, out / "examples.png")
+        plots.example_figure(examples, module.rollout.dialogue, tool, out / "examples.png")
         for number, example in enumerate(examples, start=1):
             open_picture(example.image).save(out / f"{number}.jpg", quality=95)
             print(f"{out / f'{number}.jpg'}: {example.question}")

@@ -5,6 +5,9 @@ Any other exception is a bug and keeps its traceback.
 
 import math
 from collections.abc import Iterable
+from typing import TypeGuard, TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -37,7 +40,7 @@ def require_int(name: str, value: object, minimum: int) -> int:
     return value
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether ``value`` is a finite int or float (a bool is neither)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -49,7 +52,7 @@ def require_number(name: str, value: object, minimum: float, above: bool = False
     return value
 
 
-def require_choice(name: str, value: object, choices: Iterable) -> object:
+def require_choice(name: str, value: T, choices: Iterable[object]) -> T:
     """``value`` if it is one of ``choices``, else a :class:`UserError`."""
     choices = list(choices)
     if value not in choices:

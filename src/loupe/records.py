@@ -104,6 +104,12 @@ class Prompt:
     frame: Frame
     prefill: str = ""
 
+    def require_picture(self) -> Image.Image:
+        """``picture``. Raises ValueError for a light copy."""
+        if self.picture is None:
+            raise ValueError("a light copy of a prompt has no picture")
+        return self.picture
+
     def light(self) -> Prompt:
         """The same prompt without pictures and tokens."""
         return replace(self, ids=[], images=[image.light() for image in self.images], picture=None)
@@ -208,6 +214,11 @@ class Trajectory:
         """The content of the last turn's ``<answer>``, stripped; None if there is none."""
         found = ANSWER.findall(self.turns[-1]) if self.turns else []
         return found[-1].strip() if found else None
+
+    @property
+    def crops(self) -> list[tuple[tuple[float, float], Box]]:
+        """Keypoint and box of each executed call."""
+        return [(event.keypoint, event.box) for event in self.events if event.keypoint and event.box]
 
     @property
     def n_sampled(self) -> int:

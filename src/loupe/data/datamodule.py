@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import count
 from random import Random
+from typing import Protocol
 
 import lightning
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler, Subset
 
 from loupe.errors import UserError, require_int
 from loupe.records import Example
+
+
+class Questions(Protocol):
+    """A map-style data set of examples, such as a ``torch.utils.data.Dataset`` that has a length."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Example: ...
+
+
+def subset(questions: Questions, indices: Sequence[int]) -> Questions:
+    """The questions at ``indices``."""
+    return Subset(questions, indices)  # type: ignore[arg-type]  # torch's Dataset has no length, so it is no protocol
 
 
 class StepSampler(Sampler[list[int]]):
@@ -75,9 +88,9 @@ class LoupeDataModule(lightning.LightningDataModule):
 
     def __init__(
         self,
-        train: Dataset[Example] | None,
-        val: Dataset[Example] | None,
-        test: Dataset[Example] | None,
+        train: Questions | None,
+        val: Questions | None,
+        test: Questions | None,
         batch_size: int,
         eval_batch_size: int,
         seed: int,
@@ -97,7 +110,7 @@ class LoupeDataModule(lightning.LightningDataModule):
         start = self.trainer.global_step if self.trainer else 0
         rank, world_size = self._rank()
         sampler = StepSampler(len(self.train), self.batch_size, self.seed, start, rank, world_size)
-        return self._loader(self.train, batch_sampler=sampler)
+        return self._loader(self.train, sampler)
 
     def val_dataloader(self) -> DataLoader[list[Example]] | list:
         """Every ``world_size``-th example, in order; no loader if there is no validation split."""
@@ -115,22 +128,22 @@ class LoupeDataModule(lightning.LightningDataModule):
         """The batch unchanged: Lightning would look for tensors inside it and fail on frozen records."""
         return batch
 
-    def _in_order(self, dataset: Dataset[Example]) -> DataLoader[list[Example]]:
+    def _in_order(self, questions: Questions) -> DataLoader[list[Example]]:
         rank, world_size = self._rank()
-        share, size = range(rank, len(dataset), world_size), self.eval_batch_size
+        share, size = range(rank, len(questions), world_size), self.eval_batch_size
         # An empty share becomes one empty batch: without a batch, Lightning skips the evaluation, where ranks meet.
         batches = [list(share[i : i + size]) for i in range(0, len(share), size)] or [[]]
-        return self._loader(dataset, batch_sampler=batches)
+        return self._loader(questions, batches)
 
-    def _loader(self, dataset: Dataset[Example], **batching: object) -> DataLoader[list[Example]]:
+    def _loader(self, questions: Questions, batches: Iterable[list[int]]) -> DataLoader[list[Example]]:
         # A DataLoader draws a seed whenever it is iterated. It draws from a separate generator, so that the state of
         # the global one, which a checkpoint restores, does not depend on how often the run was resumed.
         return DataLoader(
-            dataset,
+            questions,  # type: ignore[arg-type]  # torch's Dataset is no protocol
+            batch_sampler=batches,
             collate_fn=list,
             num_workers=self.num_workers,
             generator=torch.Generator(),
-            **batching,
         )
 
     def _rank(self) -> tuple[int, int]:

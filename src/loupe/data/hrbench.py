@@ -7,6 +7,7 @@ TSV, with the same columns.
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 
 import datasets
 
@@ -61,9 +62,9 @@ def example(row: dict, split: str) -> Example:
     )
 
 
-def _identity(question: str, options: list[str], picture: bytes) -> str:
+def _identity(question: str, options: list[str], picture: Path | bytes) -> str:
     """A hash that the rotations of one question share."""
-    return sha256(repr((question, options, sha256(picture).digest())).encode()).hexdigest()[:16]
+    return sha256(repr((question, options, sha256(bytes(picture)).digest())).encode()).hexdigest()[:16]
 
 
 def _open(path: str | None, split: str) -> datasets.Dataset:

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from torch.utils.data import Dataset, Subset
-
+from loupe.data.datamodule import Questions, subset
 from loupe.errors import UserError, is_number, require_choice
-from loupe.records import Example
 
 LOG = logging.getLogger(__name__)
 MINED = "mined.csv"
@@ -25,13 +23,13 @@ KEPT = {"all": 1.0, "zero": 0.0, "at_most_half": HARD, "one_to_one": 1.0}
 
 
 def mixed(
-    questions: Dataset[Example],
+    questions: Questions,
     ids: Sequence[str],
     mined: str | None,
     mix: str,
     hard_fraction: float | None,
     seed: int,
-) -> Dataset[Example]:
+) -> Questions:
     """The questions of a training set that belong to a mix, in their original order.
 
     ids: the ids of the questions. mined: a mined.csv of src/mine.py, or a folder that holds one or more.
@@ -56,7 +54,7 @@ def mixed(
         setting = f"data.mix={mix} data.hard_fraction={hard_fraction}"
         raise UserError(f"{setting}: no question of data.mined={mined} is left; choose another mix")
     LOG.info("training on %d of %d questions (data.mix=%s)", len(kept), len(ids), mix)
-    return Subset(questions, kept)
+    return subset(questions, kept)
 
 
 def read_mined(path: Path) -> dict[str, float]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import datasets
 from torch.utils.data import Dataset
@@ -88,7 +89,7 @@ class Expressions(Dataset[Example]):
 
     def __init__(self, table: datasets.Dataset, name: str, question: str) -> None:
         tables.require_columns(table, name, COLUMNS)
-        rows = tables.usable_rows(table, name, bbox=lambda box: _corners(box) is not None, answer=bool)
+        rows = tables.usable_rows(table, name, bbox=_has_area, answer=bool)
         expressions = table.with_format(None)["answer"]
         self.pairs = [(row, number) for row in rows for number in range(len(expressions[row]))]
         self.table = table
@@ -207,17 +208,19 @@ def _record(entry: object) -> dict:
     }
 
 
-def _corners(bbox: object) -> Box | None:
-    """x1, y1, x2, y2 of a published x, y, width, height; None if it is not a box."""
-    if not _is_four_numbers(bbox):
-        return None
+def _corners(bbox: Sequence[float]) -> Box:
+    """x1, y1, x2, y2 of a published x, y, width, height."""
     x, y, width, height = bbox
-    return (x, y, x + width, y + height) if width > 0 and height > 0 else None
+    return x, y, x + width, y + height
+
+
+def _has_area(bbox: object) -> bool:
+    return _is_four_numbers(bbox) and bbox[2] > 0 and bbox[3] > 0
 
 
 def _is_box(box: object) -> bool:
     return _is_four_numbers(box) and box[0] < box[2] and box[1] < box[3]
 
 
-def _is_four_numbers(numbers: object) -> bool:
+def _is_four_numbers(numbers: object) -> TypeGuard[Sequence[float]]:
     return isinstance(numbers, list | tuple) and len(numbers) == 4 and all(map(is_number, numbers))

@@ -16,7 +16,6 @@ changes evenly with x and y, so that even a tiny vision tower can locate a sign.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
@@ -46,9 +45,9 @@ MAX_SIGNS, MAX_LARGE, MAX_DIGITS = 4, 2, 3
 
 @dataclass(frozen=True)
 class SceneStyle:
-    """The options that shape a scene; the same for every picture of a data set.
+    """The options that shape a scene; the same for every picture of a data set. Pairs may be given as lists.
 
-    colors: the number of ``COLORS`` to use (the first ones), or their names.
+    colors: names of ``COLORS``; may be given as a number, which stands for the first ones.
     n_signs: fewest and most signs in a picture.
     digits: of each number; no number starts with a zero.
     p_small: the probability that the sign in question is small. The other signs follow it too, but at most two signs
@@ -57,11 +56,11 @@ class SceneStyle:
     clutter: the number of plain rectangles behind the signs.
     """
 
-    colors: int | Sequence[str] = len(COLORS)
-    n_signs: Sequence[int] = (2, 3)
+    colors: tuple[str, ...] = tuple(COLORS)
+    n_signs: tuple[int, int] = (2, 3)
     digits: int = 3
     p_small: float = 0.6
-    canvas: Sequence[int] = MIN_CANVAS
+    canvas: Size = MIN_CANVAS
     clutter: int = 3
 
     def __post_init__(self) -> None:
@@ -148,9 +147,10 @@ def _checked_colors(colors: object) -> tuple[str, ...]:
         if unknown or not colors or len(set(colors)) < len(colors):
             raise UserError(f"data.colors={list(colors)}: must be different names out of {', '.join(COLORS)}")
         return tuple(colors)
-    if require_int("data.colors", colors, 1) > len(COLORS):
-        raise UserError(f"data.colors={colors}: there are only {len(COLORS)}")
-    return tuple(COLORS)[:colors]
+    count = require_int("data.colors", colors, 1)
+    if count > len(COLORS):
+        raise UserError(f"data.colors={count}: there are only {len(COLORS)}")
+    return tuple(COLORS)[:count]
 
 
 def _checked_n_signs(n_signs: object) -> tuple[int, int]:

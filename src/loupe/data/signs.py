@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from random import Random
+from typing import Any
 
 from torch.utils.data import Dataset
 
@@ -36,7 +37,7 @@ class Signs(Dataset[Example]):
     ``style`` takes the fields of :class:`SceneStyle`.
     """
 
-    def __init__(self, split: str, seed: int, size: int, **style: object) -> None:
+    def __init__(self, split: str, seed: int, size: int, **style: Any) -> None:
         self.split = split
         self.seed = require_int("seed", seed, 0)
         self.size = require_int(f"data.n_{split}", size, 1)
@@ -52,7 +53,13 @@ class Signs(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < self.size:
             raise IndexError(index)
-        scene = SignScene(self.split, self.seed, index, self.style)
+        return self.question(self.scene(index))
+
+    def scene(self, index: int) -> SignScene:
+        return SignScene(self.split, self.seed, index, self.style)
+
+    def question(self, scene: SignScene) -> Example:
+        """The question about one of the scenes."""
         sign = scene.asked
         return Example(
             id=f"signs/{scene.key}",
@@ -67,9 +74,9 @@ class Signs(Dataset[Example]):
 class Boxes(Signs):
     """The same scenes, with questions that ask for the box of the sign."""
 
-    def __getitem__(self, index: int) -> Example:
-        example = super().__getitem__(index)
-        question = f"Where is the {example.image.asked.color} sign?"
+    def question(self, scene: SignScene) -> Example:
+        example = super().question(scene)
+        question = f"Where is the {scene.asked.color} sign?"
         return replace(example, question=question, references=(), answer_box=example.target_boxes[0])
 
 
@@ -86,7 +93,7 @@ def signs_datamodule(
     mix: str = "all",
     hard_fraction: float | None = None,
     dataset: type[Signs] = Signs,
-    **style: object,
+    **style: Any,
 ) -> LoupeDataModule:
     """Training scenes follow the run's ``seed``; validation and test scenes follow ``heldout_seed``.
 

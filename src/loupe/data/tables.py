@@ -9,15 +9,17 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import datasets
 from huggingface_hub import constants
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
 from loupe import hub
+from loupe.data.datamodule import Questions, subset
 from loupe.errors import UserError, require_int
 from loupe.records import Example
 
@@ -32,7 +34,7 @@ class Rows(Dataset[Example]):
     ) -> None:
         self.table = table
         self.read = read
-        self.indices = range(len(table)) if indices is None else indices
+        self.indices: Sequence[int] = range(len(table)) if indices is None else indices
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -43,7 +45,7 @@ class Rows(Dataset[Example]):
         return self.read(self.table[self.indices[index]])
 
 
-def from_hub(repo: str, split: str, **options: object) -> datasets.Dataset:
+def from_hub(repo: str, split: str, **options: Any) -> datasets.Dataset:
     """A split of a data set on the hub, or of its cached copy. Raises UserError if there is neither."""
     hub.prepare()
     datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE
@@ -58,7 +60,7 @@ def from_hub(repo: str, split: str, **options: object) -> datasets.Dataset:
     return _undecoded(table)
 
 
-def from_files(kind: str, files: Sequence[Path], **options: object) -> datasets.Dataset:
+def from_files(kind: str, files: Sequence[Path], **options: Any) -> datasets.Dataset:
     """Local files as one table. kind: a format of ``datasets``, such as "parquet" or "csv"."""
     try:
         with _quiet():
@@ -83,12 +85,12 @@ def require_columns(table: datasets.Dataset, name: str, columns: Sequence[str]) 
         )
 
 
-def usable_rows(table: datasets.Dataset, name: str, **checks: Callable[[object], bool]) -> list[int]:
+def usable_rows(table: datasets.Dataset, name: str, **checks: Callable[[Any], bool]) -> list[int]:
     """The numbers of the rows whose columns pass their checks; the others are named in the log.
 
     Reads the checked columns only. Raises UserError if no row is usable.
     """
-    good = range(len(table))
+    good: Sequence[int] = range(len(table))
     for column, check in checks.items():
         values = table.with_format(None)[column]
         bad = [i for i, value in enumerate(values) if not check(value)]
@@ -102,9 +104,9 @@ def usable_rows(table: datasets.Dataset, name: str, **checks: Callable[[object],
     return list(good)
 
 
-def take(rows: Dataset[Example], n: int | None, name: str = "data.n_test") -> Dataset[Example]:
+def take(rows: Questions, n: int | None, name: str = "data.n_test") -> Questions:
     """The first ``n`` rows, or all if ``n`` is None. name: the setting that gives ``n``."""
-    return rows if n is None else Subset(rows, range(min(len(rows), require_int(name, n, 1))))
+    return rows if n is None else subset(rows, range(min(len(rows), require_int(name, n, 1))))
 
 
 def require_folder(path: str | Path) -> Path:
@@ -114,7 +116,7 @@ def require_folder(path: str | Path) -> Path:
     return Path(path)
 
 
-def stored_picture(cell: object) -> Path | bytes:
+def stored_picture(cell: dict | str | bytes | None) -> Path | bytes:
     """The unopened picture in a cell: a path or encoded bytes, decoded from base64 if need be; empty bytes for none."""
     if isinstance(cell, dict):
         return cell.get("bytes") or (Path(cell["path"]) if cell.get("path") else b"")
@@ -143,7 +145,7 @@ def _undecoded(table: datasets.Dataset) -> datasets.Dataset:
 
 
 @contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:

@@ -126,7 +126,7 @@ class Dialogue:
         *earlier, (width, height) = sizes
         content = [part for w, h in earlier for part in self._content(self.earlier, width=w, height=h)]
         content += self._content(self.user, question=question, frame=frame, width=width, height=height)
-        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
+        messages: list[dict] = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
         return self._tokens(self._render(messages) + self.prefill, patches)
 
     def overview(self, picture: Image.Image) -> Image.Image:
@@ -150,7 +150,7 @@ class Dialogue:
 
     def _reply(self, content: str | list[dict], images: list[ImagePatches], last_token: int) -> list[int]:
         """The tokens between the policy's last token and its next turn, as the chat template writes them."""
-        messages = [
+        messages: list[dict] = [
             {"role": "system", "content": ""},
             {"role": "user", "content": ""},
             {"role": "assistant", "content": _SENTINEL},

@@ -16,6 +16,7 @@ from peft import PeftModel
 from PIL import Image
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from loupe.engine.packing import PREFIX, Context, Packed, Segment, mrope_positions, pack, visibility
 from loupe.errors import require_int
@@ -32,9 +33,11 @@ class Policy(nn.Module):
     logits_chunk: rows of the logits matrix [rows, V] in memory at a time.
     """
 
-    def __init__(self, model: nn.Module, tokenizer, image_processor, logits_chunk: int = 256):
+    ban: torch.Tensor
+
+    def __init__(self, model: PreTrainedModel | PeftModel, tokenizer, image_processor, logits_chunk: int = 256):
         super().__init__()
-        self.model = model
+        self.model: PreTrainedModel | PeftModel = model
         self.tokenizer = tokenizer
         self.image_processor = image_processor
         self.logits_chunk = require_int("model.logits_chunk", logits_chunk, 1)
@@ -50,7 +53,7 @@ class Policy(nn.Module):
         self.register_buffer("ban", ban, persistent=False)
 
     @property
-    def backbone(self) -> nn.Module:
+    def backbone(self) -> PreTrainedModel:
         """The transformers model; with peft, its layers contain the adapter."""
         return self.model.get_base_model() if self.has_adapter else self.model
 
@@ -87,11 +90,13 @@ class Policy(nn.Module):
         """The output of the vision tower in transformers' form. A frozen tower processes each picture only once."""
         if any(parameter.requires_grad for parameter in self.backbone.model.visual.parameters()):
             return _joined(self._features(images))
+        features = []
         for image in images:
             if image.features is None:
                 with torch.no_grad():
                     (image.features,) = self._features([image])
-        return _joined([image.features for image in images])
+            features.append(image.features)
+        return _joined(features)
 
     def _features(self, images: list[ImagePatches]) -> list[list[torch.Tensor]]:
         """For each picture, the features [tokens, D] that replace its placeholders, then those of deeper layers."""

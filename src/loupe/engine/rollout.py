@@ -174,15 +174,15 @@ class GroupRollout:
         text = text if trajectory.turns else branch.prompt.prefill + text
         trajectory.turns.append(text)
         turn = read_turn(text)
-        failed = None
+        failed = CallError.UNCLOSED
         if turn.answered and turn.call is None:
-            trajectory.stop, failed = StopReason.ANSWERED, CallError.UNCLOSED
+            trajectory.stop = StopReason.ANSWERED
         elif not turn.attempted:
             trajectory.stop = StopReason.NO_ANSWER if over else StopReason.OUT_OF_TOKENS
         elif len(trajectory.events) >= self.tool.max_calls:
             trajectory.stop, failed = StopReason.OUT_OF_TURNS, CallError.OVER_BUDGET
         elif not over:
-            trajectory.stop, failed = StopReason.OUT_OF_TOKENS, CallError.UNCLOSED
+            trajectory.stop = StopReason.OUT_OF_TOKENS
         else:
             self._observe(branch, turn.call)
             return True
@@ -193,10 +193,11 @@ class GroupRollout:
     def _observe(self, branch: Branch, call: str | None) -> None:
         """Execute the call (None: never closed) and append its observation: the crop, or one line of text."""
         outcome = self._execute(branch, call)
+        images: list[ImagePatches] = []
         if isinstance(outcome, Failure):
             event = ToolEvent(outcome.kind, outcome.arguments)
             last = branch.trajectory.ids[-1]
-            ids, images = self.dialogue.text_observation(outcome.message, last), []
+            ids = self.dialogue.text_observation(outcome.message, last)
             if len(ids) > self.max_observation_tokens:
                 ids = self.dialogue.text_observation(SHORTEST, last)
         else:
@@ -209,7 +210,7 @@ class GroupRollout:
     def _execute(self, branch: Branch, call: str | None) -> Failure | tuple[ToolEvent, list[int], list[ImagePatches]]:
         if call is None:
             return Failure(CallError.UNCLOSED, "Error: the tool call was not closed.")
-        result = self.tool.run(call, branch.prompt.picture, branch.prompt.shown_size)
+        result = self.tool.run(call, branch.prompt.require_picture(), branch.prompt.shown_size)
         if isinstance(result, Failure):
             return result
         ids, images = self.dialogue.picture_observation(result, branch.trajectory.ids[-1])

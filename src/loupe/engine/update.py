@@ -55,7 +55,8 @@ def _backward_chunk(policy: Policy, chunk: list[Group], loss_of: Callable, tempe
         loss_of([trajectory for _, trajectory in branches], logp, mask).backward()
     used = [(root, leaf.grad) for root, leaf in zip(roots, leaves, strict=True) if leaf.grad is not None]
     if used:
-        torch.autograd.backward(*zip(*used, strict=True))
+        tensors, gradients = zip(*used, strict=True)
+        torch.autograd.backward(tensors, gradients)
 
 
 @torch.no_grad()
@@ -74,7 +75,8 @@ def logprobs(
 
 def chunks(groups: list[Group], token_budget: int) -> Iterator[list[Group]]:
     """Groups whose prefixes, each with one branch, together fit into the budget (at least one group)."""
-    chunk, longest = [], 0
+    chunk: list[Group] = []
+    longest = 0
     for group in groups:
         if not group.trajectories:
             continue

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from loupe.data.datamodule import Questions
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import Interrupted, UserError
 from loupe.evaluation.conditions import Condition, conditions
 from loupe.evaluation.journal import Journal
 from loupe.evaluation.settings import answer_settings
 from loupe.metrics.rows import Rows
-from loupe.records import Example
 from loupe.runs.build import build_rollout, device
 from loupe.runs.config import command_line, instantiate
 from loupe.runs.folder import open_for_answers
@@ -37,9 +36,7 @@ class Answers:
     settings: dict
 
 
-def collect_answers(
-    cfg: DictConfig, folder: Path, examples: Dataset[Example], shard: tuple[int, int] = (0, 1)
-) -> Answers:
+def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: tuple[int, int] = (0, 1)) -> Answers:
     """Ask ``examples``. Answers that the folder already holds, given under the same settings, are kept.
 
     shard: index and count of the shards of the questions, of which ``examples`` is one.
@@ -63,7 +60,7 @@ def collect_answers(
     return Answers(rows, journal.skipped, settings)
 
 
-def build_conditions(cfg: DictConfig, examples: Dataset[Example]) -> list[Condition]:
+def build_conditions(cfg: DictConfig, examples: Questions) -> list[Condition]:
     """The conditions that ``evaluate.conditions`` names, for the policy of ``model``."""
     policy = instantiate(cfg.model, trainable=False)
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
-from loupe.data.datamodule import LoupeDataModule
+from loupe.data.datamodule import LoupeDataModule, Questions, subset
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import UserError, require_choice, require_int
 from loupe.evaluation.journal import Outcome
@@ -27,7 +27,7 @@ class Shuffled(Dataset[Example]):
     the next one after it with a different picture.
     """
 
-    def __init__(self, examples: Dataset[Example]):
+    def __init__(self, examples: Questions):
         self.examples = examples
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class Condition:
 
     name: str
     rollout: GroupRollout
-    examples: Dataset[Example]
+    examples: Questions
     samples: int | None = None
 
     def answer(self, indices: Sequence[int], batch_size: int, reward: CompositeReward) -> Iterator[list[Outcome]]:
@@ -70,7 +70,7 @@ class Condition:
             yield outcomes
 
 
-def questions(data: LoupeDataModule, split: str, n: int | None) -> Dataset[Example]:
+def questions(data: LoupeDataModule, split: str, n: int | None) -> Questions:
     """The first ``n`` questions of a split of ``data``, or all of them."""
     require_choice("evaluate.split", split, SPLITS)
     examples = getattr(data, split)
@@ -78,11 +78,11 @@ def questions(data: LoupeDataModule, split: str, n: int | None) -> Dataset[Examp
         has = ", ".join(name for name in SPLITS if getattr(data, name) is not None)
         raise UserError(f"evaluate.split={split}: this data set has no such split; it has {has}")
     wanted = len(examples) if n is None else require_int("evaluate.n", n, 1)
-    return Subset(examples, range(min(wanted, len(examples))))
+    return subset(examples, range(min(wanted, len(examples))))
 
 
 def conditions(
-    asked: Sequence[str], known: dict[str, dict], examples: Dataset[Example], build: Callable[[dict], GroupRollout]
+    asked: Sequence[str], known: dict[str, dict], examples: Questions, build: Callable[[dict], GroupRollout]
 ) -> list[Condition]:
     """The conditions named in ``asked``, in this order.
 
@@ -90,7 +90,8 @@ def conditions(
     another question's picture), samples (null: greedy; 0: omit the condition), prompt (changes to it). build: makes the
     rollout of a condition from its settings. Conditions that need a tool are omitted if there is none.
     """
-    made, seen = [], []
+    made: list[Condition] = []
+    seen: list[dict] = []
     for name in [asked] if isinstance(asked, str) else asked:
         settings = _checked(name, known)
         if settings["samples"] == 0:
@@ -108,7 +109,7 @@ def conditions(
     return made
 
 
-def _pointless(identity: dict, rollout: GroupRollout, examples: Dataset[Example], seen: list[dict]) -> str:
+def _pointless(identity: dict, rollout: GroupRollout, examples: Questions, seen: list[dict]) -> str:
     """Why a condition is pointless; empty if it is not."""
     forced = "<tool>" in rollout.dialogue.prefill
     if not identity["tool"] and (forced or identity["crops"] == "shuffled"):
@@ -118,7 +119,7 @@ def _pointless(identity: dict, rollout: GroupRollout, examples: Dataset[Example]
     return "it is the same as an earlier one" if identity in seen else ""
 
 
-def _differ(examples: Dataset[Example]) -> bool:
+def _differ(examples: Questions) -> bool:
     """Whether the questions are about more than one picture."""
     return any(examples[i].image != examples[0].image for i in range(1, len(examples)))
 

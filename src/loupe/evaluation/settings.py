@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -55,5 +56,6 @@ def settings_line(settings: dict) -> str:
     )
 
 
-def _without(node: object, keys: set[str]) -> object:
+def _without(node: Any, keys: set[str]) -> Any:
+    """A group of the configuration without some of its keys, or a plain value as it is."""
     return {key: value for key, value in node.items() if key not in keys} if keys else node

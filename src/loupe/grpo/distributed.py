@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import zip_longest
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import lightning
 import torch
@@ -128,7 +128,7 @@ def interleaved(parts: list[list[T]]) -> list[T]:
     """The first of each part, then the second of each, and so on: the order in which evaluation distributes
     questions.
     """
-    missing = object()
+    missing: Any = object()
     return [item for row in zip_longest(*parts, fillvalue=missing) for item in row if item is not missing]
 
 
@@ -139,7 +139,7 @@ def anywhere(flag: bool) -> bool:
 
 def total(sums: Counter) -> Counter:
     """Sums over all ranks, key by key."""
-    totals = Counter()
+    totals: Counter = Counter()
     for part in gather(sums):
         totals.update(part)
     return totals
@@ -211,7 +211,7 @@ class Meeting:
 
 def _sendable(example: Example) -> Example:
     """A copy without encoded pictures, which stay on their rank: each row may hold megabytes."""
-    small = {name: b"" for name in ("image", "zoom_image") if isinstance(getattr(example, name), bytes)}
+    small: dict[str, Any] = {name: b"" for name in ("image", "zoom_image") if isinstance(getattr(example, name), bytes)}
     return replace(example, earlier_images=(), **small)
 
 

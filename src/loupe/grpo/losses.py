@@ -71,7 +71,7 @@ class GRPO:
             "clipped_high": ((ratio > 1 + self.clip_high) & (advantages > 0)).mul(mask).sum(),
         }
         if self.beta:
-            gap = (ref - logp) * mask
+            gap = (ref - logp) * mask  # type: ignore[operator]  # ref is given wherever beta is not 0
             k3 = gap.exp() - gap - 1
             loss = loss + self.beta * k3
             report["kl"] = k3.sum()

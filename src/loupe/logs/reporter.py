@@ -9,7 +9,7 @@ from loupe.logs.jsonl import JsonlLogger
 from loupe.logs.wandb_logger import RunWandbLogger
 from loupe.metrics.rows import Rows
 from loupe.pictures import draw_zoom
-from loupe.records import OK, Group, Trajectory
+from loupe.records import Group, Trajectory
 
 COLUMNS = ["step", "id", "question", "type", "answer", "reward", "advantage", "text", "picture"]
 """Of the table of trajectories in W&B."""
@@ -65,8 +65,8 @@ def _spread(group: Group) -> float:
 
 
 def _table_row(trajectory: Trajectory, group: Group, step: int) -> list:
-    executed = [event for event in trajectory.events if event.status == OK]
-    drawn = draw_zoom(group.prompt.picture, executed[0].keypoint, executed[0].box) if executed else None
+    crops = trajectory.crops
+    drawn = draw_zoom(group.prompt.require_picture(), *crops[0]) if crops else None
     return [
         step,
         group.example.id,

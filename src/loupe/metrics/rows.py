@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loupe.geometry import Box, area, overlap
-from loupe.records import OK, Example, Group, Trajectory
+from loupe.records import Example, Group, Trajectory
 from loupe.rewards import terms
 from loupe.rewards.boxes import BoxError, answer_iou, read_box
 from loupe.rewards.choice import LETTERS, chosen_option
@@ -36,7 +36,7 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
     """
     example, answer = group.example, trajectory.answer
     option = chosen_option(answer, example.options) if answer and example.options else None
-    executed = [event for event in trajectory.events if event.box]
+    crops = trajectory.crops
     tokens = sum(image.tokens(merge) for image in [*group.prompt.images, *trajectory.images])
     several = len(example.references) > 1 and not example.options
     box = read_box(answer, group.prompt.frame) if example.answer_box else None
@@ -64,8 +64,8 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
         "reward": trajectory.reward,
         "turns": trajectory.turns,
         "calls": [event.status for event in trajectory.events],
-        "keypoints": [event.keypoint for event in executed],
-        "crops": [event.box for event in executed],
+        "keypoints": [keypoint for keypoint, _ in crops],
+        "crops": [box for _, box in crops],
         "hits": hits(trajectory, example) if example.target_boxes and not example.zoom_image else None,
         "n_sampled": trajectory.n_sampled,
         "image_tokens": tokens,
@@ -75,8 +75,7 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
 
 def hits(trajectory: Trajectory, example: Example) -> list[bool]:
     """Whether each executed call hit one of the targets."""
-    executed = (event.box for event in trajectory.events if event.status == OK)
-    return [any(is_hit(box, target) for target in example.target_boxes) for box in executed]
+    return [any(is_hit(box, target) for target in example.target_boxes) for _, box in trajectory.crops]
 
 
 def is_hit(box: Box, target: Box) -> bool:

@@ -66,7 +66,7 @@ def rollout_metrics(groups: list[Group], rows: Rows) -> dict[str, float]:
         f"{metric}/{part}": value
         for metric, values in summarize(rows).items()
         for part, value in values.items()
-        if value is not None
+        if isinstance(value, int | float)  # without resamples, the rest is None
     }
     everyone = [trajectory for group in groups for trajectory in group.trajectories]
     report["reward/mean"] = fmean(row["reward"] for row in rows)

@@ -77,14 +77,12 @@ def load_policy(
             "model.attention=flash_attention_2: cannot mask the branches of a group from one another; use sdpa"
         )
     require_choice("model.attention", attention, ("sdpa", "eager"))
-    if path is None and build is None:
-        raise UserError("model.path is empty; give a folder or a hub id")
     options = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     options |= {"quantization_config": _nf4(options["dtype"])} if four_bit else {}
     if path is not None and _is_adapter(path):
         model, tokenizer, image_processor = _load_adapter(path, build, options)
     else:
-        model, tokenizer, image_processor = build() if path is None else _load(path, options)
+        model, tokenizer, image_processor = _load_or_build(path, build, options)
         model = _with_adapter(model, lora, train_vision) if lora else model
     _set_trained(model, trainable, train_vision, dtype, four_bit)
     if recompute:
@@ -156,9 +154,11 @@ def _load_adapter(path: str, build: Callable[[], Parts] | None, options: dict) -
 
 def _load_base(path: str, base: str | None, build: Callable[[], Parts] | None, options: dict) -> PreTrainedModel:
     """The model that the adapter at ``path`` was trained on."""
-    if not base and build is None:
-        raise UserError(f"model.path={path}: an adapter on random weights; choose the model= that it was trained with")
     if not base:
+        if build is None:
+            raise UserError(
+                f"model.path={path}: an adapter on random weights; choose the model= that it was trained with"
+            )
         return build()[0]
     try:
         return _load(located(base), options)[0]
@@ -167,6 +167,14 @@ def _load_base(path: str, base: str | None, build: Callable[[], Parts] | None, o
             f"model.path={path}: cannot load the base of this adapter, {base}; "
             f"set base_model_name_or_path in {path}/adapter_config.json"
         ) from error
+
+
+def _load_or_build(path: str | None, build: Callable[[], Parts] | None, options: dict) -> Parts:
+    if path is not None:
+        return _load(path, options)
+    if build is None:
+        raise UserError("model.path is empty; give a folder or a hub id")
+    return build()
 
 
 def _load(path: str, options: dict) -> Parts:

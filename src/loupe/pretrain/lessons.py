@@ -73,9 +73,7 @@ def pack_lessons(pictures: list[list[Lesson]], policy: Policy) -> LessonBatch:
             column, count = column + len(segment.ids), count + 1
         rows.append(segments)
     packed = pack(rows, policy.pad_token, torch.device("cpu"))
-    row, column, target, weight, lesson = zip(*marks, strict=True)
-    integers = (torch.tensor(values) for values in (row, column, target))
-    return LessonBatch(packed, *integers, torch.tensor(weight), torch.tensor(lesson))
+    return LessonBatch(packed, *map(torch.tensor, zip(*marks, strict=True)))
 
 
 def _segments(lessons: list[Lesson], policy: Policy) -> list[Segment]:

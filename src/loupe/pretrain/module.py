@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -94,7 +93,8 @@ class PretrainModule(lightning.LightningModule):
         )
 
     def training_step(self, batch: list[LessonBatch], batch_idx: int) -> None:
-        total, report = sum(part.weights.sum().item() for part in batch), Counter()
+        total = sum(part.weights.sum().item() for part in batch)
+        report = {"loss": 0.0}
         for part in batch:
             nll, _ = score(self.policy, part)
             loss = (nll * part.weights.to(nll)).sum() / total
@@ -117,7 +117,8 @@ class PretrainModule(lightning.LightningModule):
         return batch
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader([0])  # a single call; the skills bring their own pictures
+        # A single call; the skills bring their own pictures.
+        return DataLoader([0])  # type: ignore[arg-type]  # torch's Dataset is no protocol
 
     def validation_step(self, batch, batch_idx: int) -> None:
         self.skills = self.measure()

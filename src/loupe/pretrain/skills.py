@@ -11,6 +11,7 @@ from statistics import fmean
 
 import torch
 
+from loupe.data.scenes import SignScene
 from loupe.data.signs import Signs
 from loupe.engine.rollout import GroupRollout
 from loupe.geometry import middle
@@ -57,8 +58,7 @@ class Skills:
 
     def _reading(self) -> dict[str, float]:
         lessons: dict[str, list[Lesson]] = {"reading": [], "direct_small": [], "direct_large": []}
-        for example in self._examples():
-            scene = example.image
+        for scene in self._scenes():
             sign, desk = scene.asked, self.teacher.desk(scene.render(), self.resolution, self.teacher.tool)
             lessons[f"direct_{sign.size}"].append(desk.direct(sign))
             if sign.size == "small":
@@ -78,16 +78,18 @@ class Skills:
 
     def _pointing(self) -> dict[str, float]:
         hits: dict[str, list[bool]] = {"pointing_small": [], "pointing_large": []}
-        questions = [replace(e, question=POINT.format(e.image.asked.color)) for e in self._examples()]
+        questions = [
+            replace(self.scenes.question(scene), question=POINT.format(scene.asked.color)) for scene in self._scenes()
+        ]
         for group in self._answers(questions, NoTool(), greedy=True):
             call = self.teacher.tool.write(group.trajectories[0].answer or "")
-            result = self.teacher.tool.run(call, group.prompt.picture, group.prompt.shown_size)
-            hit = not isinstance(result, Failure) and is_hit(result.box, group.example.image.asked.box)
+            result = self.teacher.tool.run(call, group.prompt.require_picture(), group.prompt.shown_size)
+            hit = not isinstance(result, Failure) and is_hit(result.box, group.example.target_boxes[0])
             hits[f"pointing_{group.example.subset}"].append(hit)
         return {name: fmean(members) for name, members in hits.items() if members}
 
     def _protocol(self) -> dict[str, float]:
-        report = {}
+        report: dict[str, float] = {}
         for decoding in ("sampled", "greedy"):
             answers = self._answers(self._examples(), self.teacher.tool, greedy=decoding == "greedy")
             groups = [group.light() for group in answers]
@@ -97,7 +99,7 @@ class Skills:
             skills |= {f"{metric}/{ALL}": summary[metric][ALL] for metric in OVERALL if metric in summary}
             skills["well_formed"] = fmean(well_formed(g.trajectories[0], g) for g in groups)
             skills["sizes_named"] = fmean(SIZE.format(g.example.subset) in g.trajectories[0].turns[0] for g in groups)
-            report |= {f"{decoding}/{name}": value for name, value in skills.items() if value is not None}
+            report |= {f"{decoding}/{name}": value for name, value in skills.items() if isinstance(value, float | int)}
         return report
 
     def _answers(self, examples: list[Example], tool: Tool, greedy: bool) -> Iterator[Group]:
@@ -108,4 +110,7 @@ class Skills:
             yield from groups
 
     def _examples(self) -> list[Example]:
-        return [self.scenes[i] for i in range(len(self.scenes))]
+        return [self.scenes.question(scene) for scene in self._scenes()]
+
+    def _scenes(self) -> list[SignScene]:
+        return [self.scenes.scene(i) for i in range(len(self.scenes))]

@@ -127,12 +127,8 @@ class Desk:
         lesson = self._ask(VIEWED, sign)
         call, result = self._zoom(keypoint, weight)
         lesson.append_turn(self._tokenizer, [_first_look(sign), *call])
-        if isinstance(result, Failure):
-            lesson.append_written(self.dialogue.text_observation(result.message, lesson.ids[-1]), [])
-            number = ""
-        else:
-            lesson.append_written(*self.dialogue.picture_observation(result, lesson.ids[-1]))
-            number = legible(sign, result.box)
+        self._append_observation(lesson, result)
+        number = "" if isinstance(result, Failure) else legible(sign, result.box)
         guess = not number and sign.size == "small"
         answer = _answer(number or sign.text, GUESS if guess else DIGITS)
         lesson.append_turn(self._tokenizer, [("<think>I can read it.</think>\n", FORM), *answer])
@@ -154,7 +150,7 @@ class Desk:
         if self.tool and rng.random() < BOX_ZOOM:
             call, result = self._zoom(self._keypoint_near(sign, rng), FORM)
             lesson.append_turn(self._tokenizer, [(thought, FORM), *call])
-            lesson.append_written(*self.dialogue.picture_observation(result, lesson.ids[-1]))
+            self._append_observation(lesson, result)
         box = self._in_shown(careless_box(sign.box, self.picture.size, rng))
         numbers = box[: 3 if rng.random() < FORGETFUL / 2 else 4]
         thought = "" if rng.random() < FORGETFUL else thought
@@ -163,15 +159,22 @@ class Desk:
 
     def _zoom(self, keypoint: list[int] | str, weight: float) -> tuple[list[Part], ToolResult | Failure]:
         """A call in parts, the keypoint with its own ``weight``, and the call's result."""
-        text = self.tool.write(keypoint)
+        text = ZoomTool.write(keypoint)
         before, written, after = text.rpartition(str(keypoint))
         parts = [(f"<tool>{before}", FORM), (written, weight), (f"{after}</tool>", FORM)]
-        return parts, self.tool.run(text, self.picture, self.shown.size)
+        return parts, self.dialogue.tool.run(text, self.picture, self.shown.size)
+
+    def _append_observation(self, lesson: Lesson, result: ToolResult | Failure) -> None:
+        last = lesson.ids[-1]
+        if isinstance(result, Failure):
+            lesson.append_written(self.dialogue.text_observation(result.message, last), [])
+        else:
+            lesson.append_written(*self.dialogue.picture_observation(result, last))
 
     def _keypoint_near(self, sign: Sign, rng: Random) -> list[int]:
         """A keypoint at the sign's middle, give or take ``AIM``."""
-        aimed = tuple(value + rng.gauss(0, AIM) for value in middle(sign.box))
-        return keypoint_of(aimed, self.shown.size, self.picture.size)
+        x, y = (value + rng.gauss(0, AIM) for value in middle(sign.box))
+        return keypoint_of((x, y), self.shown.size, self.picture.size)
 
     def _in_shown(self, box: Box) -> list[int]:
         """``box`` in pixels as shown."""
@@ -182,7 +185,8 @@ class Desk:
         """A keypoint out of bounds, or one that is not two numbers."""
         width, height = self.shown.size
         outside = [rng.randint(width, 3 * width), rng.randint(0, height - 1)]
-        return rng.choice([outside, f"[{rng.randint(0, width - 1)}]", "here"])
+        bad: list[list[int] | str] = [outside, f"[{rng.randint(0, width - 1)}]", "here"]
+        return rng.choice(bad)
 
     def _located(self, question: str, sign: Sign, numbers: list[int]) -> Lesson:
         lesson = self._ask(question, sign)

@@ -14,11 +14,12 @@ from PIL import Image
 
 from loupe.geometry import middle
 from loupe.pictures import draw_zoom, open_picture
-from loupe.records import OK, Example, Group, TrajectoryType
+from loupe.records import Example, Group, TrajectoryType
+from loupe.tools import Tool
+from loupe.tools.zoom import ZoomTool
 
 if TYPE_CHECKING:  # plots of recorded results need no transformers
     from loupe.engine.dialogue import Dialogue
-    from loupe.tools.zoom import NoTool, ZoomTool
 
 # Colors that color-blind readers can tell apart (Okabe and Ito).
 STYLES = {
@@ -144,18 +145,18 @@ def _draw_line(axes: Axes, rows: list[dict], key: str, color: str) -> None:
     axes.plot(steps, smooth(values), color=color, linewidth=2, marker="o" if len(steps) == 1 else None)
 
 
-def exchange_picture(group: Group, dialogue: Dialogue, tool: ZoomTool | NoTool) -> Image.Image:
-    """The picture with the keypoint and crop box of each executed call, and beside it the crops as the policy saw them.
+def exchange_picture(group: Group, dialogue: Dialogue, tool: Tool) -> Image.Image:
+    """The picture with keypoint and box of each executed call; beside it, for the zoom tool, the crops as shown.
 
     group: with its complete prompt; the first trajectory is drawn.
     """
     picture = open_picture(group.example.image)
-    events = [event for event in group.trajectories[0].events if event.status == OK]
     drawn, crops = picture, []
-    for event in events:
-        result = tool.cut(event.keypoint, group.prompt.picture, group.prompt.shown_size, event.arguments)
-        crops.append(dialogue.close_up(result))
-        drawn = draw_zoom(drawn, event.keypoint, event.box, width=drawn.width)
+    for keypoint, box in group.trajectories[0].crops:
+        if isinstance(tool, ZoomTool):
+            result = tool.cut(keypoint, group.prompt.require_picture(), group.prompt.shown_size, arguments={})
+            crops.append(dialogue.close_up(result))
+        drawn = draw_zoom(drawn, keypoint, box, width=drawn.width)
     panels = [panel.resize((max(1, round(panel.width * HEIGHT / panel.height)), HEIGHT)) for panel in (drawn, *crops)]
     sheet = Image.new("RGB", (sum(panel.width + GAP for panel in panels) - GAP, HEIGHT), "white")
     left = 0

@@ -37,10 +37,15 @@ class Tool(Protocol):
     coordinates: the coordinate frame of keypoints, and of boxes in an answer (``geometry.COORDINATES``).
     """
 
-    name: str
-    max_calls: int
-    instruction: str
-    coordinates: str
+    # Properties, so that a frozen field or a class variable serves as well as an attribute that can be set.
+    @property
+    def name(self) -> str: ...
+    @property
+    def max_calls(self) -> int: ...
+    @property
+    def instruction(self) -> str: ...
+    @property
+    def coordinates(self) -> str: ...
 
     def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> ToolResult | Failure:
         """Execute the call ``text``, without its tags, on the original ``picture``. Never raises because of the text.

@@ -30,9 +30,9 @@ class Call:
 class _Loader(yaml.SafeLoader):
     """YAML without anchors, aliases, tags and duplicate keys; plain decimals are the only scalars besides strings."""
 
-    yaml_implicit_resolvers: ClassVar[dict] = {}
+    yaml_implicit_resolvers: ClassVar[dict] = {}  # type: ignore[misc]  # the stubs take it for an instance's
 
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()
         if event.anchor is not None or getattr(event, "tag", None) is not None:
             raise yaml.composer.ComposerError(None, None, "anchor, alias or tag", event.start_mark)

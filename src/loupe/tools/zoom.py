@@ -13,7 +13,7 @@ from typing import ClassVar
 from PIL import Image
 
 from loupe.errors import require_choice, require_int
-from loupe.geometry import COORDINATES, Box, Frame
+from loupe.geometry import COORDINATES, Frame
 from loupe.pictures import FILTER, REDUCING_GAP
 from loupe.tools import ToolResult
 from loupe.tools.errors import CallError, Failure
@@ -113,7 +113,7 @@ class NoTool:
         return Failure(CallError.UNKNOWN_TOOL, "Error: there is no tool.")
 
 
-def shown_crop(picture: Image.Image, shown_size: tuple[int, int], box: Box) -> Image.Image:
+def shown_crop(picture: Image.Image, shown_size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
     """The part ``box`` of ``picture`` at the box's size, but made from the pixels of the picture as shown."""
     shown = picture.resize(shown_size, FILTER, reducing_gap=REDUCING_GAP)
     across, down = (s / o for s, o in zip(shown_size, picture.size, strict=True))
