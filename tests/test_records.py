@@ -1,7 +1,9 @@
 import pytest
 import torch
+from PIL import Image
 
-from loupe.records import OK, ImagePatches, ToolEvent, Trajectory, TrajectoryType
+from loupe.geometry import Frame
+from loupe.records import OK, ImagePatches, Prompt, ToolEvent, Trajectory, TrajectoryType
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,17 @@ def test_provenance_is_marked_as_tokens_are_appended():
     assert trajectory.images == [image]
     assert image.tokens(merge=2) == image.light().tokens(merge=2) == 4
     assert image.light().pixels.numel() == 0
+
+
+def test_crops_are_those_of_the_executed_calls():
+    executed = ToolEvent(OK, {}, (5.0, 6.0), (1, 2, 9, 10))
+    trajectory = Trajectory(0, events=[ToolEvent("not_yaml"), executed, ToolEvent("over_budget")])
+    assert trajectory.crops == [((5.0, 6.0), (1, 2, 9, 10))]
+
+
+def test_a_light_prompt_has_no_picture():
+    picture = Image.new("RGB", (8, 8))
+    prompt = Prompt([], [], picture, (8, 8), Frame.of("shown", (8, 8), (8, 8)))
+    assert prompt.require_picture() is picture
+    with pytest.raises(ValueError, match="light copy"):
+        prompt.light().require_picture()

@@ -253,6 +253,14 @@ def test_hrbench(folders, form):
     assert len({example.id for example in examples}) == 16
 
 
+def test_a_row_of_hrbench_may_name_its_picture_by_path():
+    """As a table does that was written with pictures but without embedding them."""
+    row = published.hrbench_rows()[0]
+    one, other = (hrbench.example(row | {"image": {"bytes": None, "path": name}}, "4k") for name in ("1.jpg", "2.jpg"))
+    assert one.image == Path("1.jpg")
+    assert one.cluster != other.cluster
+
+
 def test_hrbench_8k_is_another_file(folders):
     assert len(data("hrbench_8k", f"data.path={folders['hrbench']}", "data.n_test=5").test) == 5
     with pytest.raises(UserError, match=r"no file \*8k\*\.parquet or \*8k\*\.tsv"):

@@ -3,10 +3,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loupe.runs.plots import advantage_figure, learning_figure, smooth
+from loupe.geometry import Frame
+from loupe.records import OK, Example, Group, Prompt, ToolEvent, Trajectory
+from loupe.runs.plots import HEIGHT, advantage_figure, exchange_picture, learning_figure, smooth
+from loupe.tools.zoom import NoTool
 
 BLUE = (0x00, 0x72, 0xB2)
 ORANGE = (0xD5, 0x5E, 0x00)
+
+
+class SolidPicture:
+    def __init__(self, picture):
+        self.picture = picture
+
+    def render(self):
+        return self.picture
 
 
 def row(step, **counts):
@@ -87,3 +98,14 @@ def test_the_learning_curve_has_a_line_for_each_subset(tmp_path):
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
         for color in (orange, blue):
             assert bool((pixels == color).all(-1).any()) == there
+
+
+def test_the_exchange_of_a_tool_that_is_not_the_zoom():
+    """Only the zoom tool can repeat its crop; of any other tool, the box is drawn."""
+    picture = Image.new("RGB", (HEIGHT, HEIGHT), "black")
+    prompt = Prompt([], [], picture, picture.size, Frame.of("shown", picture.size, picture.size))
+    trajectory = Trajectory(0, events=[ToolEvent(OK, {}, (50.0, 50.0), (0, 0, 100, 100))])
+    example = Example("1", SolidPicture(picture), "?", ())
+    drawn = exchange_picture(Group(example, prompt, [trajectory]), dialogue=None, tool=NoTool())
+    assert drawn.size == picture.size
+    assert drawn.getpixel((0, 0)) == (255, 0, 0)  # a corner of the box
