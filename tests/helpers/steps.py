@@ -11,6 +11,7 @@ from loupe.engine.policy import Policy
 from loupe.grpo.losses import GRPO
 from loupe.grpo.module import GRPOModule
 from loupe.logs.reporter import Reporter
+from loupe.records import Group
 from loupe.rewards import terms
 from loupe.rewards.composite import CompositeReward
 
@@ -52,3 +53,9 @@ class Alone:
 
 def weights(policy: Policy) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in policy.named_parameters()}
+
+
+def score(module: GRPOModule, groups: list[Group], step: int = 0) -> None:
+    """Fill in rewards and advantages, as the training step does."""
+    module.assign_rewards(groups, step)
+    module.assign_advantages(groups, step)
