@@ -33,7 +33,7 @@ def test_no_values():
         bootstrap([])
 
 
-def test_forms_of_one_question_tell_no_more_than_one():
+def test_forms_of_one_question_count_as_one():
     values = [0.0, 1.0, 1.0, 0.0, 1.0]
     once, twice = bootstrap(values), bootstrap([*values, *values], clusters=[*"abcde", *"abcde"])
     assert (twice.mean, twice.low, twice.high) == pytest.approx((once.mean, once.low, once.high))
@@ -42,7 +42,7 @@ def test_forms_of_one_question_tell_no_more_than_one():
     assert apart.high - apart.low < twice.high - twice.low
 
 
-def test_the_parts_count_alike():
+def test_parts_have_equal_weight():
     found = bootstrap([1.0, 1.0, 1.0, 0.0], parts=["a", "a", "a", "b"], resamples=500)
     assert found.mean == 0.5
     assert (found.low, found.high) == (0.5, 1)  # every draw with both parts gives a half; many lack the small one

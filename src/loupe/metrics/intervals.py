@@ -1,4 +1,4 @@
-"""Intervals for scores, by resampling questions."""
+"""Intervals for scores, by resampling questions (bootstrap)."""
 
 from __future__ import annotations
 
@@ -59,13 +59,16 @@ def bootstrap(
 ) -> Estimate:
     """The mean and its 95% percentile interval over ``resamples`` draws of whole questions, with replacement.
 
-    values: one a question; several samples of a question are averaged first, since they are not independent. For the
-    difference of two policies pass the differences question by question (a paired bootstrap).
-    clusters: which values are one question in several forms; they are drawn together. None: each is its own.
-    parts: which part (cycle) each value belongs to; the mean is then that of the parts' means. None: there is one.
+    values: one per question; average several samples of a question first, because they are not independent. To compare
+    two policies, pass the differences question by question (a paired bootstrap).
+    clusters: the question of each value, where one question has several forms; these are drawn together. None: every
+    value is a question.
+    parts: the part (cycle) of each value; the mean is that of the parts' means. None: there is one part.
+
+    Raises UserError if there are no values.
     """
     if not len(values):
-        raise UserError("no values to take an interval of: the split, or this part of it, is empty")
+        raise UserError("no values to compute an interval from: the split, or this part of it, is empty")
     sums, counts = _by_cluster_and_part(
         np.asarray(values, dtype=float),
         _numbered(clusters or range(len(values))),
@@ -96,6 +99,6 @@ def _by_cluster_and_part(values: np.ndarray, clusters: np.ndarray, parts: np.nda
 
 
 def _mean_of_parts(sums: np.ndarray, counts: np.ndarray) -> float:
-    """A part that was not drawn at all does not count."""
+    """The mean over the parts that were drawn at all."""
     there = counts > 0
     return float((sums[there] / counts[there]).mean())

@@ -149,5 +149,5 @@ def wants_multirun() -> bool:
 OmegaConf.register_new_resolver("run_folder", folder.run_folder, replace=True)
 OmegaConf.register_new_resolver("package_path", package_path, replace=True)
 OmegaConf.register_new_resolver("short_hash", sweeps.short_hash, replace=True)
-OmegaConf.register_new_resolver("same_job", lambda: list(folder.SAME_JOB), replace=True)
+OmegaConf.register_new_resolver("same_job", lambda: list(config.SAME_JOB), replace=True)
 OmegaConf.register_new_resolver("sweep_name", config.sweep_name, replace=True)

@@ -11,6 +11,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+WITHOUT_EFFECT = ("paths.output_dir", "resume", "debug", "logger", "logger.mode", "trainer.enable_progress_bar")
+"""Settings that do not change a job's results."""
+SAME_JOB = (*WITHOUT_EFFECT, "threads")
+"""Settings that do not distinguish jobs. The number of threads decides the order of sums, and so the last digits; but a
+job that resumes with another number is still the same job."""
+
 
 def resolved(cfg: DictConfig) -> dict:
     """The configuration as a plain dict with every interpolation filled in."""

@@ -20,18 +20,11 @@ from loupe.errors import UserError
 from loupe.grpo import distributed
 from loupe.grpo.module import NON_FINITE
 from loupe.logs.jsonl import JsonlLogger
-from loupe.runs.config import in_sweep, resolved
+from loupe.runs.config import SAME_JOB, in_sweep, resolved
 from loupe.runs.files import ANSWERS, LAST, SETTINGS, RunFile
 from loupe.runs.provenance import write_provenance
 
 LOG = logging.getLogger(__name__)
-
-
-WITHOUT_EFFECT = ("paths.output_dir", "resume", "debug", "logger", "logger.mode", "trainer.enable_progress_bar")
-"""Settings that do not change a job's results."""
-SAME_JOB = (*WITHOUT_EFFECT, "threads")
-"""Settings that do not distinguish jobs. The number of threads decides the order of sums, and so the last digits; but a
-job that resumes with another number is still the same job."""
 
 
 def run_folder(resume: str | None, new: str) -> str:
