@@ -1,31 +1,32 @@
-"""Is the number on a small sign in the overview at all?
+"""Does the overview hold the number on a small sign at all?
 
     python experiments/miniature/information_gap.py
 
-Readers start from the base, which can read, and get equally many further lessons at the same learning rate, all on
-pictures with one small sign. They differ in what they are shown: the whole picture at 112 px, as in training; 400 px
-around the sign at 112 px, as after a well-aimed zoom; and, to see that whole pictures can be learned to be read at all,
-the whole picture at 280 px. Writes information_gap.csv beside this file.
+Readers start from the base, which can read, and get the same number of further lessons at the same learning rate, all
+on pictures with one small sign. They differ in what they are shown: the whole picture at 112 px, as in training; 400 px
+around the sign at 112 px, as after a well-aimed zoom; and the whole picture at 280 px, to show that reading whole
+pictures can be learned at all. Writes information_gap.csv beside this file.
 """
 
 from __future__ import annotations
 
-import csv
 from functools import partial
 from pathlib import Path
 
 import lightning
+import pandas
 import torch
 from hydra import compose, initialize_config_dir
 from torch.utils.data import Dataset
 
+import loupe.runs.cli  # noqa: F401  (registers the resolvers that the configuration uses)
 from loupe.data.scenes import SceneStyle, SignScene
 from loupe.geometry import middle
 from loupe.paths import CONF
 from loupe.pretrain.lessons import LessonBatch, pack_lessons
 from loupe.pretrain.module import PretrainModule, score
 from loupe.pretrain.teacher import DIGITS, Teacher
-from loupe.runs import run as runs
+from loupe.runs.config import factory, instantiate
 from loupe.tools.zoom import crop_box
 
 HERE = Path(__file__).resolve().parent
@@ -35,7 +36,7 @@ STYLE = SceneStyle(n_signs=(1, 1), p_small=1.0)
 
 
 class SmallSigns(Dataset[list[LessonBatch]]):
-    """Step k shows ``BATCH`` pictures with one small sign each, whole ("overview") or around the sign ("crop").
+    """Step k shows ``BATCH`` pictures with one small sign each, whole ("overview") or cropped around it ("crop").
 
     side: the long side at which they are shown.
     """
@@ -60,7 +61,7 @@ class SmallSigns(Dataset[list[LessonBatch]]):
 
 @torch.no_grad()
 def exact(policy, batches: Dataset) -> float:
-    """Share of the numbers that are read exactly, greedily."""
+    """Share of the numbers that are read exactly (greedy)."""
     right, count = 0, 0
     for step in range(len(batches)):
         batch = batches[step][0]
@@ -72,15 +73,15 @@ def exact(policy, batches: Dataset) -> float:
 
 
 def read(shown: str, side: int) -> dict:
-    """Train one reader; what it reads of held-out pictures before and after."""
+    """Train one reader; returns the row of what it reads in held-out pictures before and after."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("pretrain", overrides=["model=tiny"])
     lightning.seed_everything(0, verbose=False)
-    policy = runs.make(cfg.model)
-    teacher = Teacher(partial(runs.maker(cfg.prompt), policy=policy), runs.make(cfg.tool))
+    policy = instantiate(cfg.model)
+    teacher = Teacher(partial(factory(cfg.prompt), policy=policy), instantiate(cfg.tool))
     heldout = SmallSigns(teacher, shown, side, "test", -(-HELDOUT // BATCH))
     lessons = SmallSigns(teacher, shown, side, "pretrain", STEPS)
-    module: PretrainModule = runs.make(cfg.pretrain.module, policy=policy, curriculum=lessons, measure=dict)
+    module: PretrainModule = instantiate(cfg.pretrain.module, policy=policy, curriculum=lessons, measure=dict)
     before = exact(policy.eval(), heldout)
     lightning.Trainer(
         max_steps=STEPS, limit_val_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu", devices=1
@@ -97,9 +98,6 @@ def read(shown: str, side: int) -> dict:
 
 if __name__ == "__main__":
     rows = [read(shown, side) for shown, side in READERS]
-    with (HERE / "information_gap.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    for row in rows:
-        print(row)
+    table = pandas.DataFrame(rows)
+    table.to_csv(HERE / "information_gap.csv", index=False)
+    print(table)

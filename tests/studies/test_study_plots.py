@@ -7,16 +7,16 @@ from loupe.studies import plots as study_plots
 from loupe.studies.plots import advantages_figure, conditions, main_figure, panels_by_part, parts, score_and_rate
 
 
-def figures(score, zoom_rate, when, part=""):
-    end = f"_{part}" if part else ""
-    interval = {"": score, "_low": score - 0.1, "_high": score + 0.1, "_n": 9}
-    return {f"{when}/score{end}{k}": v for k, v in interval.items()} | {f"{when}/zoom_rate{end}": zoom_rate}
+def metrics(score, zoom_rate, when, part):
+    key = f"{when}/score/{part}"
+    interval = {key: score, f"{key}/low": score - 0.1, f"{key}/high": score + 0.1, f"{key}/n": 9}
+    return interval | {f"{when}/zoom_rate/{part}": zoom_rate}
 
 
-def run(tool, seed, after, **settings):
-    row = {"job": f"{tool}{seed}", "tool": tool, "seed": seed, "command": ""} | settings
-    for part in ("", "large", "small"):
-        row |= figures(0.25, float(tool == "zoom"), "before", part) | figures(after, 0.5, "after", part)
+def run(tool, seed, after):
+    row = {"job": f"{tool}{seed}", "setting/tool": tool, "setting/seed": seed, "command": ""}
+    for part in ("all", "large", "small"):
+        row |= metrics(0.25, float(tool == "zoom"), "before", part) | metrics(after, 0.5, "after", part)
     return row
 
 
@@ -29,12 +29,17 @@ def bars(axes):
 
 def test_untrained_conditions_stand_once_and_trained_ones_for_each_seed():
     counts = conditions(TABLE).groupby("condition").size()
-    assert counts.to_dict() == {"base": 3, "prompted tool": 3, "GRPO without tool": 6, "GRPO with zoom": 6}
+    assert counts.to_dict() == {
+        "base, no tool": 3,
+        "base, tool prompted": 3,
+        "GRPO without tool": 6,
+        "GRPO with zoom": 6,
+    }
 
 
 def test_a_study_that_is_not_whole():
-    with pytest.raises(UserError, match="base: this table has no run with tool=none"):
-        conditions(TABLE[TABLE.tool == "zoom"])
+    with pytest.raises(UserError, match="base, no tool: this table has no run with tool=none"):
+        conditions(TABLE[TABLE["setting/tool"] == "zoom"])
 
 
 def test_the_main_figure_shows_means_over_seeds_and_the_interval_of_a_run():
@@ -43,14 +48,14 @@ def test_the_main_figure_shows_means_over_seeds_and_the_interval_of_a_run():
     assert [label.get_text() for label in scores.get_xticklabels()] == ["small", "large", "all"]
     heights = {name: [bar.get_height() for bar in container] for name, container in bars(scores).items()}
     assert heights == {
-        "base": [0.25] * 3,
-        "prompted tool": [0.25] * 3,
+        "base, no tool": [0.25] * 3,
+        "base, tool prompted": [0.25] * 3,
         "GRPO without tool": pytest.approx([0.4] * 3),
         "GRPO with zoom": pytest.approx([0.8] * 3),
     }
     whiskers = bars(scores)["GRPO with zoom"].errorbar.lines[2][0].get_segments()
     assert [segment[:, 1].tolist() for segment in whiskers] == [pytest.approx([0.7, 0.9])] * 3
-    assert [bar.get_height() for bar in rates.patches[3:6]] == [1.0] * 3  # the prompted tool
+    assert [bar.get_height() for bar in rates.patches[3:6]] == [1.0] * 3  # the base, tool prompted
 
 
 def test_a_table_without_parts():
@@ -58,7 +63,7 @@ def test_a_table_without_parts():
     assert [label.get_text() for label in main_figure(whole).axes[0].get_xticklabels()] == ["all"]
 
 
-def test_a_curve_is_the_mean_over_seeds_with_a_dot_a_run():
+def test_a_curve_is_the_mean_over_seeds_with_one_dot_per_run():
     tidied = pandas.DataFrame(
         {"crop": [100, 100, 400, 400], "score": [0.1, 0.3, 0.5, 0.7], "part": "all", "zoom_rate": 1}
     )
@@ -80,10 +85,9 @@ def test_a_panel_for_each_part_and_a_line_for_each_table():
 
 def test_the_resolution_study_knows_its_policies_by_the_jobs_of_the_main_study():
     def judged(job, path, resolution, *asked):
-        row = {"job": job, "model.path": path, "resolution": resolution, "command": ""}
+        row = {"job": job, "setting/model.path": path, "setting/resolution": resolution, "command": ""}
         for condition in asked:
-            row |= {f"parts/all/score/{condition}{end}": 0.5 for end in ("", "_low", "_high")}
-            row[f"parts/all/zoom_rate/{condition}"] = 0.5
+            row |= metrics(0.5, 0.5, condition, "all")
         return row
 
     rows = [
@@ -93,20 +97,20 @@ def test_the_resolution_study_knows_its_policies_by_the_jobs_of_the_main_study()
     ]
     lines = study_plots.resolution_lines(pandas.DataFrame(rows), TABLE)
     assert {name: tidied.job.tolist() for name, (tidied, _, _) in lines.items()} == {
-        "base": ["a"],
-        "prompted tool": ["a"],
+        "base, no tool": ["a"],
+        "base, tool prompted": ["a"],
         "GRPO without tool": ["c"],
         "GRPO with zoom": ["b"],
-        "the same, tool taken away": ["b"],
+        "GRPO with zoom, tool removed": ["b"],
     }
 
 
 def test_advantages_by_type_and_part():
     rows = [
-        {"seed": seed, "step": step, "subset": subset, "type": kind, "mean": mean, "share": share}
+        {"seed": seed, "step": step, "part": part, "type": kind, "mean": mean, "share": share}
         for seed in (1, 2)
         for step in (1, 2)
-        for subset in ("all", "large", "small")
+        for part in ("all", "large", "small")
         for kind, mean, share in (
             ("no_tool", -0.5, 0.5),
             ("tool_success", 0.5 * seed, 0.25 * seed),

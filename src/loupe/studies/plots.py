@@ -1,4 +1,4 @@
-"""Figures of recorded studies (``studies.results``): what the notebooks and the README show."""
+"""Plots of recorded studies (``tables.results``), as the notebooks and READMEs show them."""
 
 from __future__ import annotations
 
@@ -10,42 +10,44 @@ from matplotlib.figure import Figure
 
 from loupe.errors import UserError
 from loupe.runs.plots import STYLES, SUBSET_COLORS, ZOOMS, advantage_panels, percent, smooth, unframed
+from loupe.runs.sweeps import SETTING
 from loupe.studies.tables import by_part, over_seeds
 
 SCORE = "Score on held-out pictures, greedy"
 CONDITIONS = {
-    "base": ("before", "none", "#BBBBBB"),
-    "prompted tool": ("before", "zoom", "#E69F00"),
+    "base, no tool": ("before", "none", "#BBBBBB"),
+    "base, tool prompted": ("before", "zoom", "#E69F00"),
     "GRPO without tool": ("after", "none", "#56B4E9"),
     "GRPO with zoom": ("after", "zoom", "#0072B2"),
 }
-"""The rows of the main table: when, with which tool, and a colour."""
+"""The rows of the main table: before or after training, the ``tool`` setting, a color."""
 
 Line = tuple[pandas.DataFrame, str, str]
-"""A tidy table, the colour and the style that it is drawn in."""
+"""A tidy table, and the color and style of its line."""
 
 
 def parts(column: pandas.Series) -> list[str]:
-    """The parts that there are: small before large, everything last."""
+    """The parts in a column, in reverse alphabetical order (small before large), ``all`` last."""
     return [*sorted(set(column) - {"all"}, reverse=True), "all"]
 
 
 def conditions(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The main study as its four conditions, tidy. Before training all seeds are the same policy: one row stands.
+    """The main study as its four conditions, tidy. Before training all seeds are the same policy; one row stands.
 
-    Raises UserError if a tool's runs are missing.
+    Raises UserError if the runs with one of the tools are missing.
     """
     rows = []
     for name, (when, tool, _) in CONDITIONS.items():
-        if table[table.tool == tool].empty:
+        runs = table[table[f"{SETTING}tool"] == tool]
+        if runs.empty:
             raise UserError(f"{name}: this table has no run with tool={tool}")
-        chosen = by_part(table[table.tool == tool], when).assign(condition=name)
+        chosen = by_part(runs, when).assign(condition=name)
         rows.append(chosen.drop_duplicates("part") if when == "before" else chosen)
     return pandas.concat(rows, ignore_index=True)
 
 
 def main_figure(table: pandas.DataFrame) -> Figure:
-    """Score of the four conditions by part, and how often each zooms; whiskers: 95% interval of a run."""
+    """Score and zoom rate of the four conditions by part; whiskers are the 95% interval of one run."""
     tidied = conditions(table)
     means = over_seeds(tidied, ["condition", "part"]).set_index(["condition", "part"])
     there = parts(tidied.part)
@@ -53,10 +55,10 @@ def main_figure(table: pandas.DataFrame) -> Figure:
     scores, rates = figure.subplots(1, 2, width_ratios=[3, 2])
     for i, (name, (_, _, color)) in enumerate(CONDITIONS.items()):
         mean = means.loc[[(name, part) for part in there]]
-        places = [number + 0.2 * (i - 1.5) for number in range(len(there))]
+        centers = [number + 0.2 * (i - 1.5) for number in range(len(there))]
         whiskers = (mean.score - mean.low, mean.high - mean.score)
-        scores.bar(places, mean.score, width=0.18, color=color, label=name, yerr=whiskers, capsize=2)
-        rates.bar(places, mean.zoom_rate, width=0.18, color=color)
+        scores.bar(centers, mean.score, width=0.18, color=color, label=name, yerr=whiskers, capsize=2)
+        rates.bar(centers, mean.zoom_rate, width=0.18, color=color)
     for axes, title in ((scores, SCORE), (rates, ZOOMS)):
         axes.set(title=title, xticks=range(len(there)), xticklabels=there)
         percent(axes)
@@ -66,14 +68,14 @@ def main_figure(table: pandas.DataFrame) -> Figure:
 
 
 def curves(axes: Axes, tidied: pandas.DataFrame, x: str, y: str, label: str, color: str, style: str = "-") -> None:
-    """The mean of ``y`` over seeds against ``x`` as a line, each run as a dot."""
+    """Draw the mean of ``y`` over seeds against ``x`` as a line, and each run as a dot."""
     means = tidied.groupby(x)[y].mean()
     axes.plot(means.index, means, style, color=color, linewidth=2, label=label)
     axes.plot(tidied[x], tidied[y], ".", color=color, markersize=5, alpha=0.6)
 
 
 def score_and_rate(tidied: pandas.DataFrame, x: str, label: str, ticks: Sequence[float] = ()) -> Figure:
-    """Score and zoom rate of each part against one setting, with a dot a run. label: of the setting."""
+    """Score and zoom rate of each part against one setting, one dot per run. label: of the x axis."""
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     for axes, (y, title) in zip(figure.subplots(1, 2), {"score": SCORE, "zoom_rate": ZOOMS}.items(), strict=True):
         for part, color in zip(reversed(parts(tidied.part)), SUBSET_COLORS, strict=False):
@@ -88,7 +90,7 @@ def score_and_rate(tidied: pandas.DataFrame, x: str, label: str, ticks: Sequence
 
 
 def panels_by_part(lines: Mapping[str, Line], x: str, y: str, label: str) -> Figure:
-    """A panel for each part, in it a named line for each of ``lines``."""
+    """One panel per part, with a named line for each of ``lines``."""
     there = parts(pandas.concat(tidied.part for tidied, _, _ in lines.values()))
     figure = Figure(figsize=(4 * len(there), 3.8), layout="constrained")
     for axes, part in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
@@ -103,34 +105,33 @@ def panels_by_part(lines: Mapping[str, Line], x: str, y: str, label: str) -> Fig
 
 
 def resolution_lines(table: pandas.DataFrame, trainings: pandas.DataFrame) -> dict[str, Line]:
-    """The resolution study as its five policies, for :func:`panels_by_part`.
+    """The five policies of the resolution study, for :func:`panels_by_part`.
 
-    trainings: the main study, whose jobs ``model.path`` names; what it does not have is the base.
+    trainings: the main study, whose jobs ``model.path`` names; any other model is the base.
     """
-    job = table["model.path"].str.extract(r"(\w+)/model$", expand=False)
-    tool = dict(zip(table.job, job.map(trainings.set_index("job").tool).fillna("base"), strict=True))
-    zoom, plainly = by_part(table, "greedy"), by_part(table, "no_tool")
+    job = table[f"{SETTING}model.path"].str.extract(r"(\w+)/model$", expand=False)
+    trained = dict(zip(table.job, job.map(trainings.set_index("job")[f"{SETTING}tool"]).fillna("base"), strict=True))
+    zoom, no_tool = by_part(table, "greedy"), by_part(table, "no_tool")
     colors = {name: color for name, (_, _, color) in CONDITIONS.items()}
     return {
-        "base": (plainly[plainly.job.map(tool) == "base"], colors["base"], "-"),
-        "prompted tool": (zoom[zoom.job.map(tool) == "base"], colors["prompted tool"], "-"),
-        "GRPO without tool": (plainly[plainly.job.map(tool) == "none"], colors["GRPO without tool"], "-"),
-        "GRPO with zoom": (zoom[zoom.job.map(tool) == "zoom"], colors["GRPO with zoom"], "-"),
-        "the same, tool taken away": (plainly[plainly.job.map(tool) == "zoom"], colors["GRPO with zoom"], ":"),
+        "base, no tool": (no_tool[no_tool.job.map(trained) == "base"], colors["base, no tool"], "-"),
+        "base, tool prompted": (zoom[zoom.job.map(trained) == "base"], colors["base, tool prompted"], "-"),
+        "GRPO without tool": (no_tool[no_tool.job.map(trained) == "none"], colors["GRPO without tool"], "-"),
+        "GRPO with zoom": (zoom[zoom.job.map(trained) == "zoom"], colors["GRPO with zoom"], "-"),
+        "GRPO with zoom, tool removed": (no_tool[no_tool.job.map(trained) == "zoom"], colors["GRPO with zoom"], ":"),
     }
 
 
 def advantages_figure(table: pandas.DataFrame) -> Figure:
-    """Mean advantage by trajectory type over training (the figure of arXiv 2506.14821) in all and by part, and shares.
-
-    Lines are smoothed means over seeds; thin ones are single seeds.
+    """Mean advantage by trajectory type over training (the plot of arXiv 2506.14821) for all questions and by part, and
+    the share of each type. Lines are smoothed means over seeds, thin lines single seeds.
     """
-    there = ["all", *parts(table.subset)[:-1]]
+    there = ["all", *parts(table.part)[:-1]]
     figure = Figure(figsize=(4.2 * len(there), 6.5), layout="constrained")
     panels = advantage_panels(figure, there)
     for part, (upper, lower) in zip(there, panels, strict=True):
         for kind, (_, color) in STYLES.items():
-            chosen = table[(table.subset == part) & (table.type == kind)]
+            chosen = table[(table.part == part) & (table.type == kind)]
             for _, run in chosen.dropna(subset="mean").groupby("seed"):
                 upper.plot(run.step, smooth(run["mean"].tolist()), color=color, linewidth=0.7, alpha=0.4)
             means = chosen.groupby("step")[["mean", "share"]].mean()

@@ -1,0 +1,35 @@
+"""What the runs of a sweep gained, question by question, and how their training went: gains.csv and course.csv, beside
+the sweep's results.csv.
+
+python experiments/gains.py outputs/main
+"""
+
+import sys
+from pathlib import Path
+
+from loupe.errors import UserError
+from loupe.logs.history import history
+from loupe.studies.course import course
+from loupe.studies.gains import gain_rows, identity, trainings
+from loupe.studies.tables import write
+
+
+def course_rows(folder: Path) -> list[dict]:
+    """One row per finished training: its settings, and the course of it."""
+    return [
+        identity(job) | course([step for step in history(folder / job["job"]) if "loss" in step])
+        for job in trainings(folder)
+    ]
+
+
+def main(folder: Path) -> None:
+    for name, rows in (("gains", gain_rows(folder)), ("course", course_rows(folder))):
+        write(rows, folder / f"{name}.csv")
+        print(f"{folder / name}.csv: {len(rows)} rows")
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except UserError as error:
+        sys.exit(f"error: {error}")
