@@ -1,4 +1,4 @@
-"""The notebooks, run from a clean kernel: they tell what they told when they were committed."""
+"""The notebooks, run in a clean kernel: their outputs are those that were committed."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,12 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
-def told(notebook):
-    """What each code cell printed and showed. Of a picture only that there is one: fonts differ between machines."""
-    return [told_by(cell) for cell in notebook.cells if cell.cell_type == "code"]
+def outputs(notebook):
+    """What each code cell printed and showed. A picture counts as a picture only: fonts differ between machines."""
+    return [cell_outputs(cell) for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def told_by(cell):
+def cell_outputs(cell):
     return [shown(output) for output in cell.get("outputs", [])]
 
 
@@ -27,7 +27,7 @@ def shown(output):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_and_tells_the_same(path, monkeypatch):
+def test_it_runs_and_shows_the_same(path, monkeypatch):
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     recorded = nbformat.read(path, as_version=4)
     fresh = nbformat.read(path, as_version=4)
@@ -35,12 +35,12 @@ def test_it_runs_and_tells_the_same(path, monkeypatch):
         if cell.cell_type == "code":
             cell.outputs = []
     NotebookClient(fresh, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
-    assert told(fresh) == told(recorded)
-    assert any("a picture" in outputs for outputs in told(recorded))
+    assert outputs(fresh) == outputs(recorded)
+    assert any("a picture" in cell for cell in outputs(recorded))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_begins_with_the_question_and_ends_with_what_was_found(path):
+def test_it_starts_with_the_question_and_ends_with_what_was_found(path):
     notebook = nbformat.read(path, as_version=4)
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     assert "**Question.**" in texts[0] and "arXiv 2506.14821" in texts[0]
@@ -48,6 +48,6 @@ def test_it_begins_with_the_question_and_ends_with_what_was_found(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_holds_no_path_of_a_machine(path):
-    for texts in (cell.source + str(told_by(cell)) for cell in nbformat.read(path, as_version=4).cells):
+def test_it_contains_no_path_of_a_machine(path):
+    for texts in (cell.source + str(cell_outputs(cell)) for cell in nbformat.read(path, as_version=4).cells):
         assert not re.search(r"/(home|root|Users|tmp|mnt|work)/|[A-Z]:\\", texts)
