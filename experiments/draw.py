@@ -1,4 +1,4 @@
-"""The figures of the recorded studies, as the READMEs show them: figure.png in each study's folder.
+"""Draws the plots of the READMEs from the recorded tables: figure.png in each study's folder.
 
 python experiments/draw.py
 """
