@@ -105,7 +105,7 @@ ANSWER = "<think>I can read it.</think>\n<answer>472</answer>"
 
 
 def call(keypoint: str) -> str:
-    return f"{THINK}<tool>\nname: zoom\nkeypoint: {keypoint}\n</tool>"
+    return f"{THINK}<tool>{ZoomTool.write(keypoint)}</tool>"
 
 
 MIXED = [

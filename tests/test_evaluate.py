@@ -6,7 +6,7 @@ import sys
 
 import published
 import pytest
-from test_train import SMALL
+from helpers.commands import SMALL
 
 import evaluate as entry
 from loupe.evaluation.conditions import Condition

@@ -14,25 +14,13 @@ import lightning
 import pytest
 import torch
 from conftest import compose_config
+from helpers.commands import ROOT, SMALL, VOWELS, lines, run
 from PIL import Image
 
 import train as entry
 from loupe.errors import Interrupted, UserError
 from loupe.grpo.module import GRPOModule
 from loupe.models.load import load_policy
-
-ROOT = Path(__file__).parents[1]
-SMALL = [
-    *("model=tiny_random", "trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.enable_progress_bar=false"),
-    *("data.batch_size=2", "data.eval_batch_size=4", "data.n_val=4", "data.n_test=6"),
-    *("algorithm.group_size=3", "rollout.max_new_tokens=6", "report.trajectories_every=2", "threads=1"),
-]
-
-
-VOWELS = [
-    "+reward.terms.dense={_target_: hydra.utils.get_method, path: earned.vowels}",
-    "+reward.weights.dense=1",
-]
 
 
 def command(*overrides):
@@ -43,14 +31,6 @@ def command(*overrides):
     )
     assert done.returncode == 0, done.stderr
     return done
-
-
-def run(folder, *overrides):
-    return entry.train(compose_config(*SMALL, "logger=none", f"paths.output_dir={folder}", *overrides))
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from conftest import ANSWER, MIXED, call, examples, make_rollout, scripted
 from helpers.compare import assert_close
 from PIL import Image
 
-from loupe.engine import reference as plain
-from loupe.engine import update
+from loupe.engine import reference, update
 from loupe.engine.packing import PAD, PREFIX, Context, Segment, mrope_positions, pack, visibility
 from loupe.engine.scripted import ScriptedRollout
 from loupe.records import ImagePatches
@@ -80,7 +79,7 @@ def test_several_pictures_in_one_question(shared_policy):
         positions, _ = mrope_positions(ids, images, 0, **where)
         assert_close(positions, rope_index(shared_policy, ids, images), name="positions")
     for trajectory, ours in update.logprobs(shared_policy, [group], 1.0, 700):
-        expected = plain.logprobs(shared_policy, group.prompt, trajectory, 1.0)
+        expected = reference.logprobs(shared_policy, group.prompt, trajectory, 1.0)
         both = {"plain path": expected, "rollout": trajectory.sampled_logprobs}
         assert_close(dict.fromkeys(both, ours), both, atol=1e-4)
 

@@ -7,7 +7,7 @@ import torch
 from conftest import ANSWER, MIXED, THINK, call, examples, make_rollout, scripted
 from helpers.compare import assert_close
 
-from loupe.engine import reference as plain
+from loupe.engine import reference
 from loupe.engine.rollout import draw
 from loupe.errors import NonFiniteError, UserError
 from loupe.records import StopReason, TrajectoryType
@@ -35,7 +35,7 @@ def test_every_kind_of_trajectory_ends_as_it_should(shared_policy):
 def assert_sampled_logprobs(policy, group, temperature):
     for number, trajectory in enumerate(group.trajectories):
         with torch.no_grad():
-            expected = plain.logprobs(policy, group.prompt, trajectory, temperature)
+            expected = reference.logprobs(policy, group.prompt, trajectory, temperature)
         name = f"log-probabilities of {group.example.id}, number {number} ({trajectory.type})"
         assert_close(trajectory.sampled_logprobs, expected, atol=1e-4, name=name)
 
@@ -85,7 +85,7 @@ def test_greedy_takes_the_likeliest_token(shared_policy):
     for group in groups:
         for trajectory in group.trajectories:
             with torch.no_grad():
-                likeliest = plain.distribution(shared_policy, group.prompt, trajectory, 1.0).argmax(-1)
+                likeliest = reference.distribution(shared_policy, group.prompt, trajectory, 1.0).argmax(-1)
             assert likeliest.tolist() == trajectory.ids  # nothing but sampled tokens in so short a turn
 
 

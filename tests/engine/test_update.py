@@ -7,8 +7,7 @@ from helpers.compare import assert_close, assert_norms_close
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from loupe.engine import reference as plain
-from loupe.engine import update
+from loupe.engine import reference, update
 from loupe.engine.policy import Policy
 from loupe.models.load import load_policy
 from loupe.models.tiny import build
@@ -33,7 +32,7 @@ def shared_gradients(policy, groups, weights, budget, temperature=1.0):
 def plain_gradients(policy, groups, weights, temperature=1.0):
     for group in groups:
         for t in group.trajectories:
-            (plain.logprobs(policy, group.prompt, t, temperature).sum() * weights[id(t)]).backward()
+            (reference.logprobs(policy, group.prompt, t, temperature).sum() * weights[id(t)]).backward()
     return take_gradients(policy)
 
 

@@ -1,146 +1,22 @@
 """Two processes (gloo, on CPUs) do what one process with all the questions does, and stop together."""
 
-import dataclasses
-import io
 import json
 import os
 import subprocess
 import sys
 
-import lightning
 import pytest
 import torch
-import torch.distributed as dist
-from conftest import ANSWER, MIXED, examples, make_rollout, scripted
-from earned import vowels
-from lightning.pytorch.utilities import rank_zero_only
-from test_module import Alone, make_module, score, weights
-from test_train import ROOT, SMALL, VOWELS, lines, run
+from conftest import MIXED, examples, scripted
+from helpers.commands import ROOT, SMALL, VOWELS, lines, run
+from helpers.ranks import CASES, make_trainer, process, take_steps
+from helpers.steps import make_module, score, weights
 
-from loupe.data.datamodule import LoupeDataModule
 from loupe.engine.policy import Policy
-from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
 from loupe.grpo import distributed
-from loupe.grpo.losses import DAPO, GRPO, GSPO, DrGRPO
-from loupe.logs.jsonl import JsonlLogger
 from loupe.metrics.intervals import flat
 from loupe.models import tiny
-from loupe.rewards.composite import CompositeReward
-
-CASES = {
-    "grpo": (GRPO(), 3),
-    "dr_grpo": (DrGRPO(), 3),
-    "dapo": (DAPO(), 3),
-    "gspo": (GSPO(), 3),
-    "kl": (GRPO(beta=0.1), 3),
-    "empty": (GRPO(), 4),
-    "no signal": (GRPO(), 2),
-}
-"""For each case the loss, and how many of the four groups the first rank gets."""
-
-
-def take_steps(case, groups, folder):
-    """Two inner epochs on these groups, with the norm clipped: the weights after it, and what is reported."""
-    policy = Policy(*tiny.build(seed=0))
-    module = make_module(
-        policy,
-        folder,
-        loss=CASES[case][0],
-        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=0.01, eps=1e-3, weight_decay=0.1),
-        inner_epochs=2,
-        max_grad_norm=0.5,
-        microbatch_tokens=800,
-    )
-    if case == "no signal":
-        for trajectory in (t for group in groups for t in group.trajectories):
-            trajectory.advantage = 0.0
-    Alone(module)
-    report = module.optimize(groups)
-    return {"weights": weights(policy), "report": report, "had_signal": module.had_signal}
-
-
-def replayed(rank, folder):
-    """Each case of the same groups, dealt out over the ranks."""
-    results = {}
-    for case, (_, first) in CASES.items():
-        groups = torch.load(folder / "groups.pt", weights_only=False)
-        results[case] = take_steps(case, groups[:first] if rank == 0 else groups[first:], folder)
-    return results
-
-
-def make_trainer(folder, steps):
-    return lightning.Trainer(
-        strategy=distributed.Ranks(threads=1),
-        devices=2,
-        accelerator="cpu",
-        max_steps=steps,
-        logger=JsonlLogger(folder),
-        default_root_dir=str(folder),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        val_check_interval=steps,
-        check_val_every_n_epoch=None,
-    )
-
-
-def data(train, val, test):
-    return LoupeDataModule(train, val, test, batch_size=1, eval_batch_size=1, seed=0)
-
-
-def encoded(example):
-    file = io.BytesIO()
-    example.image.render().save(file, "PNG")
-    return file.getvalue()
-
-
-def trained(rank, folder):
-    """A run of Lightning's in which one rank calls the tool, the other does not, and at each step one has no row."""
-    policy = Policy(*tiny.build(seed=rank))  # unequal weights: those of the first rank are to be used
-    script = [[ANSWER], ["<answer>1</answer>"]] if rank == 0 else [MIXED[1], MIXED[4]]
-    rollout = make_rollout(policy, ScriptedRollout, script=script, max_new_tokens=60)
-    module = make_module(policy, folder, rollout=rollout, group_size=2, reward=CompositeReward({"v": vowels}, {"v": 1}))
-    good, *heldout = (dataclasses.replace(example, image=encoded(example)) for example in examples(5))
-    bad = dataclasses.replace(good, image=folder / "missing.jpg")
-    trainer = make_trainer(folder, 3)
-    trainer.fit(module, data([good, bad], heldout[:3], None))
-    validated = [(group.example.id, bool(group.example.image)) for group in module.evaluated]
-    trainer.test(module, data(None, None, heldout[3:]), verbose=False)
-    tested = [group.example.id for group in module.evaluated]
-    module.total_steps = 20
-    ends = end_of(make_trainer(folder / "unreadable", 20).fit, module, data([bad, bad], None, None))
-    return {"weights": weights(policy), "validated": validated, "tested": tested, "ends": ends}
-
-
-def non_finite(rank, folder):
-    groups = torch.load(folder / "groups.pt", weights_only=False)[2 * rank : 2 * rank + 2]
-    groups[0].trajectories[0].advantage *= float("nan") if rank else 1
-    module = make_module(Policy(*tiny.build(seed=0)), folder)
-    module._trainer = None
-    Alone(module)
-    return end_of(module.optimize, groups)
-
-
-def end_of(action, *arguments):
-    """The way in which it ends."""
-    try:
-        action(*arguments)
-    except (UserError, SystemExit) as error:
-        return type(error).__name__, str(error)
-
-
-def process(rank, folder):
-    """What one of the two processes does."""
-    os.environ["LOCAL_RANK"] = str(rank)
-    torch.set_num_threads(1)
-    rank_zero_only.rank = rank
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
-    results = {"replayed": replayed(rank, folder), "non_finite": non_finite(rank, folder)}
-    results["trained"] = trained(rank, folder)
-    torch.save(results, folder / f"results_{rank}.pt")
 
 
 @pytest.fixture(scope="module")

@@ -4,63 +4,16 @@ import json
 import lightning
 import pytest
 import torch
-from conftest import MIXED, compose_config, examples, make_rollout, scripted
+from conftest import MIXED, compose_config, examples, scripted
+from helpers.steps import Alone, make_module, score, weights
 
 from loupe.data.datamodule import LoupeDataModule
 from loupe.engine import update
 from loupe.errors import NonFiniteError, UserError
 from loupe.grpo.losses import DAPO, GRPO
-from loupe.grpo.module import GRPOModule
 from loupe.grpo.optim import warmup_cosine
 from loupe.grpo.skipped import EMPTY_BATCHES
-from loupe.logs.reporter import Reporter
-from loupe.rewards import terms
-from loupe.rewards.composite import CompositeReward
 from loupe.runs.build import build_module
-
-REWARD = CompositeReward({"accuracy": terms.accuracy, "tool": terms.tool}, {"accuracy": 1.0, "tool": 0.5})
-
-
-def make_module(policy, folder, lr=0.1, **options):
-    settings = {
-        "rollout": make_rollout(policy, max_new_tokens=6),
-        "reward": REWARD,
-        "reporter": Reporter(),
-        "loss": GRPO(),
-        "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=lr),
-        "total_steps": 10,
-        "folder": folder,
-        "warmup_steps": 0,
-        "max_grad_norm": 1e9,
-    }
-    return GRPOModule(policy, **settings | options)
-
-
-class Alone:
-    """What a module needs of a trainer to take optimiser steps by itself."""
-
-    def __init__(self, module):
-        made = module.configure_optimizers()
-        self.optimizer, self.schedule = made["optimizer"], made["lr_scheduler"]
-        module.optimizers = lambda: self
-        module.lr_schedulers = lambda: self.schedule
-        self.counted = 0
-
-    def step(self):
-        self.counted += 1
-        self.optimizer.step()
-
-    def zero_grad(self):
-        self.optimizer.zero_grad()
-
-
-def weights(policy):
-    return {name: p.detach().clone() for name, p in policy.named_parameters()}
-
-
-def score(module, groups, step=0):
-    module.assign_rewards(groups, step)
-    module.assign_advantages(groups, step)
 
 
 def scored(module, policy, count=2):
@@ -93,13 +46,13 @@ def test_shuffled_advantages_are_the_same_numbers_on_other_trajectories(policy, 
 
 def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
     """At ratio 1 the GRPO gradient is -sum_i A_i / (R |o_i|) sum_t grad logp; SGD subtracts lr times that."""
-    from loupe.engine import reference as plain
+    from loupe.engine import reference
 
     module = make_module(policy, tmp_path)
     groups = scored(module, policy)
     everyone = [(g, t) for g in groups for t in g.trajectories]
     for group, t in everyone:
-        logp = plain.logprobs(policy, group.prompt, t, 1.0)
+        logp = reference.logprobs(policy, group.prompt, t, 1.0)
         (-logp.mean() * t.advantage / len(everyone)).backward()
     expected = {name: p.detach() - 0.1 * p.grad for name, p in policy.named_parameters()}
     policy.zero_grad()

@@ -4,8 +4,9 @@ from conftest import bare_group
 from loupe.errors import UserError
 from loupe.records import Example, Group, ToolEvent, Trajectory
 from loupe.rewards import terms
+from loupe.tools.zoom import ZoomTool
 
-CALL = "<think>look closer</think>\n<tool>\nname: zoom\nkeypoint: [3, 4]\n</tool>"
+CALL = f"<think>look closer</think>\n<tool>{ZoomTool.write([3, 4])}</tool>"
 TEN = ("Stop", "stop", "STOP.", "the stop", "stop sign", "stop sign", "halt", "go", "go!", "yield")
 """Normalised: 4 x stop, 2 x stop sign, 2 x go, 1 x halt, 1 x yield."""
 

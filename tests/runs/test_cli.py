@@ -6,10 +6,10 @@ import sys
 
 import pytest
 from conftest import compose_config
+from helpers.commands import SMALL
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
-from test_train import SMALL
 
 import train as entry
 from loupe.errors import UserError
@@ -78,8 +78,8 @@ def complain(monkeypatch, *overrides):
         ("model.lora=8", r"model\.lora=8: must be null or"),
         ("model.lora={r:0}", r"model\.lora\.r=0"),
         ("model.lora={r:8,target:nothing}", r"model\.lora=.*nothing"),
-        ("prompt.system=null", r"prompt\.system=None: must be a text"),
-        ("prompt.system='{foo}'", r"prompt\.system: only \{tool\} are filled in"),
+        ("prompt.system=null", r"prompt\.system=None: must be text"),
+        ("prompt.system='{foo}'", r"prompt\.system: only \{tool\} can be filled in"),
         ("trainer.accelerator=gpu", r"trainer\.accelerator=gpu"),
         ("trainer.accelerator=foo", r"trainer\.accelerator=foo"),
         ("+trainer.foo=1", r"foo"),

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from conftest import compose_config
+from helpers.commands import run
 from omegaconf import OmegaConf
-from test_train import run
 
 from loupe.errors import UserError
 from loupe.evaluation.settings import answer_settings

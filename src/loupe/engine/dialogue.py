@@ -84,7 +84,7 @@ class Dialogue:
         ]:
             _check_template(f"prompt.{name}", template, pictures, fields)
         if not isinstance(prefill, str):
-            raise UserError(f"prompt.prefill={prefill!r}: must be a text")
+            raise UserError(f"prompt.prefill={prefill!r}: must be text")
         self.policy = policy
         self.resolution = resolution
         self.tool = tool
@@ -189,9 +189,9 @@ def _require_inside(box: Box | None, size: Size) -> None:
 def _check_template(name: str, template: object, pictures: int, fields: set[str]) -> None:
     """Refuse a template that cannot be filled in."""
     if not isinstance(template, str) or template.count(IMAGE) != pictures:
-        raise UserError(f"{name}={template!r}: must be a text that contains {IMAGE} {pictures} times")
+        raise UserError(f"{name}={template!r}: must be text that contains {IMAGE} {pictures} times")
     try:
         template.format(**dict.fromkeys(fields, ""))
     except (KeyError, IndexError, ValueError) as error:
         known = ", ".join(f"{{{field}}}" for field in sorted(fields))
-        raise UserError(f"{name}: only {known} are filled in; double other braces ({error})") from error
+        raise UserError(f"{name}: only {known} can be filled in; double other braces ({error})") from error
