@@ -11,8 +11,8 @@ import lightning
 import torch
 import torch.distributed as dist
 from conftest import ANSWER, MIXED, examples, make_rollout
-from earned import vowels
 from lightning.pytorch.utilities import rank_zero_only
+from vowel_terms import vowels
 
 from helpers.steps import Alone, make_module, weights
 from loupe.data.datamodule import LoupeDataModule

@@ -1,4 +1,4 @@
-"""Reward terms that even random weights earn; here, since a command under test can import no conftest."""
+"""Reward terms that even random weights earn. A module of its own, because the commands under test import it."""
 
 import itertools
 import os
