@@ -53,7 +53,7 @@ def print_exchange(group: Group) -> None:
     print(f"answer: {trajectory.answer}" if trajectory.answer else f"no answer ({trajectory.stop})")
 
 
-main = cli.entry("ask", literal=("image", "question", "paths.output_dir"))(ask)
+main = cli.entry(ask, literal=("image", "question", "paths.output_dir"))
 
 if __name__ == "__main__":
     main()

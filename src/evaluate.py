@@ -34,7 +34,7 @@ def evaluate(cfg) -> dict:
         return result
 
 
-main = cli.entry("evaluate")(evaluate)
+main = cli.entry(evaluate)
 
 if __name__ == "__main__":
     main()

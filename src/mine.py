@@ -51,7 +51,7 @@ def print_difficulty(rows: Rows) -> None:
         LOG.info("%s: %d questions, %s", part, len(scores), shares)
 
 
-main = cli.entry("mine")(mine)
+main = cli.entry(mine)
 
 if __name__ == "__main__":
     main()

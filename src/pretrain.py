@@ -35,7 +35,7 @@ def pretrain(cfg) -> dict:
             return finish(out, module)
 
 
-main = cli.entry("pretrain")(pretrain)
+main = cli.entry(pretrain)
 
 if __name__ == "__main__":
     main()

@@ -26,7 +26,7 @@ def show(cfg) -> None:
         print(f"drawn in {out / 'examples.png'}")
 
 
-main = cli.entry("show")(show)
+main = cli.entry(show)
 
 if __name__ == "__main__":
     main()

@@ -25,7 +25,7 @@ def train(cfg) -> dict:
             return run.finish(cfg, out, module, seconds, after)
 
 
-main = cli.entry("train", objective=lambda summary: summary["best_val_score"])(train)
+main = cli.entry(train, objective=lambda summary: summary["best_val_score"])
 
 if __name__ == "__main__":
     main()

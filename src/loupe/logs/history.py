@@ -1,7 +1,5 @@
 """Read back the logged steps of a run: from its folder, an offline W&B file or W&B's servers."""
 
-from __future__ import annotations
-
 import json
 import re
 import struct

@@ -1,7 +1,5 @@
 """JSON lines: the logger that writes a run's metrics and trajectories, and functions that read and prune such files."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -24,7 +22,7 @@ class JsonlLogger(Logger):
     """
 
     name = None
-    version = None
+    version = ""  # the progress bar shows none
 
     def __init__(self, folder: str | Path):
         super().__init__()

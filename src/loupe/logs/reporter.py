@@ -1,7 +1,5 @@
 """What a run reports: the same flat keys to every logger, and at intervals some trajectories with their crops drawn."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from loupe.errors import require_int

@@ -1,7 +1,5 @@
 """Weights & Biases: the same metrics as in metrics.jsonl, under the same keys, and tables with pictures."""
 
-from __future__ import annotations
-
 import netrc
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +32,7 @@ class RunWandbLogger(Logger):
     the end of a run: one process may run several jobs, and each needs a W&B run of its own.
     """
 
-    version = None
+    version = ""  # the progress bar shows none
 
     def __init__(
         self,

@@ -1,14 +1,12 @@
 """From a configuration to the parts of a run: rollout, module, trainer, device."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from omegaconf import DictConfig
 
 from loupe.engine.policy import Policy
@@ -20,13 +18,18 @@ from loupe.logs.jsonl import JsonlLogger
 from loupe.runs.checkpoints import LastCheckpoint
 from loupe.runs.config import command_line, in_sweep, instantiate, resolved
 from loupe.runs.files import RunFile
-from loupe.runs.progress import ProgressBar
 from loupe.tools import Tool
 
 # Other precisions would round the rotary frequencies (bf16-true) or need scaled losses (16-mixed).
 PRECISIONS = ("32-true", "bf16-mixed")
-REFUSED = (MisconfigurationException, RuntimeError, TypeError, ValueError)
-"""What Lightning raises for settings that it does not accept."""
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar without the epoch, which means nothing for an endless stream."""
+
+    def on_train_epoch_start(self, trainer, *args) -> None:
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description("Training")
 
 
 def build_rollout(cfg: DictConfig, policy: Policy, tool: Tool) -> GroupRollout:
@@ -51,14 +54,11 @@ def build_module(cfg: DictConfig) -> GRPOModule:
 
 def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_device: bool = False) -> lightning.Trainer:
     """The Lightning trainer with loggers, best and last checkpoint, and an orderly stop on Ctrl-C."""
-    settings = cfg.trainer
-    require_choice("trainer.precision", settings.precision, PRECISIONS)
+    settings, checkpoints = cfg.trainer, folder / RunFile.CHECKPOINTS
     every = min(require_int("trainer.val_check_interval", settings.val_check_interval, 1), settings.max_steps)
-    checkpoints = folder / RunFile.CHECKPOINTS
-    callbacks = [LastCheckpoint(checkpoints, command_line())]
-    if keep_best:
-        best = ModelCheckpoint(checkpoints, "best", monitor="val/score", mode="max", enable_version_counter=False)
-        callbacks.insert(0, best)
+    best = ModelCheckpoint(checkpoints, "best", monitor="val/score", mode="max", enable_version_counter=False)
+    last = LastCheckpoint(checkpoints, command_line())
+    callbacks = [best, last] if keep_best else [last]
     if settings.enable_progress_bar:
         callbacks.append(ProgressBar())
     loggers = [JsonlLogger(folder), instantiate(cfg.logger, run_config=resolved(cfg))]
@@ -74,7 +74,6 @@ def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_dev
 def device(cfg: DictConfig, policy: Policy) -> Iterator[None]:
     """Move the policy to the device of ``trainer.accelerator`` and ``devices``; compute in ``trainer.precision``."""
     settings = {key: cfg.trainer[key] for key in ("accelerator", "devices", "precision")}
-    require_choice("trainer.precision", settings["precision"], PRECISIONS)
     with _accepted(settings):
         fabric = lightning.Fabric(**settings)
     distributed.check_devices(fabric, one_device=True)
@@ -85,9 +84,10 @@ def device(cfg: DictConfig, policy: Policy) -> Iterator[None]:
 
 @contextmanager
 def _accepted(settings: Mapping) -> Iterator[None]:
-    """Explain in one line that Lightning refuses these settings of the trainer."""
+    """Explain in one line that Lightning refuses these settings of the trainer; refuse some precisions ourselves."""
+    require_choice("trainer.precision", settings["precision"], PRECISIONS)
     try:
         yield
-    except REFUSED as error:
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         given = (f"trainer.{k}={v}" for k, v in settings.items() if k[0] != "_" and not isinstance(v, Mapping))
         raise UserError(f"{str(error).splitlines()[0]} (given: {', '.join(given)})") from error

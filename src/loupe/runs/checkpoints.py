@@ -1,12 +1,9 @@
 """Checkpoints to resume from: after every validation, and when Ctrl-C or SIGTERM ends a run between two steps."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.trainer.states import TrainerFn
 
 from loupe.errors import Interrupted
 from loupe.grpo import distributed
@@ -20,8 +17,6 @@ class LastCheckpoint(Checkpoint):
     Lightning calls it after the callback that keeps the best one, whose state it saves.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self, folder: str | Path, command: str):
         self.path = Path(folder) / LAST
         self.command = command
@@ -29,7 +24,7 @@ class LastCheckpoint(Checkpoint):
         self.earlier: dict = {}
 
     def on_train_start(self, trainer, module) -> None:
-        self.earlier = {number: signal.signal(number, self._request) for number in self.SIGNALS}
+        self.earlier = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         validation_follows = trainer.should_stop or trainer.global_step % trainer.val_check_batch == 0
@@ -37,15 +32,17 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_validation_end(self, trainer, module) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:  # not for the validation before the first step
+        if trainer.state.fn == "fit":  # not for the validation before the first step
             self._save(trainer)
 
     def on_exception(self, trainer, module, exception) -> None:
         if isinstance(exception, KeyboardInterrupt) and distributed.is_main():
             print(f"\nstopped at once; {self._how_to_resume()}")
 
-    def teardown(self, trainer, module, stage) -> None:
-        self._restore()
+    def teardown(self, *args, **kwargs) -> None:
+        for number, handler in self.earlier.items():
+            signal.signal(number, handler)
+        self.earlier = {}
 
     def _save(self, trainer) -> None:
         trainer.save_checkpoint(self.path)
@@ -59,11 +56,6 @@ class LastCheckpoint(Checkpoint):
 
     def _request(self, number, frame) -> None:
         self.requested = True
-        self._restore()
+        self.teardown()  # so that the next signal stops at once
         if distributed.is_main():
             print("\nstopping after this step; press Ctrl-C again to stop at once", flush=True)
-
-    def _restore(self) -> None:
-        for number, handler in self.earlier.items():
-            signal.signal(number, handler)
-        self.earlier = {}

@@ -1,7 +1,5 @@
 """What every entry shares: compose the configuration, run the job, and explain in one line what the user got wrong."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 import logging
@@ -23,57 +21,53 @@ from loupe.grpo import distributed
 from loupe.paths import CONF, package_path
 from loupe.runs import config, folder, sweeps
 
-UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENOSPC}
 LOG = logging.getLogger(__name__)
-
-RENAMED = {
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENOSPC}
+RENAMED = {  # former spellings of overrides, which are refused with the new one
     "reward=hard_only": "reward=accuracy_only",
     "reward.weights.hard": "reward.weights.accuracy",
     "reward.terms.hard": "reward.terms.accuracy",
 }
-"""Former spellings of overrides, which are refused with the new one."""
 
 
-def entry(config_name: str, literal: tuple[str, ...] = (), objective: Callable | None = None) -> Callable:
-    """Turn ``task(cfg)`` into a command with Hydra's overrides and multirun. ``debug=true`` shows tracebacks.
+def entry(
+    task: Callable[[DictConfig], object], literal: tuple[str, ...] = (), objective: Callable | None = None
+) -> Callable[[], None]:
+    """The command of ``task``, with Hydra's overrides and multirun. ``debug=true`` shows tracebacks.
 
-    literal: keys whose values are taken as typed, whatever characters they hold; Hydra's grammar would refuse many.
-    objective: computes from the task's result the number that a sweeper such as Optuna's optimizes.
+    task: named like its configuration in conf/. literal: keys whose values are taken as typed, whatever characters they
+    hold; Hydra's grammar would refuse many. objective: computes from the task's result the number that a sweeper such
+    as Optuna's optimizes.
     """
 
-    def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
-        def job(cfg: DictConfig):
-            # For a single run this is the folder asked for; for a sweep Hydra makes one folder per job below it.
-            cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
-            try:
-                result = task(cfg)
-                return objective(result) if objective else result
-            except Exception as error:
-                message = explain(error)
-                if message is None or wants_traceback():
-                    raise
-                if HydraConfig.get().mode == RunMode.RUN:
-                    sys.exit(distributed.signed(message))
-                LOG.error(message)  # the other jobs of a sweep continue; Hydra raises this error again at the end
+    def job(cfg: DictConfig):
+        # For a single run this is the folder asked for; for a sweep Hydra makes one folder per job below it.
+        cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
+        try:
+            result = task(cfg)
+            return objective(result) if objective else result
+        except Exception as error:
+            message = explain(error)
+            if message is None or wants_traceback():
                 raise
+            if HydraConfig.get().mode == RunMode.RUN:
+                sys.exit(distributed.signed(message))
+            LOG.error(message)  # the other jobs of a sweep continue; Hydra raises this error again at the end
+            raise
 
-        command = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
+    def main() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and explain() speaks
+        sys.argv[1:] = [quoted(argument, literal) for argument in sys.argv[1:]]
+        try:
+            refuse_renamed(sys.argv[1:])
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=task.__name__)(job)()
+        except Exception as error:
+            message = explain(error) or explain_folder(error)
+            if message is None or wants_traceback():
+                raise
+            sys.exit(message)
 
-        def main() -> None:
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and explain() speaks
-            sys.argv[1:] = [quoted(argument, literal) for argument in sys.argv[1:]]
-            try:
-                refuse_renamed(sys.argv[1:])
-                command()
-            except Exception as error:
-                message = explain(error) or explain_folder(error)
-                if message is None or wants_traceback():
-                    raise
-                sys.exit(message)
-
-        return main
-
-    return decorate
+    return main
 
 
 def quoted(argument: str, literal: tuple[str, ...]) -> str:
@@ -84,8 +78,7 @@ def quoted(argument: str, literal: tuple[str, ...]) -> str:
     key, given, value = argument.partition("=")
     if not given or key not in literal:
         return argument
-    value = re.sub(r"(\\*)'", r"\1\1\\'", value)
-    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    value = re.sub(r"(\\*)('|\$\{)", r"\1\1\\\2", value)
     return f"{key}='" + re.sub(r"(\\+)$", r"\1\1", value) + "'"
 
 
@@ -100,10 +93,10 @@ def refuse_renamed(arguments: list[str]) -> None:
 def explain(error: BaseException) -> str | None:
     """One line for an error that the user caused, None for a bug."""
     link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, UserError):
-            return f"{link.prefix}{link}"
+    while link is not None and not isinstance(link, UserError):
         link = link.__cause__
+    if link is not None:
+        return f"{link.prefix}{link}"
     if isinstance(error, OverrideParseException):
         return f"error: {error.override}: not a valid override; quote values with spaces, commas or brackets"
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
@@ -136,14 +129,9 @@ def _suggestion(text: str) -> str:
     known = {key for path in CONF.glob("*.yaml") for key in OmegaConf.load(path)}
     known |= {path.name for path in CONF.iterdir() if path.is_dir()}
     if name in known:  # Hydra applies a sweep's fixed overrides before the choices that it sweeps over
-        return f"if {name} is swept over, write ++{key}=... " if wants_multirun() else ""
+        return f"if {name} is swept over, write ++{key}=... " if {"-m", "--multirun"} & {*sys.argv} else ""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}? " if near else ""
-
-
-def wants_multirun() -> bool:
-    """Whether the command line asks for a sweep."""
-    return bool({"-m", "--multirun"} & set(sys.argv))
 
 
 OmegaConf.register_new_resolver("run_folder", folder.run_folder, replace=True)

@@ -1,7 +1,5 @@
 """What Hydra knows about the current job: its configuration, the objects it describes, its command, its sweep."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable
 from pathlib import Path

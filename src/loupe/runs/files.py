@@ -1,7 +1,5 @@
 """The names of what a job leaves in its folder."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 from loupe.logs import jsonl
@@ -10,12 +8,9 @@ from loupe.logs import jsonl
 class RunFile(StrEnum):
     """The files and folders that a run leaves, besides its log and what Hydra writes."""
 
-    CONFIG = "config.yaml"
-    """the resolved configuration"""
-    PROVENANCE = "provenance.json"
-    """commit, versions, command"""
-    PATCH = "diff.patch"
-    """uncommitted changes"""
+    CONFIG = "config.yaml"  # resolved
+    PROVENANCE = "provenance.json"  # commit, versions, command
+    PATCH = "diff.patch"  # uncommitted changes
     METRICS = jsonl.METRICS
     TIMING = jsonl.TIMING
     TRAJECTORIES = jsonl.TRAJECTORIES
@@ -26,12 +21,8 @@ class RunFile(StrEnum):
     LEARNING = "learning.png"
     EXAMPLE = "example.png"
     SUMMARY = "summary.json"
-    SKILLS = "skills.json"
-    """of a pretrained base"""
+    SKILLS = "skills.json"  # of a pretrained base
 
 
-LAST = "last.ckpt"
-"""The checkpoint to resume from."""
-
-SETTINGS, ANSWERS = "settings.json", "answers.jsonl"
-"""What an evaluation resumes from."""
+LAST = "last.ckpt"  # the checkpoint to resume from
+SETTINGS, ANSWERS = "settings.json", "answers.jsonl"  # what an evaluation resumes from

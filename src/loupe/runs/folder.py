@@ -1,16 +1,11 @@
-"""The folder of a job, and one question about it: may this job write here, resume here, or has it finished?
-
-``finished_before`` answers for the jobs of a sweep, ``open_for_training`` for training, ``open_for_entry`` for entries
-that do not train, ``open_for_answers`` for evaluations. None of them destroys what an earlier job left.
-"""
-
-from __future__ import annotations
+"""The folder of a job: may the job write or resume there, or has it finished? What an earlier job left is kept."""
 
 import json
 import logging
 import pickle
 import shutil
 from functools import reduce
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -33,8 +28,7 @@ def run_folder(resume: str | None, new: str) -> str:
     resume: a run's folder, its folder of checkpoints, or a checkpoint file in that. A path that does not exist is
     refused later.
     """
-    path = Path(resume or "")
-    if not resume or not path.exists():
+    if not resume or not (path := Path(resume)).exists():
         return new
     if path.is_file():
         return str(path.parent.parent)
@@ -61,7 +55,7 @@ def finished_before(cfg: DictConfig, folder: Path) -> dict | None:
 
 def _identity(cfg: DictConfig) -> dict:
     """The settings that distinguish jobs. The folder is not one of them: a sweep may have been moved."""
-    text = json.dumps(OmegaConf.to_container(cfg, resolve=True))
+    text = json.dumps(resolved(cfg))
     settings = json.loads(text.replace(json.dumps(cfg.paths.output_dir)[1:-1], ""))
     for key in SAME_JOB:
         *groups, name = key.split(".")
@@ -75,14 +69,13 @@ def open_for_training(cfg: DictConfig, folder: Path) -> dict:
     Returns the checkpoint to resume from; empty for a new run. Only the main rank changes the folder.
     """
     earlier = read_checkpoint(cfg)
-    if not distributed.is_main():
-        return earlier
-    if earlier:
-        JsonlLogger(folder).resume(earlier["global_step"])
-    elif aside := set_aside(folder):
-        LOG.info("%s held an earlier run, which is now in %s", folder, aside)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_provenance(cfg, folder)
+    if distributed.is_main():
+        if earlier:
+            JsonlLogger(folder).resume(earlier["global_step"])
+        elif aside := set_aside(folder):
+            LOG.info("%s held an earlier run, which is now in %s", folder, aside)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_provenance(cfg, folder)
     return earlier
 
 
@@ -120,7 +113,7 @@ def _changed(now: object, earlier: object) -> bool:
     """Whether a setting differs. Conditions may be added or removed, but not changed."""
     if isinstance(now, dict) and isinstance(earlier, dict) and "known" in now:
         both = now["known"].keys() & earlier["known"].keys()
-        now, earlier = ({**given, "known": {name: given["known"][name] for name in both}} for given in (now, earlier))
+        now, earlier = (given | {"known": {name: given["known"][name] for name in both}} for given in (now, earlier))
     return now != earlier
 
 
@@ -128,9 +121,7 @@ def set_aside(folder: Path) -> Path | None:
     """Move what an earlier run left in this folder to previous-N. Returns that folder, or None if there was no run."""
     if not (folder / RunFile.METRICS).exists() and not (folder / RunFile.CHECKPOINTS).exists():
         return None
-    number = 1
-    while (aside := folder / f"previous-{number}").exists():
-        number += 1
+    aside = next(path for number in count(1) if not (path := folder / f"previous-{number}").exists())
     aside.mkdir()
     for path in [path for pattern in (*RunFile, NON_FINITE) for path in folder.glob(str(pattern))]:
         shutil.move(path, aside / path.name)
@@ -151,8 +142,7 @@ def checkpoint_path(cfg: DictConfig) -> str | None:
 
 def read_checkpoint(cfg: DictConfig) -> dict:
     """The checkpoint that ``resume`` names, once it is known to fit this configuration; empty for a new run."""
-    path = checkpoint_path(cfg)
-    if path is None:
+    if (path := checkpoint_path(cfg)) is None:
         return {}
     own = Path(run_folder(cfg.resume, ""))
     if own.resolve() != Path(cfg.paths.output_dir).resolve():
@@ -166,15 +156,10 @@ def read_checkpoint(cfg: DictConfig) -> dict:
     if not isinstance(state, dict) or "global_step" not in state:
         raise UserError(f"resume={cfg.resume}: not a checkpoint of a training run")
     if distributed.is_main():  # which is about to rewrite the file
-        _require_same_model(OmegaConf.load(own / RunFile.CONFIG), resolved(cfg))
+        earlier = OmegaConf.to_container(OmegaConf.load(own / RunFile.CONFIG))
+        changed = [key for key, value in resolved(cfg).items() if key != "resume" and value != earlier.get(key)]
+        if "model" in changed:
+            raise UserError("resume: the model settings differ from those in the run's config.yaml; use the same ones")
+        if changed:
+            LOG.warning("resuming with settings that differ from the start of the run: %s", ", ".join(changed))
     return state
-
-
-def _require_same_model(earlier: DictConfig, now: dict) -> None:
-    """Refuse another model; name all other settings that have changed since the run started."""
-    before = OmegaConf.to_container(earlier)
-    changed = [key for key, value in now.items() if key != "resume" and value != before.get(key)]
-    if "model" in changed:
-        raise UserError("resume: the model settings differ from those in the run's config.yaml; use the same ones")
-    if changed:
-        LOG.warning("resuming with settings that differ from the start of the run: %s", ", ".join(changed))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -29,10 +32,8 @@ STYLES = {
 }
 SUBSET_COLORS = ("#4D4D4D", "#E69F00", "#0072B2", "#009E73", "#CC79A7")
 ZOOMS = "Share of answers with a zoom"
-MEMORY = 0.9
-"""Share of its past that a smoothed line keeps at each point."""
-HEIGHT, GAP = 480, 8
-"""Of the panels of an exchange, and between them, in pixels."""
+MEMORY = 0.9  # share of its past that a smoothed line keeps at each point
+HEIGHT, GAP = 480, 8  # of the panels of an exchange, and between them, in pixels
 
 
 def advantage_figure(history: list[dict], out: Path) -> None:
@@ -42,16 +43,21 @@ def advantage_figure(history: list[dict], out: Path) -> None:
     gets no point at a step without trajectories of it.
     """
     rows = [row for row in history if f"advantage/all/{TrajectoryType.NO_TOOL}/share" in row]
-    parts = _parts(rows, "advantage")
+    *subsets, everything = parts(key.split("/")[1] for row in rows for key in row if key.startswith("advantage/"))
     total = sum(row[f"advantage/all/{kind}/count"] for row in rows for kind in STYLES)
-    figure = Figure(figsize=(2.5 + 4.5 * len(parts), 7), layout="constrained")
-    panels = advantage_panels(figure, ["all questions", *(f"{part} only" for part in parts[1:])])
-    for part, (upper, lower) in zip(parts, panels, strict=True):
+    figure = Figure(figsize=(7 + 4.5 * len(subsets), 7), layout="constrained")
+    panels = advantage_panels(figure, ["all questions", *(f"{part} only" for part in subsets)])
+    for part, (upper, lower) in zip([everything, *subsets], panels, strict=True):
         for kind, (_, color) in STYLES.items():
             prefix = f"advantage/{part}/{kind}"
-            _draw_band(upper, rows, prefix, color)
-            _draw_line(upper, rows, f"{prefix}/mean", color)
-            _draw_line(lower, rows, f"{prefix}/share", color)
+            steps, low = _series(rows, f"{prefix}/q25")
+            _, high = _series(rows, f"{prefix}/q75")
+            upper.fill_between(steps, smooth(low), smooth(high), color=color, alpha=0.12, linewidth=0)
+            for axes, statistic in ((upper, "mean"), (lower, "share")):
+                steps, values = _series(rows, f"{prefix}/{statistic}")
+                axes.plot(steps, values, ".", color=color, alpha=0.25, markersize=4)
+                marker = "o" if len(steps) == 1 else None  # a line of a single point would be invisible
+                axes.plot(steps, smooth(values), color=color, linewidth=2, marker=marker)
     panels[0][0].set(ylabel="advantage, smoothed mean (band: 25-75%)")
     panels[0][1].set(ylabel=f"share of {total:,} trajectories")
     figure.savefig(out, dpi=150)
@@ -62,67 +68,57 @@ def advantage_panels(figure: Figure, titles: list[str]) -> list[tuple[Axes, Axes
     rows = figure.subplots(2, len(titles), sharex=True, sharey="row", height_ratios=[3, 2], squeeze=False)
     for upper, lower, title in zip(*rows, titles, strict=True):
         upper.axhline(0, color="black", linewidth=0.8, zorder=1)
-        upper.set(title=title)
-        lower.set(xlabel="training step")
+        unframed(upper, title=title)
         percent(lower)
-        for axes in (upper, lower):
-            unframed(axes)
-            whole_steps(axes)
+        over_steps(lower)
     lines = [Line2D([], [], color=color, linewidth=2, label=label) for label, color in STYLES.values()]
     figure.legend(handles=lines, loc="outside upper center", ncols=len(STYLES), frameon=False)
     return list(zip(*rows, strict=True))
 
 
-def _parts(rows: list[dict], metric: str) -> list[str]:
-    """The parts of the questions under which a metric was logged: all, then the subsets, small before large."""
-    start = f"{metric}/"
-    parts = {key.removeprefix(start).split("/")[0] for row in rows for key in row if key.startswith(start)}
-    return ["all", *sorted(parts - {"all"}, reverse=True)]
-
-
 def learning_figure(history: list[dict], out: Path) -> None:
     """Draw score and zoom rate on the validation questions over training steps, for all of them and each subset."""
     rows = [row for row in history if "val/score/all" in row]
-    all_parts, *subsets = _parts(rows, "val/score")
+    there = parts(key.split("/")[2] for row in rows for key in row if key.startswith("val/score/"))
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = [("score", "Score on validation pictures, greedy"), ("zoom_rate", ZOOMS)]
     for axes, (key, title) in zip(figure.subplots(1, 2), panels, strict=True):
-        for i, part in enumerate([all_parts, *sorted(subsets)]):
-            color = SUBSET_COLORS[i % len(SUBSET_COLORS)]
+        for part, color in zip(reversed(there), cycle(SUBSET_COLORS)):
             steps, values = _series(rows, f"val/{key}/{part}")
             axes.plot(steps, values, color=color, linewidth=2, marker="o", markersize=4, label=part)
-        axes.set(title=title, xlabel="training step")
-        percent(axes)
-        unframed(axes)
-        whole_steps(axes)
+        percent(axes, title=title)
+        over_steps(axes)
     figure.axes[0].legend(frameon=False)
     figure.savefig(out, dpi=150)
 
 
-def smooth(values: list[float]) -> np.ndarray:
+def parts(names: Iterable[str]) -> list[str]:
+    """The parts of the questions, in reverse alphabetical order (small before large), ``all`` last."""
+    return [*sorted(set(names) - {"all"}, reverse=True), "all"]
+
+
+def smooth(values: Sequence[float]) -> np.ndarray:
     """Exponential moving average without the bias toward a starting value: weights sum to 1 at every point."""
-    weighted, weight, smoothed = 0.0, 0.0, []
-    for value in values:
-        weighted = MEMORY * weighted + value
-        weight = MEMORY * weight + 1
-        smoothed.append(weighted / weight)
-    return np.array(smoothed)
+    return pandas.Series(values, dtype=float).ewm(alpha=1 - MEMORY).mean().to_numpy()
 
 
-def percent(axes: Axes) -> None:
-    """Values from 0 to 100%."""
+def percent(axes: Axes, **labels) -> None:
+    """An unframed panel of values from 0 to 100%. labels: properties of the axes, such as the title."""
+    unframed(axes, **labels)
     axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def unframed(axes: Axes) -> None:
-    """A light grid, no frame."""
+def unframed(axes: Axes, **labels) -> None:
+    """A panel with a light grid and no frame."""
+    axes.set(**labels)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def whole_steps(axes: Axes) -> None:
-    """No tick between two training steps."""
+def over_steps(axes: Axes) -> None:
+    """Training steps on the x axis, with no tick between two of them."""
+    axes.set(xlabel="training step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
@@ -132,38 +128,21 @@ def _series(rows: list[dict], key: str) -> tuple[list[int], list[float]]:
     return [row["step"] for row in present], [row[key] for row in present]
 
 
-def _draw_band(axes: Axes, rows: list[dict], prefix: str, color: str) -> None:
-    steps, low = _series(rows, f"{prefix}/q25")
-    _, high = _series(rows, f"{prefix}/q75")
-    axes.fill_between(steps, smooth(low), smooth(high), color=color, alpha=0.12, linewidth=0)
-
-
-def _draw_line(axes: Axes, rows: list[dict], key: str, color: str) -> None:
-    steps, values = _series(rows, key)
-    axes.plot(steps, values, ".", color=color, alpha=0.25, markersize=4)
-    # A line of a single point would be invisible.
-    axes.plot(steps, smooth(values), color=color, linewidth=2, marker="o" if len(steps) == 1 else None)
-
-
 def exchange_picture(group: Group, dialogue: Dialogue, tool: Tool) -> Image.Image:
     """The picture with keypoint and box of each executed call; beside it, for the zoom tool, the crops as shown.
 
     group: with its complete prompt; the first trajectory is drawn.
     """
-    picture = open_picture(group.example.image)
-    drawn, crops = picture, []
+    drawn, crops = open_picture(group.example.image), []
     for keypoint, box in group.trajectories[0].crops:
         if isinstance(tool, ZoomTool):
             result = tool.cut(keypoint, group.prompt.require_picture(), group.prompt.shown_size, arguments={})
             crops.append(dialogue.close_up(result))
         drawn = draw_zoom(drawn, keypoint, box, width=drawn.width)
     panels = [panel.resize((max(1, round(panel.width * HEIGHT / panel.height)), HEIGHT)) for panel in (drawn, *crops)]
-    sheet = Image.new("RGB", (sum(panel.width + GAP for panel in panels) - GAP, HEIGHT), "white")
-    left = 0
-    for panel in panels:
-        sheet.paste(panel, (left, 0))
-        left += panel.width + GAP
-    return sheet
+    gap = Image.new("RGB", (GAP, HEIGHT), "white")
+    columns = [np.asarray(column) for panel in panels for column in (gap, panel)]
+    return Image.fromarray(np.hstack(columns[1:]))
 
 
 def example_figure(examples: list[Example], dialogue: Dialogue, tool: ZoomTool, out: Path) -> None:
@@ -173,17 +152,16 @@ def example_figure(examples: list[Example], dialogue: Dialogue, tool: ZoomTool, 
     """
     figure = Figure(figsize=(12, 3.2 * len(examples)), layout="constrained")
     for row, example in zip(figure.subplots(len(examples), 3, squeeze=False), examples, strict=True):
-        picture = open_picture(example.image)
+        picture, center = open_picture(example.image), middle(example.target_boxes[0])
         shown = dialogue.overview(picture)
-        center = middle(example.target_boxes[0])
         result = tool.cut(center, picture, shown.size, arguments={})
         crop = dialogue.close_up(result)
-        titles = [
-            f"{example.question}  ({example.subset})",
-            f"the overview: {shown.width}x{shown.height}",
-            f"the zoom result: {crop.width}x{crop.height}",
-        ]
-        for axes, image, title in zip(row, [draw_zoom(picture, center, result.box), shown, crop], titles, strict=True):
+        panels = {
+            f"{example.question}  ({example.subset})": draw_zoom(picture, center, result.box),
+            f"the overview: {shown.width}x{shown.height}": shown,
+            f"the zoom result: {crop.width}x{crop.height}": crop,
+        }
+        for axes, (title, image) in zip(row, panels.items(), strict=True):
             axes.imshow(image, interpolation="nearest")
             axes.set_title(title, fontsize=9)
             axes.set_axis_off()

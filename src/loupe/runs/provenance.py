@@ -1,7 +1,5 @@
 """The origin of a run, written beside its results."""
 
-from __future__ import annotations
-
 import json
 import platform
 import shlex
@@ -50,7 +48,6 @@ def commit() -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """The output of git in the project's folder; None without git or a repository."""
     if shutil.which("git") is None:
         return None
     done = subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=False)

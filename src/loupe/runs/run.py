@@ -1,7 +1,5 @@
 """One training run between its start and its results, all of which lie in ``paths.output_dir`` (``files.RunFile``)."""
 
-from __future__ import annotations
-
 import json
 import logging
 import warnings
@@ -9,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import lightning
 import torch
+from lightning import LightningDataModule, Trainer, seed_everything
 from omegaconf import DictConfig
 from transformers.utils import logging as transformers_logging
 
@@ -27,8 +25,7 @@ from loupe.runs.files import RunFile
 from loupe.runs.text import comparison, in_columns
 
 LOG = logging.getLogger(__name__)
-RESAMPLES = 2000
-"""Of the held-out questions, for the intervals before and after training."""
+RESAMPLES = 2000  # of the held-out questions, for the intervals before and after training
 NOISE = (
     ".*does not have many workers.*",  # examples are light records, pictures are drawn in the step itself
     ".*smaller than the logging interval.*",  # ours are logged at every step
@@ -53,14 +50,14 @@ def job(cfg: DictConfig) -> Iterator[Path]:
         with warnings.catch_warnings():
             for message in NOISE:
                 warnings.filterwarnings("ignore", message)
-            lightning.seed_everything(cfg.seed, verbose=False)
+            seed_everything(cfg.seed, verbose=False)
             yield Path(cfg.paths.output_dir)
     finally:
         torch.set_num_threads(threads)
 
 
 @contextmanager
-def finishing(trainer: lightning.Trainer) -> Iterator[None]:
+def finishing(trainer: Trainer) -> Iterator[None]:
     """Close the loggers when a run ends, whichever way; after an error also kill the processes that it started."""
     try:
         yield
@@ -72,15 +69,13 @@ def finishing(trainer: lightning.Trainer) -> Iterator[None]:
             logger.finish()
 
 
-def measure_before(trainer: lightning.Trainer, module: GRPOModule, data: lightning.LightningDataModule) -> Summary:
+def measure_before(trainer: Trainer, module: GRPOModule, data: LightningDataModule) -> Summary:
     """The held-out metrics of the untrained policy; this also logs the first point of the learning curve."""
     trainer.validate(module, datamodule=data, verbose=False)
     return evaluate(trainer, module, data, "before")
 
 
-def evaluate(
-    trainer: lightning.Trainer, module: GRPOModule, data: lightning.LightningDataModule, split: str
-) -> Summary:
+def evaluate(trainer: Trainer, module: GRPOModule, data: LightningDataModule, split: str) -> Summary:
     """Greedy metrics on the held-out test questions; the trajectories are recorded under ``split``."""
     trainer.test(module, datamodule=data, verbose=False)
     if not module.evaluated:
@@ -90,7 +85,7 @@ def evaluate(
     return summarize(module.rows(module.evaluated, "greedy"), RESAMPLES)
 
 
-def load_best(trainer: lightning.Trainer, module: GRPOModule) -> None:
+def load_best(trainer: Trainer, module: GRPOModule) -> None:
     """Restore the weights with the best validation score."""
     state = torch.load(trainer.checkpoint_callback.best_model_path, map_location=module.device, mmap=True)
     module.load_state_dict(state["state_dict"], strict=False)
@@ -117,18 +112,14 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
     plots.learning_figure(steps, folder / RunFile.LEARNING)
     _draw_example(module, folder / RunFile.EXAMPLE)
     (folder / RunFile.SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
-    _print_result(module, after, seconds, folder)
-    write_card(cfg, module.rollout.dialogue, module.evaluated[0].example, summary, folder)
-    return summary
-
-
-def _print_result(module: GRPOModule, after: Summary, seconds: float, folder: Path) -> None:
     LOG.info("\n%s", in_columns([["held-out test", "before", "after"], *comparison(module.before, after)]))
     if module.skipped:
         LOG.warning("%d rows could not be read and were skipped", len(module.skipped))
     if not module.had_signal:
         LOG.warning("no group had rewards that differ, so nothing was learned (random weights earn none)")
     LOG.info("trained for %.0f s; everything is in %s", seconds, folder)
+    write_card(cfg, module.rollout.dialogue, module.evaluated[0].example, summary, folder)
+    return summary
 
 
 def _draw_example(module: GRPOModule, out: Path) -> None:

@@ -1,12 +1,9 @@
-"""Sweeps (multiruns): each job has a folder named by a hash of its overrides, so that a sweep that died resumes with
-the jobs it lacks; and all results are in one table, ``results.csv``, with one row per job.
-"""
-
-from __future__ import annotations
+"""Sweeps (multiruns): the name of a job's folder, and ``results.csv``, the table with one row per finished job."""
 
 import json
 import logging
 import os
+import re
 import shlex
 from hashlib import sha256
 from pathlib import Path
@@ -16,23 +13,18 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from loupe.metrics.intervals import ENDS, Estimate, flat, without_ends
+from loupe.metrics.intervals import ENDS, flat, without_ends
 from loupe.runs.config import WITHOUT_EFFECT
-from loupe.runs.text import in_columns
+from loupe.runs.text import format_value, in_columns
 
 LOG = logging.getLogger(__name__)
-RESULTS = ("summary.json", "evaluation.json")
-"""What a finished job leaves: a training, an evaluation."""
-SETTING = "setting/"
-"""Prefix of the columns that hold a job's overrides and its seed."""
-PRINTED_CONDITIONS, PRINTED_METRICS = ("after", "greedy"), ("score", "zoom_rate", "iou")
-"""What the printed table shows; results.csv has every metric."""
+RESULTS = ("summary.json", "evaluation.json")  # what a finished training leaves, and a finished evaluation
+SETTING = "setting/"  # prefix of the columns that hold a job's overrides and its seed
+PRINTED = re.compile(r"(after|greedy)/(score|zoom_rate|iou)/[^/]+")  # results.csv has all metrics
 
 
 class Results(Callback):
-    """Hydra's callback: rewrites results.csv after every job, so that a sweep that dies has its table, too; prints the
-    table at the end.
-    """
+    """Rewrites results.csv after every job, in case the sweep dies, and prints the table at the end."""
 
     def on_job_end(self, config: DictConfig, job_return: object, **kwargs: object) -> None:
         if config.hydra.mode == RunMode.MULTIRUN:
@@ -45,7 +37,7 @@ class Results(Callback):
 
 
 def short_hash(text: str) -> str:
-    """A name of eight hexadecimal digits for ``text``."""
+    """Eight hexadecimal digits that name a job's folder after its overrides, so that a sweep that died can resume."""
     return sha256(text.encode()).hexdigest()[:8]
 
 
@@ -54,8 +46,7 @@ def collect(folder: Path) -> list[dict]:
     rows = job_rows(folder)
     if rows:
         keys = dict.fromkeys(key for row in rows for key in row)
-        settings = [key for key in keys if key.startswith(SETTING)]
-        columns = list(dict.fromkeys(["job", *settings, *keys]))
+        columns = sorted(keys, key=lambda key: (key != "job", not key.startswith(SETTING)))
         partial = folder / f"results.csv.{os.getpid()}"  # jobs that run side by side all write the table
         pandas.DataFrame(rows, columns=columns, dtype=object).to_csv(partial, index=False)
         partial.replace(folder / "results.csv")
@@ -66,7 +57,7 @@ def job_rows(folder: Path) -> list[dict]:
     """One row per finished job below ``folder``, ordered by their settings."""
     found = {path.parent for name in RESULTS for path in folder.glob(f"*/{name}")}
     jobs = [job for job in found if (job / ".hydra").is_dir()]  # a folder that was set aside has none
-    return sorted(map(job_row, jobs), key=lambda row: [_natural(str(value)) for value in _settings(row).values()])
+    return sorted(map(job_row, jobs), key=lambda row: [_natural(str(value)) for value in settings_of(row).values()])
 
 
 def job_row(job: Path) -> dict:
@@ -96,32 +87,24 @@ def job_row(job: Path) -> dict:
 
 def table(rows: list[dict]) -> str:
     """The settings in which the jobs differ, and their main metrics, as text."""
-    settings = dict.fromkeys(key for row in rows for key in _settings(row))
+    settings = dict.fromkeys(key for row in rows for key in settings_of(row))
     differing = [key for key in settings if len({str(row.get(key)) for row in rows}) > 1]
-    metrics = [key for key in without_ends(dict.fromkeys(key for row in rows for key in row)) if _printed(key)]
+    metrics = [key for key in without_ends(dict.fromkeys(key for row in rows for key in row)) if PRINTED.fullmatch(key)]
     lines = [["job", *(key.removeprefix(SETTING) for key in differing), *metrics]]
     for row in rows:
-        cells = (_cell(row, key) for key in metrics)
-        lines.append([row["job"], *(str(row.get(key, "-")) for key in differing), *cells])
+        given = (str(row.get(key, "-")) for key in differing)
+        lines.append([row["job"], *given, *(_cell(row, key) for key in metrics)])
     return in_columns(lines)
 
 
-def _printed(key: str) -> bool:
-    match key.split("/"):
-        case [condition, metric, _]:
-            return condition in PRINTED_CONDITIONS and metric in PRINTED_METRICS
-    return False
-
-
 def _cell(row: dict, key: str) -> str:
-    if (value := row.get(key)) is None:
-        return "-"
     if f"{key}/low" in row:
-        return str(Estimate(value, *(row[f"{key}/{end}"] for end in ENDS)))
-    return f"{value:.3f}"
+        return format_value({"mean": row[key]} | {end: row[f"{key}/{end}"] for end in ENDS})
+    return format_value(row.get(key))
 
 
-def _settings(row: dict) -> dict:
+def settings_of(row: dict) -> dict:
+    """The settings in a job's row, under their columns' names."""
     return {key: value for key, value in row.items() if key.startswith(SETTING)}
 
 

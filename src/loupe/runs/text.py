@@ -1,12 +1,9 @@
 """Values and tables as text."""
 
-from __future__ import annotations
-
 from loupe.metrics.intervals import Estimate
 from loupe.metrics.summary import Summary
 
-COMPARED = ("score", "iou", "zoom_rate", "zoom_hit_rate", "failed_call_rate", "n")
-"""The metrics in a comparison; summary.json holds all."""
+COMPARED = ("score", "iou", "zoom_rate", "zoom_hit_rate", "failed_call_rate", "n")  # summary.json has all metrics
 
 
 def format_value(value: float | dict | str | None) -> str:
