@@ -14,10 +14,8 @@ from loupe.logs.jsonl import METRICS, read_rows
 
 MAGIC = b":W&B"
 HEADER, BLOCK = 7, 32768
-LAST_PARTS = (1, 4)
-"""Types of chunk that end a record: FULL and LAST in LevelDB's log format."""
-ON_SERVERS = re.compile(r"[\w-]+/[\w.-]+/\w+")
-"""entity/project/run"""
+LAST_PARTS = (1, 4)  # types of chunk that end a record: FULL and LAST
+ON_SERVERS = re.compile(r"[\w-]+/[\w.-]+/\w+")  # entity/project/run
 
 
 def history(source: str | Path) -> list[dict]:
@@ -65,11 +63,10 @@ def records(path: Path) -> Iterator[Record]:
             at += left
             continue
         _, length, kind = struct.unpack_from("<IHB", data, at)
-        at += HEADER
-        if at + length > len(data):
+        at += HEADER + length
+        if at > len(data):
             return
-        whole += data[at : at + length]
-        at += length
+        whole += data[at - length : at]
         if kind in LAST_PARTS:
             yield Record.FromString(whole)
             whole = b""

@@ -11,17 +11,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from loupe.metrics.training import Histogram
 
 METRICS, TIMING, TRAJECTORIES = "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"
-"""The files that JsonlLogger writes."""
 
 
-class JsonlLogger(Logger):
-    """Appends one JSON line per call to the files in ``folder``; each file is created with its first line.
+class FolderLogger(Logger):
+    """A logger with its files in ``folder``, where a run's resolved configuration is saved too."""
 
-    On a given machine metrics.jsonl depends only on code, configuration and seed (exactly so on CPUs), so two runs can
-    be compared byte for byte. Keys that begin with ``time/`` therefore go to timing.jsonl.
-    """
-
-    name = None
     version = ""  # the progress bar shows none
 
     def __init__(self, folder: str | Path):
@@ -32,15 +26,28 @@ class JsonlLogger(Logger):
     def save_dir(self) -> str:
         return str(self.folder)
 
-    log_dir = save_dir
+    def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
+        """Do nothing: the folder has the configuration."""
+
+    def finish(self) -> None:
+        """Release what the logger holds when the job ends."""
+
+
+class JsonlLogger(FolderLogger):
+    """Appends JSON lines to the files ``METRICS``, ``TIMING`` and ``TRAJECTORIES``, each created with its first line.
+
+    On a given machine metrics.jsonl depends only on code, configuration and seed (exactly so on CPUs), so two runs can
+    be compared byte for byte. Keys that begin with ``time/`` therefore go to timing.jsonl.
+    """
+
+    name = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float | Histogram], step: int) -> None:
         """Write the metrics of one step, sorted by key. Raises ValueError if a value is not finite, which is a bug."""
-        parts: dict[str, dict] = {METRICS: {}, TIMING: {}}
-        for key in sorted(metrics):
-            parts[TIMING if key.startswith("time/") else METRICS][key] = _json_value(key, metrics[key])
-        for name, part in parts.items():
+        values = {key: _json_value(key, metrics[key]) for key in sorted(metrics)}
+        for name, timed in ((METRICS, False), (TIMING, True)):
+            part = {key: value for key, value in values.items() if key.startswith("time/") == timed}
             self._append(name, [{"step": step} | part] if part else [])
 
     @rank_zero_only
@@ -51,22 +58,15 @@ class JsonlLogger(Logger):
     @rank_zero_only
     def resume(self, step: int) -> None:
         """Drop the rows logged after ``step`` or after training (split "after"), and an incomplete last line."""
-        for path in (self.folder / name for name in (METRICS, TIMING, TRAJECTORIES)):
-            if path.exists():
+        for name in (METRICS, TIMING, TRAJECTORIES):
+            if (path := self.folder / name).exists():
                 keep_rows(path, lambda row: row["step"] <= step and row.get("split") != "after")
 
-    def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
-        """Do nothing: the resolved configuration is saved in the same folder."""
-
-    def finish(self) -> None:
-        """Do nothing: every line is on disk as soon as it is logged."""
-
     def _append(self, name: str, rows: list[dict]) -> None:
-        if not rows:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / name, "a") as file:
-            file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        if rows:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / name, "a") as file:
+                file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
 def read_rows(path: Path) -> list[dict]:

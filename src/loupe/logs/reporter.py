@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from loupe.errors import require_int
 from loupe.logs.jsonl import JsonlLogger
 from loupe.logs.wandb_logger import RunWandbLogger
@@ -9,17 +11,13 @@ from loupe.metrics.rows import Rows
 from loupe.pictures import draw_zoom
 from loupe.records import Group, Trajectory
 
-COLUMNS = ["step", "id", "question", "type", "answer", "reward", "advantage", "text", "picture"]
-"""Of the table of trajectories in W&B."""
-
-RowsOf = Callable[[list[Group], str], Rows]
-"""From groups and a condition to the answer row of every trajectory."""
+COLUMNS = ["step", "id", "question", "type", "answer", "reward", "advantage", "text", "picture"]  # of W&B's table
+RowsOf = Callable[[list[Group], str], Rows]  # from groups and a condition to the answer row of every trajectory
 
 
 class Reporter:
-    """trajectories_every: steps between two records of trajectories.
-
-    groups: the number of groups in each record; those whose rewards differ most come first.
+    """trajectories_every: steps between two records of trajectories. groups: the number of groups in each; those whose
+    rewards differ most come first.
     """
 
     def __init__(self, trajectories_every: int = 25, groups: int = 4):
@@ -30,7 +28,8 @@ class Reporter:
         """Log one training step. ``step`` counts finished steps."""
         self._metrics(loggers, step, report)
         if step % self.trajectories_every == 1 or self.trajectories_every == 1:
-            ranked = sorted(groups, key=_spread, reverse=True)  # best and worst of a question side by side
+            # The best and the worst answer to a question side by side tell most.
+            ranked = sorted(groups, key=lambda group: np.ptp([t.reward for t in group.trajectories]), reverse=True)
             self.trajectories(loggers, step, "train", ranked[: self.groups], rows_of)
 
     def validation(self, loggers: list, step: int, report: dict) -> None:
@@ -57,22 +56,8 @@ class Reporter:
             logger.log_metrics(report, step)
 
 
-def _spread(group: Group) -> float:
-    rewards = [trajectory.reward for trajectory in group.trajectories]
-    return max(rewards) - min(rewards)
-
-
 def _table_row(trajectory: Trajectory, group: Group, step: int) -> list:
-    crops = trajectory.crops
+    crops, example = trajectory.crops, group.example
     drawn = draw_zoom(group.prompt.require_picture(), *crops[0]) if crops else None
-    return [
-        step,
-        group.example.id,
-        group.example.question,
-        trajectory.type.value,
-        trajectory.answer,
-        trajectory.reward,
-        trajectory.advantage,
-        trajectory.text,
-        drawn,
-    ]
+    scored = [trajectory.type.value, trajectory.answer, trajectory.reward, trajectory.advantage]
+    return [step, example.id, example.question, *scored, trajectory.text, drawn]

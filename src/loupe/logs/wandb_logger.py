@@ -2,37 +2,34 @@
 
 import netrc
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import wandb
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from loupe.errors import UserError, require_choice
+from loupe.logs.jsonl import FolderLogger
 from loupe.metrics.training import Histogram
 
 MODES = ("auto", "online", "offline", "disabled")
-STEP = "trainer/global_step"
-"""The training step, over which W&B charts all other keys; Lightning's own logger calls it the same."""
+STEP = "trainer/global_step"  # over which W&B charts all other keys; Lightning's own logger calls it the same
 
 
-class RunWandbLogger(Logger):
+class RunWandbLogger(FolderLogger):
     """One W&B run per job, with its files under ``folder``/wandb.
 
     mode: "online", "offline" (upload later with ``wandb sync``), "disabled", or "auto": the value of WANDB_MODE or,
         if that is unset, online with an API key (WANDB_API_KEY or netrc) and offline without.
     run_config: the resolved configuration, as plain dicts (not named ``config``, which Hydra's instantiate reserves).
 
-    It calls W&B itself because Lightning's WandbLogger gives no public access to the arguments of ``wandb.init`` or to
-    the end of a run: one process may run several jobs, and each needs a W&B run of its own.
+    Lightning's WandbLogger gives no public access to the arguments of ``wandb.init`` or to the end of a run, but one
+    process may run several jobs, and each needs a W&B run of its own.
     """
-
-    version = ""  # the progress bar shows none
 
     def __init__(
         self,
@@ -47,10 +44,8 @@ class RunWandbLogger(Logger):
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if has_api_key() else "offline")
             require_choice("WANDB_MODE", mode, MODES[1:])
-        super().__init__()
-        self.mode = mode
-        self.folder = Path(folder)
-        self.project = project
+        super().__init__(folder)
+        self.mode, self.project = mode, project
         self._options: dict[str, Any] = {"mode": mode, "group": group, "name": name, "config": run_config}
         self._run: wandb.Run | None = None
         self._failed = False
@@ -58,10 +53,6 @@ class RunWandbLogger(Logger):
     @property
     def name(self) -> str:
         return self.project
-
-    @property
-    def save_dir(self) -> str:
-        return str(self.folder)
 
     @property
     @rank_zero_experiment
@@ -88,11 +79,13 @@ class RunWandbLogger(Logger):
     def log_table(self, key: str, columns: list[str], rows: Sequence[Sequence], step: int) -> None:
         """Log a table whose cells may be pictures (PIL) or None."""
         data = [[wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row] for row in rows]
-        with _staging(self.folder / "wandb"):
+        given = os.environ.get("WANDB_DATA_DIR")  # where W&B stages pictures for upload: by default in the user's home
+        os.environ["WANDB_DATA_DIR"] = given or str(self.folder / "wandb")
+        try:
             self.log_metrics({key: wandb.Table(columns=columns, data=data)}, step)
-
-    def log_hyperparams(self, params: object, *args: object, **kwargs: object) -> None:
-        """Do nothing: the W&B run starts with the resolved configuration."""
+        finally:
+            if given is None:
+                del os.environ["WANDB_DATA_DIR"]
 
     def finalize(self, status: str) -> None:
         """Note the outcome. Lightning calls this after each fit or test, and the W&B run outlasts them."""
@@ -114,19 +107,6 @@ def has_api_key() -> bool:
         return host in netrc.netrc(os.environ.get("NETRC")).hosts
     except (FileNotFoundError, netrc.NetrcParseError):
         return False
-
-
-@contextmanager
-def _staging(folder: Path) -> Iterator[None]:
-    """Let W&B stage the pictures of tables for upload in the run's folder instead of the user's home."""
-    if "WANDB_DATA_DIR" in os.environ:
-        yield
-        return
-    os.environ["WANDB_DATA_DIR"] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ["WANDB_DATA_DIR"]
 
 
 def _for_wandb(value: object) -> object:
