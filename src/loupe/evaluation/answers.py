@@ -1,10 +1,7 @@
 """From a configuration to the answers that evaluate.py and mine.py count."""
 
-from __future__ import annotations
-
 import logging
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from loupe.evaluation.journal import Journal
 from loupe.evaluation.settings import answer_settings
 from loupe.metrics.rows import Rows
 from loupe.runs.build import build_rollout, device
-from loupe.runs.config import command_line, instantiate
+from loupe.runs.config import command_line, instantiate, resolved
 from loupe.runs.folder import open_for_answers
 from loupe.runs.provenance import write_provenance
 from loupe.tools.zoom import NoTool
@@ -42,13 +39,20 @@ def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: t
     shard: index and count of the shards of the questions, of which ``examples`` is one.
     """
     asked = build_conditions(cfg, examples)
-    settings = answer_settings(cfg, asked[0].rollout.policy.factor) | {"shard": shard}
-    settings = open_for_answers(folder, settings)
+    policy = asked[0].rollout.policy
+    settings = open_for_answers(folder, answer_settings(cfg, policy.factor) | {"shard": shard})
     write_provenance(cfg, folder)
-    journal = Journal(folder)
+    journal, reward = Journal(folder), instantiate(cfg.reward)
     journal.read()
+    missing = {condition.name: journal.missing(condition.name, len(examples)) for condition in asked}
+    bar = tqdm(total=sum(map(len, missing.values())), unit="question", disable=not cfg.trainer.enable_progress_bar)
     try:
-        ask_missing(cfg, asked, journal)
+        with device(cfg, policy), bar:
+            for condition in asked:
+                bar.set_description(condition.name)
+                for outcomes in condition.answer(missing[condition.name], cfg.data.eval_batch_size, reward):
+                    journal.add(outcomes)
+                    bar.update(len(outcomes))
     except KeyboardInterrupt as stop:
         command = f"{command_line()} {shlex.quote(f'paths.output_dir={cfg.paths.output_dir}')}"
         raise Interrupted(f"stopped; to resume: {command}") from stop
@@ -69,18 +73,4 @@ def build_conditions(cfg: DictConfig, examples: Questions) -> list[Condition]:
         tool = instantiate(cfg.tool)
         return build_rollout(prompted, policy, tool if settings["tool"] else NoTool(tool.coordinates))
 
-    known = OmegaConf.to_container(cfg.evaluate.known, resolve=True)
-    return conditions(cfg.evaluate.conditions, known, examples, build)
-
-
-def ask_missing(cfg: DictConfig, asked: Sequence[Condition], journal: Journal) -> None:
-    """Ask the questions that the journal has no answers to."""
-    reward = instantiate(cfg.reward)
-    missing = {condition.name: journal.missing(condition.name, len(condition.examples)) for condition in asked}
-    bar = tqdm(total=sum(map(len, missing.values())), unit="question", disable=not cfg.trainer.enable_progress_bar)
-    with device(cfg, asked[0].rollout.policy), bar:
-        for condition in asked:
-            bar.set_description(condition.name)
-            for outcomes in condition.answer(missing[condition.name], cfg.data.eval_batch_size, reward):
-                journal.add(outcomes)
-                bar.update(len(outcomes))
+    return conditions(cfg.evaluate.conditions, resolved(cfg.evaluate.known), examples, build)

@@ -1,7 +1,5 @@
 """The conditions under which a policy answers the questions of one split (conf/judging.yaml defines them)."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +16,7 @@ from loupe.rewards.composite import CompositeReward
 
 LOG = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
-SETTINGS = {"tool", "crops", "samples", "prompt"}
-CROPS = ("own", "shuffled")
+DEFAULTS = {"tool": True, "crops": "own", "samples": None, "prompt": {}}
 
 
 class Shuffled(Dataset[Example]):
@@ -61,12 +58,11 @@ class Condition:
             reasons = iter(errors)
             outcomes = []
             for index, example in zip(batch_indices, batch, strict=True):
-                group = answered.get(id(example))
-                if group is None:
+                if group := answered.get(id(example)):
+                    reward.score_group(group, step=0)
+                    outcomes.append(Outcome(self.name, index, answer_rows([group], self.name, factor, merge)))
+                else:
                     outcomes.append(Outcome(self.name, index, [], str(next(reasons))))
-                    continue
-                reward.score_group(group, step=0)
-                outcomes.append(Outcome(self.name, index, answer_rows([group], self.name, factor, merge)))
             yield outcomes
 
 
@@ -77,8 +73,8 @@ def questions(data: LoupeDataModule, split: str, n: int | None) -> Questions:
     if examples is None:
         has = ", ".join(name for name in SPLITS if getattr(data, name) is not None)
         raise UserError(f"evaluate.split={split}: this data set has no such split; it has {has}")
-    wanted = len(examples) if n is None else require_int("evaluate.n", n, 1)
-    return subset(examples, range(min(wanted, len(examples))))
+    wanted = len(examples) if n is None else min(require_int("evaluate.n", n, 1), len(examples))
+    return subset(examples, range(wanted))
 
 
 def conditions(
@@ -114,14 +110,9 @@ def _pointless(identity: dict, rollout: GroupRollout, examples: Questions, seen:
     forced = "<tool>" in rollout.dialogue.prefill
     if not identity["tool"] and (forced or identity["crops"] == "shuffled"):
         return "there is no tool"
-    if identity["crops"] == "shuffled" and not _differ(examples):
+    if identity["crops"] == "shuffled" and all(examples[i].image == examples[0].image for i in range(len(examples))):
         return "there is no other picture"
     return "it is the same as an earlier one" if identity in seen else ""
-
-
-def _differ(examples: Questions) -> bool:
-    """Whether the questions are about more than one picture."""
-    return any(examples[i].image != examples[0].image for i in range(1, len(examples)))
 
 
 def _checked(name: str, known: dict[str, dict]) -> dict:
@@ -129,11 +120,11 @@ def _checked(name: str, known: dict[str, dict]) -> dict:
     if name not in known:
         raise UserError(f"evaluate.conditions: no condition {name}; there are {', '.join(known)}")
     where = f"evaluate.known.{name}"
-    if unknown := set(known[name]) - SETTINGS:
-        raise UserError(f"{where}.{min(unknown)}: unknown; known are {', '.join(sorted(SETTINGS))}")
-    settings = {"tool": True, "crops": "own", "samples": None, "prompt": {}} | known[name]
+    if unknown := known[name].keys() - DEFAULTS:
+        raise UserError(f"{where}.{min(unknown)}: unknown; known are {', '.join(sorted(DEFAULTS))}")
+    settings = DEFAULTS | known[name]
     require_choice(f"{where}.tool", settings["tool"], (True, False))
-    require_choice(f"{where}.crops", settings["crops"], CROPS)
+    require_choice(f"{where}.crops", settings["crops"], ("own", "shuffled"))
     if settings["samples"] is not None:
         require_int("evaluate.samples", settings["samples"], 0)
     return settings

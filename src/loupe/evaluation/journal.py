@@ -1,7 +1,5 @@
 """The answers of an evaluation: each is on disk as soon as it is given, so that an interrupted evaluation resumes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -25,7 +23,7 @@ COLUMNS = {
     **{"turns": pyarrow.list_(TEXT), "calls": pyarrow.list_(TEXT), "keypoints": POINTS, "crops": POINTS},
     **{"hits": pyarrow.list_(FLAG), "n_sampled": WHOLE, "image_tokens": WHOLE, "pixels": WHOLE},
 }
-"""Of answers.parquet, followed by a column term/<name> for each reward term. See ``rows.answer_row``."""
+"""Of answers.parquet, followed by a column term/<name> for each reward term (``rows.answer_row``)."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,11 @@ class Journal:
         self.outcomes: list[Outcome] = []
 
     def read(self) -> None:
-        """Load the outcomes of an interrupted evaluation. An incomplete last line is dropped, and questions that could
-        not be read are asked again.
-        """
+        """Load the outcomes of an interrupted evaluation, but those of questions that could not be read."""
         if self.path.exists():
             self.outcomes = [Outcome(**row) for row in keep_rows(self.path, lambda row: not row["skipped"])]
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Append outcomes."""
         with self.path.open("a") as file:
             for outcome in outcomes:
                 self.outcomes.append(outcome)
@@ -79,7 +74,6 @@ class Journal:
 
 
 def write_parquet(rows: list[dict], path: Path) -> None:
-    """Write the rows as a table with ``COLUMNS`` and a column for each reward term."""
     names = dict.fromkeys(key for row in rows for key in row if key.startswith(TERM))
     schema = pyarrow.schema([*COLUMNS.items(), *((name, NUMBER) for name in names)])
     parquet.write_table(pyarrow.Table.from_pylist(rows, schema), path)

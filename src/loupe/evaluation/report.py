@@ -1,17 +1,13 @@
 """What evaluation.json states about the answers of an evaluation, and the same as a table of text."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Iterable
 from statistics import fmean
 
 from loupe.errors import UserError
-from loupe.metrics.intervals import Estimate
 from loupe.metrics.rows import Rows
 from loupe.metrics.summary import ALL, Value, by_part, summarize, tool_gain_and_harm
 from loupe.records import TrajectoryType
-from loupe.runs.text import in_columns
+from loupe.runs.text import format_value, in_columns
 
 
 def report(rows: Rows, resamples: int) -> dict:
@@ -28,10 +24,10 @@ def report(rows: Rows, resamples: int) -> dict:
     conditions: dict[str, Rows] = {}
     for row in rows:
         conditions.setdefault(row["condition"], []).append(row)
-    comparison = {}
+    counted: dict = {"conditions": {name: _condition(answers, resamples) for name, answers in conditions.items()}}
     if "no_tool" in conditions and "greedy" in conditions:
-        comparison = tool_gain_and_harm(conditions["no_tool"], conditions["greedy"], resamples)
-    return {"conditions": {name: _condition(answers, resamples) for name, answers in conditions.items()}} | comparison
+        counted |= tool_gain_and_harm(conditions["no_tool"], conditions["greedy"], resamples)
+    return counted
 
 
 def _condition(rows: Rows, resamples: int) -> dict:
@@ -48,45 +44,35 @@ def _cycles(rows: Rows) -> dict[str, float]:
 
 
 def _types(rows: Rows) -> dict[str, dict]:
-    types = {}
-    for kind in TrajectoryType:
-        scores = [row["score"] for row in rows if row["type"] == kind]
-        types[kind.value] = {"share": len(scores) / len(rows), "score": fmean(scores) if scores else None}
-    return types
+    scores = {kind.value: [row["score"] for row in rows if row["type"] == kind] for kind in TrajectoryType}
+    return {
+        kind: {"share": len(found) / len(rows), "score": fmean(found) if found else None}
+        for kind, found in scores.items()
+    }
 
 
 def table(report: dict) -> str:
     """The report as text: a line per metric and condition, a column per part of the questions."""
     conditions = report["conditions"]
-    counted = next(iter(conditions.values()))["n"]
-    lines = [["", *(f"{part} (n={_questions(conditions, part)})" for part in counted)]]
-
-    def add(name: str, cells: Iterable[str]) -> None:
-        lines.append([name, *cells])
-
+    first = next(iter(conditions.values()))
+    lines: dict[str, dict] = {}
     for metric in dict.fromkeys(metric for summary in conditions.values() for metric in summary):
         for condition, summary in conditions.items():
             parts = summary.get(metric, {})
             if metric in ("types", "cycles"):
                 for key in parts.get(ALL, {}):
-                    add(f"{metric}/{condition}/{key}", (_cell(parts[part].get(key)) for part in counted))
+                    lines[f"{metric}/{condition}/{key}"] = {part: values.get(key) for part, values in parts.items()}
             elif parts:
-                add(f"{metric}/{condition}", (_cell(parts.get(part)) for part in counted))
-    for metric in ("tool_gain", "tool_harm"):
-        if metric in report:
-            add(metric, (_cell(report[metric].get(part)) for part in counted))
-    return in_columns(lines)
-
-
-def _questions(conditions: dict[str, dict], part: str) -> int:
-    return next(summary["score"][part]["n"] for summary in conditions.values())
+                lines[f"{metric}/{condition}"] = parts
+    lines |= {metric: report[metric] for metric in ("tool_gain", "tool_harm") if metric in report}
+    header = ["", *(f"{part} (n={first['score'][part]['n']})" for part in first["n"])]
+    rows = [[name, *(_cell(parts.get(part)) for part in first["n"])] for name, parts in lines.items()]
+    return in_columns([header, *rows])
 
 
 def _cell(value: Value) -> str:
-    if isinstance(value, dict) and "mean" in value:
-        return str(Estimate(**value))
-    if isinstance(value, dict):  # a trajectory type
+    if isinstance(value, dict) and "share" in value:  # a trajectory type
         return f"{_cell(value['share'])}, {_cell(value['score'])}"
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}"
+    if isinstance(value, int) or (isinstance(value, float) and abs(value) >= 100):
+        return f"{value:,.0f}"
+    return format_value(value)

@@ -1,10 +1,7 @@
 """The settings that the answers of an evaluation depend on: stated with its results, compared before it resumes."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -18,7 +15,6 @@ WITHOUT_EFFECT = {
     "rollout": {"prompts_per_batch"},
     "evaluate": {"conditions", "resamples"},
 }
-WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def answer_settings(cfg: DictConfig, factor: int) -> dict:
@@ -27,7 +23,9 @@ def answer_settings(cfg: DictConfig, factor: int) -> dict:
     factor: pixels per side of an image token; sizes are rounded to multiples of it.
     """
     given = resolved(cfg)
-    kept = {group: _without(given[group], WITHOUT_EFFECT.get(group, set())) for group in (*STATED, "evaluate")}
+    for group, keys in WITHOUT_EFFECT.items():
+        given[group] = {key: value for key, value in given[group].items() if key not in keys}
+    kept = {group: given[group] for group in (*STATED, "evaluate")}
     sides = {"overview": kept["resolution"], "crop": kept["tool"].get("output_size") or kept["resolution"]}
     return kept | {
         "precision": given["trainer"]["precision"],
@@ -39,10 +37,7 @@ def answer_settings(cfg: DictConfig, factor: int) -> dict:
 
 def weights(path: str | None) -> dict[str, list[int]]:
     """Size (bytes) and modification time (ns) of the weight files in a local folder, to notice when they change."""
-    folder = Path(path or "")
-    if not path or not folder.is_dir():
-        return {}
-    files = sorted(file for pattern in WEIGHTS for file in folder.glob(pattern))
+    files = sorted(file for kind in ("safetensors", "bin") for file in Path(path).glob(f"*.{kind}")) if path else []
     return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
@@ -54,8 +49,3 @@ def settings_line(settings: dict) -> str:
         f"crop {settings['crop']}, greedy or k = {known.get('samples')} at temperature "
         f"{settings['rollout']['temperature']}, seed {settings['seed']}, 95% bootstrap intervals over questions"
     )
-
-
-def _without(node: Any, keys: set[str]) -> Any:
-    """A group of the configuration without some of its keys, or a plain value as it is."""
-    return {key: value for key, value in node.items() if key not in keys} if keys else node
