@@ -1,15 +1,11 @@
 """How a run's training went, in one row: pure functions of its logged steps (``logs.history``)."""
 
-from __future__ import annotations
-
 from statistics import fmean
 
 from loupe.records import TrajectoryType
 
 METRICS = ("score/all", "zoom_rate/all", "reward/format", "reward/iou", "think/words", "think/unique_share")
-FEW = 5
-"""Steps at the beginning and at the end that are averaged."""
-SATURATED = 0.99
+FEW = 5  # steps at the beginning and at the end that are averaged
 
 
 def course(steps: list[dict]) -> dict[str, float | None]:
@@ -23,7 +19,7 @@ def course(steps: list[dict]) -> dict[str, float | None]:
     for metric in [name for name in METRICS if name in steps[0]]:
         for when, some in (("first", steps[:FEW]), ("last", steps[-FEW:])):
             row[f"{when}/{metric}"] = fmean(step[metric] for step in some)
-    well_formed = (step["step"] for step in steps if step["reward/format"] >= SATURATED)
+    well_formed = (step["step"] for step in steps if step["reward/format"] >= 0.99)
     row["saturated/reward/format"] = next(well_formed, None)
     correlations = [step["think/reward_correlation"] for step in steps if "think/reward_correlation" in step]
     row["think/reward_correlation"] = fmean(correlations) if correlations else None
@@ -36,15 +32,11 @@ def advantage_gaps(steps: list[dict]) -> dict[str, float | None]:
     Over the steps in which both types occur: ``gap/<part>/<type>`` is the mean difference, ``gap/<part>/<type>/share``
     the share of steps in which successful calls are ahead; None if the types never occur together.
     """
-    parts = sorted({key.split("/")[1] for step in steps for key in step if key.startswith("advantage/")})
     row: dict[str, float | None] = {}
-    for part in parts:
+    for part in sorted({key.split("/")[1] for step in steps for key in step if key.startswith("advantage/")}):
         for other in (TrajectoryType.NO_TOOL, TrajectoryType.TOOL_FAIL):
-            pairs = [
-                [step.get(f"advantage/{part}/{kind}/mean") for kind in (TrajectoryType.TOOL_SUCCESS, other)]
-                for step in steps
-            ]
-            gaps = [success - mean for success, mean in pairs if success is not None and mean is not None]
+            success, mean = (f"advantage/{part}/{kind}/mean" for kind in (TrajectoryType.TOOL_SUCCESS, other))
+            gaps = [step[success] - step[mean] for step in steps if None not in (step.get(success), step.get(mean))]
             row[f"gap/{part}/{other}"] = fmean(gaps) if gaps else None
             row[f"gap/{part}/{other}/share"] = fmean(gap > 0 for gap in gaps) if gaps else None
     return row

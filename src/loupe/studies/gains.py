@@ -2,8 +2,6 @@
 held-out questions before and after training.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,12 +9,10 @@ from loupe.errors import UserError
 from loupe.logs.jsonl import TRAJECTORIES, read_rows
 from loupe.metrics.intervals import Estimate, flat
 from loupe.metrics.summary import paired
-from loupe.runs.sweeps import SETTING, job_rows
+from loupe.runs.sweeps import SETTING, job_rows, settings_of
 
-BASES = {"none": "base, no tool", "zoom": "base, tool prompted"}
-"""The untrained policy, asked without and with the tool; by the ``tool`` setting."""
+BASES = {"none": "base, no tool", "zoom": "base, tool prompted"}  # the untrained policy, by the ``tool`` setting
 TOOL = f"{SETTING}tool"
-METRICS = ("score", "iou")
 
 
 def answers(run: Path, split: str) -> list[dict]:
@@ -33,7 +29,7 @@ def gains(before: list[dict], after: list[dict]) -> dict[str, dict[str, dict]]:
     """:func:`gain` of the score, and of the IoU where there are boxes: ``{metric: {part: interval}}``."""
     subsets = sorted({row["subset"] for row in after if row["subset"]})
     parts = {"all": after} | {name: [row for row in after if row["subset"] == name] for name in subsets}
-    metrics = [name for name in METRICS if all(row[name] is not None for row in [*before, *after])]
+    metrics = [name for name in ("score", "iou") if all(row[name] is not None for row in [*before, *after])]
     return {name: {part: asdict(gain(before, rows, name)) for part, rows in parts.items()} for name in metrics}
 
 
@@ -47,7 +43,7 @@ def trainings(folder: Path) -> list[dict]:
 
 def identity(job: dict) -> dict:
     """The columns that say which run a row is about: its job and its settings."""
-    return {key: value for key, value in job.items() if key == "job" or key.startswith(SETTING)}
+    return {"job": job["job"]} | settings_of(job)
 
 
 def gain_rows(folder: Path) -> list[dict]:
@@ -57,23 +53,13 @@ def gain_rows(folder: Path) -> list[dict]:
     that job's policy before training. Raises UserError if there is no finished training.
     """
     jobs = trainings(folder)
-    after = {job["job"]: answers(folder / job["job"], "after") for job in jobs}
-    return [
-        identity(job)
-        | {"over": name}
-        | flat({"gain": gains(answers(folder / base["job"], "before"), after[job["job"]])})
-        for tool, name in BASES.items()
-        for job in jobs
-        if (base := _base(job, jobs, tool))
-    ]
-
-
-def _base(job: dict, jobs: list[dict], tool: str) -> dict | None:
-    """The job itself if it has this tool, or the one that differs from it only in having it."""
-    wanted = _settings(job) | {TOOL: tool}
-    return next((other for other in jobs if _settings(other) == wanted), None)
-
-
-def _settings(job: dict) -> dict:
-    """A job's settings; without the tool given, it is the default of conf/train.yaml."""
-    return {TOOL: "zoom"} | {key: value for key, value in job.items() if key.startswith(SETTING)}
+    settings = {job["job"]: {TOOL: "zoom"} | settings_of(job) for job in jobs}  # zoom: the default of conf/train.yaml
+    rows = []
+    for tool, over in BASES.items():
+        for job in jobs:
+            name = job["job"]
+            wanted = settings[name] | {TOOL: tool}
+            if base := next((other for other in settings if settings[other] == wanted), None):
+                gained = gains(answers(folder / base, "before"), answers(folder / name, "after"))
+                rows.append(identity(job) | {"over": over} | flat({"gain": gained}))
+    return rows

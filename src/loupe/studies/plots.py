@@ -1,7 +1,5 @@
 """Plots of recorded studies (``tables.results``), as the notebooks and READMEs show them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas
@@ -9,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from loupe.errors import UserError
-from loupe.runs.plots import STYLES, SUBSET_COLORS, ZOOMS, advantage_panels, percent, smooth, unframed
+from loupe.runs.plots import STYLES, SUBSET_COLORS, ZOOMS, advantage_panels, parts, percent, smooth
 from loupe.runs.sweeps import SETTING
 from loupe.studies.tables import by_part, over_seeds
 
@@ -21,14 +19,7 @@ CONDITIONS = {
     "GRPO with zoom": ("after", "zoom", "#0072B2"),
 }
 """The rows of the main table: before or after training, the ``tool`` setting, a color."""
-
-Line = tuple[pandas.DataFrame, str, str]
-"""A tidy table, and the color and style of its line."""
-
-
-def parts(column: pandas.Series) -> list[str]:
-    """The parts in a column, in reverse alphabetical order (small before large), ``all`` last."""
-    return [*sorted(set(column) - {"all"}, reverse=True), "all"]
+Line = tuple[pandas.DataFrame, str, str]  # a tidy table, and the color and style of its line
 
 
 def conditions(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -60,9 +51,7 @@ def main_figure(table: pandas.DataFrame) -> Figure:
         scores.bar(centers, mean.score, width=0.18, color=color, label=name, yerr=whiskers, capsize=2)
         rates.bar(centers, mean.zoom_rate, width=0.18, color=color)
     for axes, title in ((scores, SCORE), (rates, ZOOMS)):
-        axes.set(title=title, xticks=range(len(there)), xticklabels=there)
-        percent(axes)
-        unframed(axes)
+        percent(axes, title=title, xticks=range(len(there)), xticklabels=there)
     figure.legend(loc="outside lower center", ncols=len(CONDITIONS), frameon=False)
     return figure
 
@@ -80,11 +69,9 @@ def score_and_rate(tidied: pandas.DataFrame, x: str, label: str, ticks: Sequence
     for axes, (y, title) in zip(figure.subplots(1, 2), {"score": SCORE, "zoom_rate": ZOOMS}.items(), strict=True):
         for part, color in zip(reversed(parts(tidied.part)), SUBSET_COLORS, strict=False):
             curves(axes, tidied[tidied.part == part], x, y, part, color)
-        axes.set(title=title, xlabel=label)
+        percent(axes, title=title, xlabel=label)
         if len(ticks):
             axes.set_xticks(ticks)
-        percent(axes)
-        unframed(axes)
     figure.axes[0].legend(frameon=False)
     return figure
 
@@ -96,9 +83,7 @@ def panels_by_part(lines: Mapping[str, Line], x: str, y: str, label: str) -> Fig
     for axes, part in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
         for name, (tidied, color, style) in lines.items():
             curves(axes, tidied[tidied.part == part], x, y, name, color, style)
-        axes.set(title=part, xlabel=label)
-        percent(axes)
-        unframed(axes)
+        percent(axes, title=part, xlabel=label)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(lines), frameon=False)
     return figure
@@ -111,14 +96,17 @@ def resolution_lines(table: pandas.DataFrame, trainings: pandas.DataFrame) -> di
     """
     job = table[f"{SETTING}model.path"].str.extract(r"(\w+)/model$", expand=False)
     trained = dict(zip(table.job, job.map(trainings.set_index("job")[f"{SETTING}tool"]).fillna("base"), strict=True))
-    zoom, no_tool = by_part(table, "greedy"), by_part(table, "no_tool")
-    colors = {name: color for name, (_, _, color) in CONDITIONS.items()}
+
+    def line(asked: str, policy: str, color: str, style: str = "-") -> Line:
+        tidied = by_part(table, asked)
+        return tidied[tidied.job.map(trained) == policy], CONDITIONS[color][2], style
+
     return {
-        "base, no tool": (no_tool[no_tool.job.map(trained) == "base"], colors["base, no tool"], "-"),
-        "base, tool prompted": (zoom[zoom.job.map(trained) == "base"], colors["base, tool prompted"], "-"),
-        "GRPO without tool": (no_tool[no_tool.job.map(trained) == "none"], colors["GRPO without tool"], "-"),
-        "GRPO with zoom": (zoom[zoom.job.map(trained) == "zoom"], colors["GRPO with zoom"], "-"),
-        "GRPO with zoom, tool removed": (no_tool[no_tool.job.map(trained) == "zoom"], colors["GRPO with zoom"], ":"),
+        "base, no tool": line("no_tool", "base", "base, no tool"),
+        "base, tool prompted": line("greedy", "base", "base, tool prompted"),
+        "GRPO without tool": line("no_tool", "none", "GRPO without tool"),
+        "GRPO with zoom": line("greedy", "zoom", "GRPO with zoom"),
+        "GRPO with zoom, tool removed": line("no_tool", "zoom", "GRPO with zoom", ":"),
     }
 
 
@@ -133,11 +121,11 @@ def advantages_figure(table: pandas.DataFrame) -> Figure:
         for kind, (_, color) in STYLES.items():
             chosen = table[(table.part == part) & (table.type == kind)]
             for _, run in chosen.dropna(subset="mean").groupby("seed"):
-                upper.plot(run.step, smooth(run["mean"].tolist()), color=color, linewidth=0.7, alpha=0.4)
+                upper.plot(run.step, smooth(run["mean"]), color=color, linewidth=0.7, alpha=0.4)
             means = chosen.groupby("step")[["mean", "share"]].mean()
             occurred = means.dropna()
-            upper.plot(occurred.index, smooth(occurred["mean"].tolist()), color=color, linewidth=2.2, label=kind.value)
-            lower.plot(means.index, smooth(means["share"].tolist()), color=color, linewidth=2.2)
+            upper.plot(occurred.index, smooth(occurred["mean"]), color=color, linewidth=2.2, label=kind.value)
+            lower.plot(means.index, smooth(means["share"]), color=color, linewidth=2.2)
     panels[0][0].set(ylabel="advantage, smoothed mean")
     panels[0][1].set(ylabel="share of trajectories")
     return figure

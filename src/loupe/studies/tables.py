@@ -1,7 +1,6 @@
 """Recorded tables of studies (experiments/<study>/results.csv), read and made tidy."""
 
-from __future__ import annotations
-
+import re
 from pathlib import Path
 
 import pandas
@@ -11,8 +10,7 @@ from loupe.paths import PROJECT
 from loupe.runs.sweeps import SETTING
 
 RECORDED = PROJECT / "experiments"
-RUN = ("job", "commit", "command")
-"""The columns that, with the settings, say which run a row is about."""
+RUN = ("job", "commit", "command")  # the columns that, with the settings, say which run a row is about
 
 
 def results(study: str, name: str = "results") -> pandas.DataFrame:
@@ -34,22 +32,15 @@ def by_part(table: pandas.DataFrame, condition: str) -> pandas.DataFrame:
     without scores under it are left out. Raises UserError if that leaves none, or if no sweep wrote the table.
     """
     columns = list(map(str, table))
-    split = {key: key.split("/") for key in columns}
-    keys = {key: names[2] for key, names in split.items() if names[:2] == [condition, "score"] and len(names) == 3}
+    keys = {key: key.split("/")[2] for key in columns if re.fullmatch(f"{condition}/score/[^/]+", key)}
     if missing := [name for name in ("command", *(f"{key}/low" for key in keys)) if name not in columns]:
         raise UserError(f"no column {missing[0]}: this is not a table that a sweep writes now; run the sweep again")
     settings = {column: column.removeprefix(SETTING) for column in columns if column.startswith(SETTING)}
     run = table[[column for column in columns if column in RUN or column in settings]].rename(columns=settings)
-    parts = [
-        run.assign(
-            part=part,
-            score=table[key],
-            low=table[f"{key}/low"],
-            high=table[f"{key}/high"],
-            zoom_rate=table[f"{condition}/zoom_rate/{part}"],
-        )
-        for key, part in keys.items()
-    ]
+    parts = []
+    for key, part in keys.items():
+        ends = {"low": table[f"{key}/low"], "high": table[f"{key}/high"]}
+        parts.append(run.assign(part=part, score=table[key], **ends, zoom_rate=table[f"{condition}/zoom_rate/{part}"]))
     tidy = pandas.concat(parts).dropna(subset="score") if parts else pandas.DataFrame()
     if tidy.empty:
         raise UserError(f"no {condition}/score in this table")
