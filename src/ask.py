@@ -3,6 +3,7 @@
 Prints the exchange and saves exchange.png: the picture with keypoint and crop box, and the crop beside it.
 """
 
+from itertools import zip_longest
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -45,10 +46,9 @@ def print_exchange(group: Group) -> None:
     """The question, every turn, and the result of each call."""
     trajectory, (width, height) = group.trajectories[0], group.prompt.shown_size
     print(f"[{group.example.id}, shown at {width}x{height}] {group.example.question}")
-    for i, turn in enumerate(trajectory.turns):
+    for turn, event in zip_longest(trajectory.turns, trajectory.events):
         print(turn)
-        if i < len(trajectory.events):
-            event = trajectory.events[i]
+        if event:
             print(f"[{event.status}: {f'pixels {list(event.box)} of the picture' if event.box else 'no crop'}]")
     print(f"answer: {trajectory.answer}" if trajectory.answer else f"no answer ({trajectory.stop})")
 

@@ -1,8 +1,7 @@
 """Find the hard questions: ``python src/mine.py data=textvqa paths.output_dir=outputs/mined``.
 
 Asks the base model every training question several times and writes the mean scores to mined.csv, for ``data.mined``,
-``data.mix`` and ``data.hard_fraction``. Once stopped it resumes with the same command; ``mine.shards`` divides the
-work.
+``data.mix`` and ``data.hard_fraction``. It resumes with the same command; ``mine.shards`` divides the work.
 """
 
 import csv
@@ -32,8 +31,8 @@ def mine(cfg) -> dict[str, float]:
         out = whole / f"{shard}-of-{shards}" if shards > 1 else whole
         out.mkdir(exist_ok=True)
         examples = questions(instantiate(cfg.data), cfg.evaluate.split, cfg.evaluate.n)
-        examples = subset(examples, range(shard, len(examples), shards))
-        rows = collect_answers(cfg, out, examples, (shard, shards)).rows
+        own = subset(examples, range(shard, len(examples), shards))
+        rows = collect_answers(cfg, out, own, (shard, shards)).rows
         scores = question_scores(rows)
         with (out / MINED).open("w", newline="") as file:
             csv.writer(file).writerows([("id", "score"), *scores.items()])

@@ -15,11 +15,9 @@ from loupe.runs.config import factory, instantiate
 
 def build_module(cfg):
     """The module to train, with its curriculum."""
-    policy = instantiate(cfg.model)
+    policy, heldout = instantiate(cfg.model), instantiate(cfg.data).val
     teacher = Teacher(partial(factory(cfg.prompt), policy=policy), instantiate(cfg.tool))
-    make_rollout = partial(build.build_rollout, cfg, policy)
-    heldout = instantiate(cfg.data).val
-    skills = Skills(teacher, make_rollout, cfg.resolution, heldout)
+    skills = Skills(teacher, partial(build.build_rollout, cfg, policy), cfg.resolution, heldout)
     curriculum = Curriculum(teacher, cfg.trainer.max_steps, cfg.seed, heldout.style, cfg.pretrain.course)
     return instantiate(cfg.pretrain.module, policy=policy, curriculum=curriculum, measure=skills)
 

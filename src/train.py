@@ -12,8 +12,7 @@ def train(cfg) -> dict:
     with run.job(cfg) as out:
         if summary := folder.finished_before(cfg, out):
             return summary
-        module = build.build_module(cfg)
-        data = instantiate(cfg.data)
+        module, data = build.build_module(cfg), instantiate(cfg.data)
         trainer = build.build_trainer(cfg, out)
         earlier = folder.open_for_training(cfg, out)
         with run.finishing(trainer):
