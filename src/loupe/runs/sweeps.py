@@ -3,9 +3,9 @@
 import json
 import logging
 import os
-import re
 import shlex
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 
 import pandas
@@ -20,7 +20,7 @@ from loupe.runs.text import format_value, in_columns
 LOG = logging.getLogger(__name__)
 RESULTS = ("summary.json", "evaluation.json")  # what a finished training leaves, and a finished evaluation
 SETTING = "setting/"  # prefix of the columns that hold a job's overrides and its seed
-PRINTED = re.compile(r"(after|greedy)/(score|zoom_rate|iou)/[^/]+")  # results.csv has all metrics
+PRINTED = list(product(("after", "greedy"), ("score", "zoom_rate", "iou")))  # results.csv has all metrics
 
 
 class Results(Callback):
@@ -89,7 +89,8 @@ def table(rows: list[dict]) -> str:
     """The settings in which the jobs differ, and their main metrics, as text."""
     settings = dict.fromkeys(key for row in rows for key in settings_of(row))
     differing = [key for key in settings if len({str(row.get(key)) for row in rows}) > 1]
-    metrics = [key for key in without_ends(dict.fromkeys(key for row in rows for key in row)) if PRINTED.fullmatch(key)]
+    keys = without_ends(dict.fromkeys(key for row in rows for key in row))
+    metrics = [key for key in keys if tuple(key.split("/")[:2]) in PRINTED]
     lines = [["job", *(key.removeprefix(SETTING) for key in differing), *metrics]]
     for row in rows:
         given = (str(row.get(key, "-")) for key in differing)

@@ -1,6 +1,5 @@
 """Recorded tables of studies (experiments/<study>/results.csv), read and made tidy."""
 
-import re
 from pathlib import Path
 
 import pandas
@@ -32,7 +31,8 @@ def by_part(table: pandas.DataFrame, condition: str) -> pandas.DataFrame:
     without scores under it are left out. Raises UserError if that leaves none, or if no sweep wrote the table.
     """
     columns = list(map(str, table))
-    keys = {key: key.split("/")[2] for key in columns if re.fullmatch(f"{condition}/score/[^/]+", key)}
+    split = {key: key.split("/") for key in columns}
+    keys = {key: names[2] for key, names in split.items() if names[:2] == [condition, "score"] and len(names) == 3}
     if missing := [name for name in ("command", *(f"{key}/low" for key in keys)) if name not in columns]:
         raise UserError(f"no column {missing[0]}: this is not a table that a sweep writes now; run the sweep again")
     settings = {column: column.removeprefix(SETTING) for column in columns if column.startswith(SETTING)}
