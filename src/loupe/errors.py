@@ -45,10 +45,11 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def require_number(name: str, value: object, minimum: float, above: bool = False) -> float:
-    """``value`` if it is a finite number of at least ``minimum`` (``above``: greater), else a :class:`UserError`."""
-    if not is_number(value) or value < minimum or (above and value == minimum):
-        raise UserError(f"{name}={value}: must be a number {'above' if above else 'from'} {minimum}")
+def require_number(name: str, value: object, minimum: float, maximum: float = math.inf, above: bool = False) -> float:
+    """``value`` if it is a finite number within bounds (``above``: beyond ``minimum``), else a :class:`UserError`."""
+    if not is_number(value) or not minimum <= value <= maximum or (above and value == minimum):
+        bounds = f"{'above' if above else 'from'} {minimum}" + (f" to {maximum}" if maximum < math.inf else "")
+        raise UserError(f"{name}={value}: must be a number {bounds}")
     return value
 
 

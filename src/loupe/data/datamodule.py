@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from random import Random
@@ -28,6 +29,7 @@ def subset(questions: Questions, indices: Sequence[int]) -> Questions:
     return Subset(questions, indices)  # type: ignore[arg-type]  # torch's Dataset has no length, so it is no protocol
 
 
+@dataclass(eq=False)
 class StepSampler(Sampler[list[int]]):
     """Endless batches of indices; the batch of step k is a function of (seed, k, length, batch size, ranks).
 
@@ -42,20 +44,20 @@ class StepSampler(Sampler[list[int]]):
     if the data set is smaller than one step.
     """
 
-    def __init__(
-        self, length: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, world_size: int = 1
-    ) -> None:
-        self.length = length
-        self.batch_size = require_int("data.batch_size", batch_size, 1)
-        self.seed = seed
-        self.start = start
-        self.rank = rank
-        self.world_size = world_size
-        self.steps_per_epoch = length // (batch_size * world_size)
+    length: int
+    batch_size: int
+    seed: int
+    start: int = 0
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        step = self.batch_size * self.world_size
+        self.steps_per_epoch = self.length // step
         if self.steps_per_epoch == 0:
             raise UserError(
-                f"the training set has {length} examples, but one step takes {batch_size * world_size} "
-                f"(batch_size {batch_size} x {world_size} ranks); lower data.batch_size or use more data"
+                f"the training set has {self.length} examples, but one step takes {step} "
+                f"(batch_size {self.batch_size} x {self.world_size} ranks); lower data.batch_size or use more data"
             )
 
     def batch(self, step: int) -> list[int]:
@@ -108,12 +110,11 @@ class LoupeDataModule(lightning.LightningDataModule):
         if self.train is None:
             raise UserError("this data set has no training split; use it for evaluation, or choose another with data=")
         start = self.trainer.global_step if self.trainer else 0
-        rank, world_size = self._rank()
-        sampler = StepSampler(len(self.train), self.batch_size, self.seed, start, rank, world_size)
+        sampler = StepSampler(len(self.train), self.batch_size, self.seed, start, *self._rank())
         return self._loader(self.train, sampler)
 
     def val_dataloader(self) -> DataLoader[list[Example]] | list:
-        """Every ``world_size``-th example, in order; no loader if there is no validation split."""
+        """Every ``world_size``-th example, in order; no loaders if there is no validation split."""
         return [] if self.val is None else self._in_order(self.val)
 
     def test_dataloader(self) -> DataLoader[list[Example]]:
@@ -122,9 +123,7 @@ class LoupeDataModule(lightning.LightningDataModule):
             raise UserError("this data set has no test split; evaluate another with data=")
         return self._in_order(self.test)
 
-    def transfer_batch_to_device(
-        self, batch: list[Example], device: torch.device, dataloader_idx: int
-    ) -> list[Example]:
+    def transfer_batch_to_device(self, batch: list[Example], device: object, dataloader_idx: int) -> list[Example]:
         """The batch unchanged: Lightning would look for tensors inside it and fail on frozen records."""
         return batch
 

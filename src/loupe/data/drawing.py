@@ -58,7 +58,7 @@ def draw_sign(draw: ImageDraw.ImageDraw, box: Box, color: str, text: str, font_s
 
 @lru_cache(maxsize=128)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own font, with the basic layout engine, so that an installed raqm changes nothing."""
+    """Pillow's own font, laid out by its basic engine, so that an installed raqm changes nothing."""
     font = ImageFont.load_default(size)
     return font.font_variant(layout_engine=ImageFont.Layout.BASIC)  # type: ignore[union-attr]  # with a size: FreeType
 

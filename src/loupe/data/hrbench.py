@@ -7,13 +7,12 @@ TSV, with the same columns.
 from __future__ import annotations
 
 from hashlib import sha256
-from pathlib import Path
+from typing import Any
 
 import datasets
 
 from loupe.data import tables
 from loupe.data.datamodule import LoupeDataModule
-from loupe.data.tables import Rows
 from loupe.records import Example
 from loupe.rewards.choice import LETTERS, with_options
 
@@ -26,30 +25,22 @@ ROWS_AT_A_TIME = 4
 """Rows of the TSV to read together; each holds a picture of many megabytes."""
 
 
-def hrbench_datamodule(
-    path: str | None,
-    split: str,
-    seed: int,
-    n_test: int | None,
-    eval_batch_size: int,
-    batch_size: int = 1,
-    num_workers: int = 0,
-) -> LoupeDataModule:
+def hrbench_datamodule(path: str | None, split: str, **settings: Any) -> LoupeDataModule:
     """A test split only.
 
     path: the folder with the parquet files or the TSV, or None for the hub. split: "hrbench_4k" or "hrbench_8k".
+    settings: see ``tables.evaluation_only``.
     """
     table = _open(path, split)
-    tables.require_columns(table, split, COLUMNS)
-    rows = tables.usable_rows(table, split, answer=lambda letter: letter in OPTIONS, question=bool)
-    test = tables.take(Rows(table, lambda row: example(row, split), rows), n_test)
-    return LoupeDataModule(None, None, test, batch_size, eval_batch_size, seed, num_workers)
+    rows = tables.usable_rows(table, split, COLUMNS, answer=lambda letter: letter in OPTIONS, question=bool)
+    return tables.evaluation_only(tables.Rows(table, lambda row: example(row, split), rows), **settings)
 
 
 def example(row: dict, split: str) -> Example:
     """One row of the published table as an example."""
     options = [str(row[letter]) for letter in OPTIONS]
     picture = tables.stored_picture(row["image"])
+    identity = (row["question"], sorted(options), sha256(bytes(picture)).digest())  # shared by the rotations
     return Example(
         id=f"{split}/{row['index']}/{row['cycle_category']}",
         image=picture,
@@ -58,13 +49,8 @@ def example(row: dict, split: str) -> Example:
         options=tuple(options),
         subset=SUBSETS.get(row["category"], row["category"]),
         cycle=str(row["cycle_category"]),
-        cluster=_identity(row["question"], sorted(options), picture),
+        cluster=sha256(repr(identity).encode()).hexdigest()[:16],
     )
-
-
-def _identity(question: str, options: list[str], picture: Path | bytes) -> str:
-    """A hash that the rotations of one question share."""
-    return sha256(repr((question, options, sha256(bytes(picture)).digest())).encode()).hexdigest()[:16]
 
 
 def _open(path: str | None, split: str) -> datasets.Dataset:

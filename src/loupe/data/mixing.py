@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from loupe.data.datamodule import Questions, subset
-from loupe.errors import UserError, is_number, require_choice
+from loupe.errors import UserError, require_choice, require_number
 
 LOG = logging.getLogger(__name__)
 MINED = "mined.csv"
@@ -23,12 +23,7 @@ KEPT = {"all": 1.0, "zero": 0.0, "at_most_half": HARD, "one_to_one": 1.0}
 
 
 def mixed(
-    questions: Questions,
-    ids: Sequence[str],
-    mined: str | None,
-    mix: str,
-    hard_fraction: float | None,
-    seed: int,
+    questions: Questions, ids: Sequence[str], mined: str | None, mix: str, hard_fraction: float | None, seed: int
 ) -> Questions:
     """The questions of a training set that belong to a mix, in their original order.
 
@@ -40,18 +35,23 @@ def mixed(
     log. Raises UserError if no question is left, or if a mix needs ``mined`` and it is None.
     """
     require_choice("data.mix", mix, KEPT)
-    share = _share(mix, hard_fraction)
-    if mix == "all" and share is None:
+    setting, share = f"data.mix={mix} data.hard_fraction={hard_fraction}", hard_fraction
+    if mix == "one_to_one":
+        if hard_fraction is not None:
+            raise UserError("data.mix=one_to_one: means data.hard_fraction=0.5; remove one of the two")
+        share = 0.5
+    elif hard_fraction is not None:
+        require_number("data.hard_fraction", hard_fraction, 0, 1)
+    elif mix == "all":
         return questions
     if mined is None:
-        raise UserError(f"data.mix={mix} data.hard_fraction={hard_fraction}: needs data.mined=<folder of src/mine.py>")
+        raise UserError(f"{setting}: needs data.mined=<folder of src/mine.py>")
     scores = read_mined(Path(mined))
-    known = _known(ids, scores, mined)
-    kept = [i for i in known if scores[ids[i]] <= KEPT[mix]]
+    kept = [i for i in _known(ids, scores, mined) if scores[ids[i]] <= KEPT[mix]]
     if share is not None:
-        kept = _of_share(kept, [scores[ids[i]] <= HARD for i in kept], share, seed)
+        hard, easy = ([i for i in kept if (scores[ids[i]] <= HARD) == is_hard] for is_hard in (True, False))
+        kept = _of_share(hard, easy, share, seed)
     if not kept:
-        setting = f"data.mix={mix} data.hard_fraction={hard_fraction}"
         raise UserError(f"{setting}: no question of data.mined={mined} is left; choose another mix")
     LOG.info("training on %d of %d questions (data.mix=%s)", len(kept), len(ids), mix)
     return subset(questions, kept)
@@ -77,16 +77,6 @@ def read_mined(path: Path) -> dict[str, float]:
     return scores
 
 
-def _share(mix: str, hard_fraction: float | None) -> float | None:
-    if mix == "one_to_one":
-        if hard_fraction is not None:
-            raise UserError("data.mix=one_to_one: means data.hard_fraction=0.5; remove one of the two")
-        return 0.5
-    if hard_fraction is not None and not (is_number(hard_fraction) and 0 <= hard_fraction <= 1):
-        raise UserError(f"data.hard_fraction={hard_fraction}: must be a number from 0 to 1")
-    return hard_fraction
-
-
 def _known(ids: Sequence[str], scores: dict[str, float], mined: str) -> list[int]:
     """The indices of the questions that were mined; the others are named in the log."""
     missing = [name for name in ids if name not in scores]
@@ -98,11 +88,9 @@ def _known(ids: Sequence[str], scores: dict[str, float], mined: str) -> list[int
     return [i for i, name in enumerate(ids) if name in scores]
 
 
-def _of_share(kept: list[int], hard: list[bool], share: float, seed: int) -> list[int]:
-    """The largest random subset of ``kept`` in which hard questions make up ``share``. hard: one flag per question."""
-    kinds = {True: [i for i, is_hard in zip(kept, hard, strict=True) if is_hard]}
-    kinds[False] = sorted(set(kept) - set(kinds[True]))
-    shares = {True: share, False: 1 - share}
-    total = min(len(kinds[kind]) / part for kind, part in shares.items() if part)
+def _of_share(hard: list[int], easy: list[int], share: float, seed: int) -> list[int]:
+    """The largest random subset of both in which hard questions make up ``share``."""
+    parts = [(hard, share), (easy, 1 - share)]
+    total = min(len(kind) / part for kind, part in parts if part)
     random = Random(f"mix/{seed}")
-    return sorted(i for kind in (True, False) for i in random.sample(kinds[kind], round(total * shares[kind])))
+    return sorted(i for kind, part in parts for i in random.sample(kind, round(total * part)))

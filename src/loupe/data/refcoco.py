@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import datasets
 from torch.utils.data import Dataset
@@ -47,19 +47,17 @@ def refcoco_datamodule(
     n_train: int | None,
     n_val: int | None,
     n_test: int | None,
-    batch_size: int,
-    eval_batch_size: int,
-    num_workers: int = 0,
     mined: str | None = None,
     mix: str = "all",
     hard_fraction: float | None = None,
+    **settings: Any,
 ) -> LoupeDataModule:
     """Validation and test splits from the parquet; a training split from VLM-R1's json, if there is one.
 
     path: a folder with the parquet files and possibly the json; None for the hub. dataset: "refcoco", "refcocoplus" or
     "refcocog". train: VLM-R1's json or jsonl, if it is not in ``path``. images: the folder that the json's picture
     paths are relative to, if it is not the json's own. question: a template with ``{expression}``.
-    mined, mix, hard_fraction: see ``mixing.mixed``.
+    mined, mix, hard_fraction: see ``mixing.mixed``. settings: see :class:`LoupeDataModule`.
     """
     require_choice("data.dataset", dataset, HUBS)
     if not isinstance(question, str) or "{expression}" not in question:
@@ -70,31 +68,21 @@ def refcoco_datamodule(
         ids = [f"{file.stem}/{number}" for number in rows.indices]
         training = tables.take(mixed(rows, ids, mined, mix, hard_fraction, seed), n_train, "data.n_train")
 
-    def evaluated(split: str) -> Expressions:
-        return Expressions(_open(path, dataset, split), f"{dataset}/{split}", question)
-
-    return LoupeDataModule(
-        train=training,
-        val=tables.take(evaluated(val_split), n_val, "data.n_val"),
-        test=tables.take(evaluated(test_split), n_test, "data.n_test"),
-        batch_size=batch_size,
-        eval_batch_size=eval_batch_size,
-        seed=seed,
-        num_workers=num_workers,
+    val, test = (
+        tables.take(Expressions(_open(path, dataset, split), f"{dataset}/{split}", question), n, name)
+        for split, n, name in ((val_split, n_val, "data.n_val"), (test_split, n_test, "data.n_test"))
     )
+    return LoupeDataModule(training, val, test, seed=seed, **settings)
 
 
 class Expressions(Dataset[Example]):
     """One question per expression in the usable rows of a published split."""
 
     def __init__(self, table: datasets.Dataset, name: str, question: str) -> None:
-        tables.require_columns(table, name, COLUMNS)
-        rows = tables.usable_rows(table, name, bbox=_has_area, answer=bool)
+        rows = tables.usable_rows(table, name, COLUMNS, bbox=_has_size, answer=bool)
         expressions = table.with_format(None)["answer"]
         self.pairs = [(row, number) for row in rows for number in range(len(expressions[row]))]
-        self.table = table
-        self.name = name
-        self.question = question
+        self.table, self.name, self.question = table, name, question
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -102,21 +90,17 @@ class Expressions(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         row_number, number = self.pairs[index]
         row = self.table[row_number]
-        return _example(
-            f"{self.name}/{row['question_id']}/{number}",
-            tables.stored_picture(row["image"]),
-            fill_in(self.question, row["answer"][number]),
-            _corners(row["bbox"]),
-            cluster=f"{self.name}/{row['question_id']}",
-        )
+        cluster = f"{self.name}/{row['question_id']}"
+        picture, expression = tables.stored_picture(row["image"]), row["answer"][number]
+        x, y, width, height = row["bbox"]
+        box = (x, y, x + width, y + height)
+        return _example(f"{cluster}/{number}", picture, self.question, expression, box, cluster)
 
 
-def fill_in(question: str, expression: str) -> str:
-    """The question about an expression; other braces in the template stay as they are."""
-    return question.replace("{expression}", expression.strip())
-
-
-def _example(name: str, picture: Path | bytes, question: str, box: Box, cluster: str | None = None) -> Example:
+def _example(
+    name: str, picture: Path | bytes, question: str, expression: str, box: Box, cluster: str | None = None
+) -> Example:
+    question = question.replace("{expression}", expression.strip())  # other braces in the template stay as they are
     return Example(name, picture, question, (), target_boxes=(box,), answer_box=box, cluster=cluster)
 
 
@@ -149,78 +133,62 @@ def _train_file(path: str | None, dataset: str, train: str | None) -> Path | Non
 
 def _training(file: Path, images: Path, question: str) -> Rows:
     """VLM-R1's rows, in either of its formats."""
-    entries = list(_entries(file))
-    if not entries:
-        raise UserError(f"{file}: no rows in it; copy it again")
-    table = tables.from_records([_record(entry) for entry in entries])
-    name = str(file)
-    rows = tables.usable_rows(
-        table,
-        name,
-        image=lambda picture: bool(picture) and (images / picture).is_file(),
-        expression=lambda text: bool(text and text.strip()),
-        box=_is_box,
-    )
+    records = [_record(entry) | {"id": number} for number, entry in enumerate(_entries(file))]
+    table = datasets.Dataset.from_list(records)
+
+    def has_picture(name: str | None) -> bool:
+        return name is not None and (images / name).is_file()
 
     def read(row: dict) -> Example:
-        text = fill_in(question, row["expression"])
-        return _example(f"{file.stem}/{row['id']}", images / row["image"], text, tuple(row["box"]))
+        name, picture = f"{file.stem}/{row['id']}", images / row["image"]
+        return _example(name, picture, question, row["expression"], tuple(row["box"]))
 
-    return Rows(table.add_column("id", list(range(len(table)))), read, rows)
+    rows = tables.usable_rows(table, str(file), (), image=has_picture, expression=tables.has_text, box=_is_box)
+    return Rows(table, read, rows)
 
 
-def _entries(file: Path) -> Iterator[dict]:
-    """The entries of a json or jsonl file; an unreadable line of a jsonl file becomes an empty entry."""
+def _entries(file: Path) -> list:
+    """The entries of a json or jsonl file; None for a line of a jsonl file that cannot be read."""
     text = file.read_text()
     if file.suffix == ".json":
-        try:
+        with tables.required_format(file, "VLM-R1's format"):
             entries = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"{file}: not valid json ({error}); copy it again") from error
-        if not isinstance(entries, list):
-            raise UserError(f"{file}: not a list of rows; give VLM-R1's json")
-        yield from entries
-        return
-    for line in text.splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            yield {}
+    else:
+        entries = [_line(line) for line in text.splitlines()]
+    if not entries or not isinstance(entries, list):
+        raise UserError(f"{file}: not a list of rows, or an empty one; copy it again")
+    return entries
+
+
+def _line(line: str) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def _record(entry: object) -> dict:
-    """Picture, expression and box of an entry; None for whatever is missing.
-
-    The entry has either a problem and a solution or conversations.
-    """
+    """Picture, expression and box of an entry, which has a problem and a solution or conversations; None if missing."""
     entry = entry if isinstance(entry, dict) else {}
-    problem, solution = entry.get("problem"), entry.get("solution")
-    turns = entry.get("conversations")
+    image, problem, box, turns = (entry.get(key) for key in ("image", "problem", "solution", "conversations"))
     if isinstance(turns, list) and len(turns) >= 2 and all(isinstance(turn, dict) for turn in turns[:2]):
-        problem, solution = turns[0].get("value"), turns[1].get("value")
-    box = found[0] if isinstance(solution, str) and (found := complete_boxes(solution)) else solution
-    expression = PREAMBLE.sub("", problem.replace(IMAGE_MARK, "")) if isinstance(problem, str) else None
-    image = entry.get("image")
+        problem, box = (turn.get("value") for turn in turns[:2])
+    if isinstance(box, str):
+        box = next(iter(complete_boxes(box)), None)
     return {
         "image": image if isinstance(image, str) else None,
-        "expression": expression,
-        "box": [float(value) for value in box] if _is_four_numbers(box) else None,
+        "expression": PREAMBLE.sub("", problem.replace(IMAGE_MARK, "")) if isinstance(problem, str) else None,
+        "box": list(map(float, box)) if _is_four_numbers(box) else None,
     }
-
-
-def _corners(bbox: Sequence[float]) -> Box:
-    """x1, y1, x2, y2 of a published x, y, width, height."""
-    x, y, width, height = bbox
-    return x, y, x + width, y + height
-
-
-def _has_area(bbox: object) -> bool:
-    return _is_four_numbers(bbox) and bbox[2] > 0 and bbox[3] > 0
-
-
-def _is_box(box: object) -> bool:
-    return _is_four_numbers(box) and box[0] < box[2] and box[1] < box[3]
 
 
 def _is_four_numbers(numbers: object) -> TypeGuard[Sequence[float]]:
     return isinstance(numbers, list | tuple) and len(numbers) == 4 and all(map(is_number, numbers))
+
+
+def _has_size(bbox: object) -> bool:
+    return _is_four_numbers(bbox) and min(bbox[2:]) > 0
+
+
+def _is_box(box: object) -> bool:
+    return _is_four_numbers(box) and box[0] < box[2] and box[1] < box[3]

@@ -24,20 +24,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from loupe.data.drawing import COLORS, draw_clutter, draw_sign, light
-from loupe.errors import UserError, is_number, require_int
+from loupe.errors import UserError, require_int, require_number
 from loupe.geometry import Box, Size
 
 FONT_SIZES = {"small": (80, 104), "large": (340, 400)}
-ADVANCE = 0.58
-"""The width of a digit in font sizes; as are the next two."""
-MARGIN = 0.35
-"""The space on the left and on the right of a number."""
-HEIGHT = 1.42
-"""The height of a sign."""
-GAP = 10
-"""The least distance between two signs, in pixels."""
-STEP = 8
-"""The distance between the positions that a sign may take, in pixels."""
+ADVANCE, MARGIN, HEIGHT = 0.58, 0.35, 1.42
+"""The width of a digit, the space on either side of a number, and the height of a sign, in font sizes."""
+GAP, STEP = 10, 8
+"""The least distance between two signs, and between the positions that a sign may take, in pixels."""
 MIN_CANVAS = (1600, 1200)
 MAX_SIGNS, MAX_LARGE, MAX_DIGITS = 4, 2, 3
 """What always fits on ``MIN_CANVAS``, wherever the signs fall."""
@@ -64,20 +58,15 @@ class SceneStyle:
     clutter: int = 3
 
     def __post_init__(self) -> None:
-        checked = {
-            "colors": _checked_colors(self.colors),
-            "n_signs": _checked_n_signs(self.n_signs),
-            "canvas": _checked_pair("canvas", self.canvas, MIN_CANVAS),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "colors", _checked_colors(self.colors))
+        object.__setattr__(self, "n_signs", _checked_n_signs(self.n_signs))
+        object.__setattr__(self, "canvas", _checked_pair("canvas", self.canvas, MIN_CANVAS))
         if self.n_signs[1] > len(self.colors):
             raise UserError(f"data.n_signs={list(self.n_signs)}: more signs than the {len(self.colors)} colors")
         if require_int("data.digits", self.digits, 1) > MAX_DIGITS:
             raise UserError(f"data.digits={self.digits}: must be {MAX_DIGITS} or less so that the signs fit")
         require_int("data.clutter", self.clutter, 0)
-        if not is_number(self.p_small) or not 0 <= self.p_small <= 1:
-            raise UserError(f"data.p_small={self.p_small}: must be a number from 0 to 1")
+        require_number("data.p_small", self.p_small, 0, 1)
 
 
 @dataclass(frozen=True)

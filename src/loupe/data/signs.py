@@ -16,19 +16,8 @@ from loupe.errors import require_int
 from loupe.records import Example
 
 ANNOTATORS, MAX_DISSENT = 10, 3
-LOOKALIKES = {
-    "0": "689",
-    "1": "247",
-    "2": "137",
-    "3": "258",
-    "4": "179",
-    "5": "368",
-    "6": "058",
-    "7": "129",
-    "8": "036",
-    "9": "047",
-}
-"""The digits that each digit is misread as."""
+LOOKALIKES = ("689", "247", "137", "258", "179", "368", "058", "129", "036", "047")
+"""The digits that each digit, from 0 to 9, is misread as."""
 
 
 class Signs(Dataset[Example]):
@@ -100,15 +89,10 @@ def signs_datamodule(
     mined, mix, hard_fraction: see ``mixing.mixed``. dataset: the kind of question. style: see :class:`SceneStyle`.
     """
     train = dataset("train", seed, n_train, **style)
-    return LoupeDataModule(
-        train=mixed(train, train.ids, mined, mix, hard_fraction, seed),
-        val=dataset("validation", heldout_seed, n_val, **style),
-        test=dataset("test", heldout_seed, n_test, **style),
-        batch_size=batch_size,
-        eval_batch_size=eval_batch_size,
-        seed=seed,
-        num_workers=num_workers,
-    )
+    val = dataset("validation", heldout_seed, n_val, **style)
+    test = dataset("test", heldout_seed, n_test, **style)
+    chosen = mixed(train, train.ids, mined, mix, hard_fraction, seed)
+    return LoupeDataModule(chosen, val, test, batch_size, eval_batch_size, seed, num_workers)
 
 
 boxes_datamodule = partial(signs_datamodule, dataset=Boxes)
@@ -119,7 +103,7 @@ def annotate(text: str, rng: Random) -> tuple[str, ...]:
 
     No two misreadings agree, so a wrong answer never scores more than 1/3 by min(1, matches/3).
     """
-    misread = {text[:i] + other + text[i + 1 :] for i, digit in enumerate(text) for other in LOOKALIKES[digit]}
+    misread = {text[:i] + other + text[i + 1 :] for i, digit in enumerate(text) for other in LOOKALIKES[int(digit)]}
     dropped = {text[:i] + text[i + 1 :] for i in range(len(text))} - {""}
     dissent = rng.sample(sorted(misread | dropped), rng.randint(0, MAX_DISSENT))
     answers = dissent + [text] * (ANNOTATORS - len(dissent))

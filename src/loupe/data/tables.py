@@ -11,6 +11,7 @@ import binascii
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,21 @@ from huggingface_hub import constants
 from torch.utils.data import Dataset
 
 from loupe import hub
-from loupe.data.datamodule import Questions, subset
+from loupe.data.datamodule import LoupeDataModule, Questions, subset
 from loupe.errors import UserError, require_int
 from loupe.records import Example
 
 LOG = logging.getLogger(__name__)
+GIVE_PATH = "give data.path=<folder with the published files>"
 
 
+@dataclass(eq=False)
 class Rows(Dataset[Example]):
-    """The rows ``indices`` of a table (None: all rows), each turned into an example by ``read``."""
+    """The rows ``indices`` of a table, each turned into an example by ``read``."""
 
-    def __init__(
-        self, table: datasets.Dataset, read: Callable[[dict], Example], indices: Sequence[int] | None = None
-    ) -> None:
-        self.table = table
-        self.read = read
-        self.indices: Sequence[int] = range(len(table)) if indices is None else indices
+    table: datasets.Dataset
+    read: Callable[[dict], Example]
+    indices: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -45,74 +45,101 @@ class Rows(Dataset[Example]):
         return self.read(self.table[self.indices[index]])
 
 
-def from_hub(repo: str, split: str, **options: Any) -> datasets.Dataset:
-    """A split of a data set on the hub, or of its cached copy. Raises UserError if there is neither."""
+@contextmanager
+def required_hub(name: str) -> Iterator[None]:
+    """Prepare for loading ``name`` from the hub or its local cache. Raises UserError if there is neither."""
     hub.prepare()
     datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE
     try:
-        with _quiet():
-            table = datasets.load_dataset(repo, split=split, **options)
+        yield
     except (OSError, ValueError) as error:  # ValueError: no such split or configuration in the cache
-        raise UserError(
-            f"data: cannot load {repo} (split {split}) from the hub ({_first_line(error)}); "
-            "give data.path=<folder with the published files>"
-        ) from error
-    return _undecoded(table)
+        raise UserError(f"data: cannot load {name} from the hub ({_first_line(error)}); {GIVE_PATH}") from error
+
+
+def from_hub(repo: str, split: str) -> datasets.Dataset:
+    """A split of a data set on the hub, or of its cached copy."""
+    with required_hub(f"{repo} (split {split})"):
+        return _load(repo, split=split)
 
 
 def from_files(kind: str, files: Sequence[Path], **options: Any) -> datasets.Dataset:
     """Local files as one table. kind: a format of ``datasets``, such as "parquet" or "csv"."""
     try:
-        with _quiet():
-            names = [str(file) for file in files]
-            table = datasets.load_dataset(kind, data_files={"rows": names}, split="rows", **options)
+        return _load(kind, data_files={"rows": [str(file) for file in files]}, split="rows", **options)
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
         raise UserError(f"data.path: cannot read {files[0]} as {kind} ({_first_line(error)}); copy it again") from error
-    return _undecoded(table)
 
 
-def from_records(records: list[dict]) -> datasets.Dataset:
-    """Records as a table; they name pictures by their path."""
-    return datasets.Dataset.from_list(records)
+def _load(source: str, **options: Any) -> datasets.Dataset:
+    """Without a progress bar, and with pictures left encoded; by default the library decodes each one with its row."""
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        table = datasets.load_dataset(source, **options)
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+    for column, feature in table.features.items():
+        if isinstance(feature, datasets.Image):
+            table = table.cast_column(column, datasets.Image(decode=False))
+    return table
 
 
-def require_columns(table: datasets.Dataset, name: str, columns: Sequence[str]) -> None:
-    """Raise UserError for a table that lacks one of ``columns``. name: of the table, for the message."""
-    if missing := [column for column in columns if column not in table.column_names]:
-        raise UserError(
-            f"{name}: no column {', '.join(missing)}, only {', '.join(table.column_names)}; "
-            "give data.path=<folder with the published files>"
-        )
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def usable_rows(table: datasets.Dataset, name: str, **checks: Callable[[Any], bool]) -> list[int]:
+@contextmanager
+def required_format(name: object, form: str) -> Iterator[None]:
+    """Turn what parsing a file of another format raises into a UserError. name: of the file. form: the right format."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{name}: not in {form} ({error!r}); copy the file again") from error
+
+
+def usable_rows(
+    table: datasets.Dataset, name: str, columns: Sequence[str], **checks: Callable[[Any], bool]
+) -> list[int]:
     """The numbers of the rows whose columns pass their checks; the others are named in the log.
 
-    Reads the checked columns only. Raises UserError if no row is usable.
+    Reads the checked columns only. name: of the table, for messages. Raises UserError if one of ``columns`` is missing,
+    or if no row is usable.
     """
-    good: Sequence[int] = range(len(table))
+    if missing := [column for column in columns if column not in table.column_names]:
+        found = ", ".join(table.column_names)
+        raise UserError(f"{name}: no column {', '.join(missing)}, only {found}; {GIVE_PATH}")
+    good = set(range(len(table)))
     for column, check in checks.items():
-        values = table.with_format(None)[column]
-        bad = [i for i, value in enumerate(values) if not check(value)]
+        bad = [i for i, value in enumerate(table.with_format(None)[column]) if not check(value)]
         if bad:
             rows = ", ".join(map(str, bad[:5])) + (f" .. ({len(bad)} in all)" if len(bad) > 5 else "")
             LOG.warning("%s: skipped rows without a usable %s: %s", name, column, rows)
-        dropped = set(bad)
-        good = [i for i in good if i not in dropped]
+        good.difference_update(bad)
     if not good:
         raise UserError(f"{name}: none of its {len(table)} rows is usable; see the skipped rows above")
-    return list(good)
+    return sorted(good)
 
 
-def take(rows: Questions, n: int | None, name: str = "data.n_test") -> Questions:
+def has_text(value: str | None) -> bool:
+    """A check for :func:`usable_rows`: whether there is anything but white space."""
+    return bool(value and value.strip())
+
+
+def take(rows: Questions, n: int | None, name: str) -> Questions:
     """The first ``n`` rows, or all if ``n`` is None. name: the setting that gives ``n``."""
     return rows if n is None else subset(rows, range(min(len(rows), require_int(name, n, 1))))
+
+
+def evaluation_only(rows: Questions, n_test: int | None, **settings: Any) -> LoupeDataModule:
+    """The first ``n_test`` rows (None: all) for evaluation only. settings: see :class:`LoupeDataModule`."""
+    return LoupeDataModule(None, None, take(rows, n_test, "data.n_test"), **{"batch_size": 1} | settings)
 
 
 def require_folder(path: str | Path) -> Path:
     """``path`` if it is a folder, else a :class:`UserError`."""
     if not Path(path).is_dir():
-        raise UserError(f"data.path={path}: no such folder; give data.path=<folder with the published files>")
+        raise UserError(f"data.path={path}: no such folder; {GIVE_PATH}")
     return Path(path)
 
 
@@ -134,26 +161,3 @@ def find_files(path: str | Path, *patterns: str) -> list[Path]:
         if files := sorted(require_folder(path).rglob(pattern)):
             return files
     raise UserError(f"data.path={path}: no file {' or '.join(patterns)} there; copy the published files")
-
-
-def _undecoded(table: datasets.Dataset) -> datasets.Dataset:
-    """The table with pictures left encoded; by default the library decodes each one with its row."""
-    for column, feature in table.features.items():
-        if isinstance(feature, datasets.Image):
-            table = table.cast_column(column, datasets.Image(decode=False))
-    return table
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    shown = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,9 +7,12 @@ Published as parquet on the hub (``lmms-lab/textvqa``; a local copy works too), 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import datasets
 
@@ -34,12 +37,10 @@ def textvqa_datamodule(
     n_train: int | None,
     n_val: int,
     n_test: int | None,
-    batch_size: int,
-    eval_batch_size: int,
-    num_workers: int = 0,
     mined: str | None = None,
     mix: str = "all",
     hard_fraction: float | None = None,
+    **settings: Any,
 ) -> LoupeDataModule:
     """The published training split, of which about ``n_val`` questions are held out for validation, and a test split.
 
@@ -48,23 +49,19 @@ def textvqa_datamodule(
     is None. Both choices are keyed by ``heldout_seed``.
 
     path: a folder, or None for the hub. images: the folder with the pictures of the official json, if it is not
-    train_images beside the json. mined, mix, hard_fraction: see ``mixing.mixed``.
+    train_images beside the json. mined, mix, hard_fraction: see ``mixing.mixed``. settings: see
+    :class:`LoupeDataModule`.
     """
-    train, test = (_open(path, images, split) for split in ("train", "validation"))
-    rows = _usable(train, "TextVQA train")
-    kept, val = hold_out(rows, train["image_id"], require_int("data.n_val", n_val, 1), heldout_seed)
+    (train, rows), (test, test_rows) = (_open(path, images, split) for split in ("train", "validation"))
+    kept, held = hold_out(rows, train["image_id"], require_int("data.n_val", n_val, 1), heldout_seed)
     kept = kept[: None if n_train is None else require_int("data.n_train", n_train, 1)]
+    if n_test is not None:
+        test_rows = sorted(_shuffled(test_rows, heldout_seed)[: require_int("data.n_test", n_test, 1)])
     numbers = train["question_id"]
     ids = [f"{PREFIX}{numbers[i]}" for i in kept]
-    return LoupeDataModule(
-        train=mixed(Rows(train, example, kept), ids, mined, mix, hard_fraction, seed),
-        val=Rows(train, example, val),
-        test=Rows(test, example, draw(_usable(test, "TextVQA validation"), n_test, heldout_seed)),
-        batch_size=batch_size,
-        eval_batch_size=eval_batch_size,
-        seed=seed,
-        num_workers=num_workers,
-    )
+    chosen = mixed(Rows(train, example, kept), ids, mined, mix, hard_fraction, seed)
+    val = Rows(train, example, held)
+    return LoupeDataModule(chosen, val, Rows(test, example, test_rows), seed=seed, **settings)
 
 
 def example(row: dict) -> Example:
@@ -82,37 +79,28 @@ def hold_out(rows: Sequence[int], pictures: Sequence[str], n: int, seed: int) ->
 
     rows: row numbers. pictures: the picture's name for every row of the table. seed: keys the choice of pictures.
     """
-    order = sorted({pictures[i] for i in rows}, key=lambda name: sha256(f"{seed}/{name}".encode()).digest())
-    about: dict[str, list[int]] = {}
-    for i in rows:
-        about.setdefault(pictures[i], []).append(i)
-    held: list[int] = []
-    for name in order:
-        if len(held) >= n:
-            break
-        held += about[name]
-    chosen = set(held)
-    if len(chosen) == len(rows):
+    about = Counter(pictures[i] for i in rows)
+    order = _shuffled(about, seed)
+    held_before = accumulate((about[name] for name in order), initial=0)
+    chosen = {name for name, held in zip(order, held_before, strict=False) if held < n}
+    if len(chosen) == len(order):
         raise UserError(f"data.n_val={n}: leaves nothing to train on; take fewer than {len(rows)}")
-    return [i for i in rows if i not in chosen], sorted(held)
+    return [i for i in rows if pictures[i] not in chosen], [i for i in rows if pictures[i] in chosen]
 
 
-def draw(rows: list[int], n: int | None, seed: int) -> list[int]:
-    """``n`` random ones of ``rows``, keyed by ``seed``; all if ``n`` is None."""
-    if n is None:
-        return rows
-    require_int("data.n_test", n, 1)
-    return sorted(sorted(rows, key=lambda i: sha256(f"{seed}/{i}".encode()).digest())[:n])
+def _shuffled(items: Iterable, seed: int) -> list:
+    return sorted(items, key=lambda item: sha256(f"{seed}/{item}".encode()).digest())
 
 
-def _open(path: str | None, images: str | None, split: str) -> datasets.Dataset:
+def _open(path: str | None, images: str | None, split: str) -> tuple[datasets.Dataset, list[int]]:
+    """The table of a split, and the numbers of its usable rows."""
+    name = f"TextVQA {split}"
     if path is None:
         table = tables.from_hub(HUB, split)
     else:
         files = tables.find_files(path, f"{split}-*.parquet", f"{split}.parquet", f"TextVQA_*_{OFFICIAL[split]}.json")
         table = _official(files[0], images) if files[0].suffix == ".json" else tables.from_files("parquet", files)
-    tables.require_columns(table, f"TextVQA {split}", COLUMNS)
-    return table
+    return table, tables.usable_rows(table, name, COLUMNS, question=tables.has_text, answers=bool)
 
 
 def _official(file: Path, images: str | None) -> datasets.Dataset:
@@ -120,19 +108,10 @@ def _official(file: Path, images: str | None) -> datasets.Dataset:
     folder = Path(images) if images else file.parent / "train_images"
     if not folder.is_dir():
         raise UserError(f"data.images={folder}: no such folder; give the one that holds <image_id>.jpg")
-    try:
-        records = json.loads(file.read_text())["data"]
-        light = [
-            {key: record.get(key) for key in ("image_id", "question_id", "question", "answers")}
+    with tables.required_format(file, "TextVQA's format"):
+        records = [
+            {column: record.get(column) for column in COLUMNS}
             | {"image": {"bytes": None, "path": str(folder / f"{record['image_id']}.jpg")}}
-            for record in records
+            for record in json.loads(file.read_text())["data"]
         ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: not in TextVQA's format ({error!r}); copy the file again") from error
-    return tables.from_records(light)
-
-
-def _usable(table: datasets.Dataset, name: str) -> list[int]:
-    return tables.usable_rows(
-        table, name, question=lambda text: bool(text and text.strip()), answers=lambda answers: bool(answers)
-    )
+    return datasets.Dataset.from_list(records)

@@ -10,11 +10,10 @@ import json
 import re
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from huggingface_hub import snapshot_download
-from torch.utils.data import Dataset
 
-from loupe import hub
 from loupe.data import tables
 from loupe.data.datamodule import LoupeDataModule
 from loupe.errors import UserError
@@ -29,53 +28,37 @@ OPTION = re.compile(r"^\s*\(([A-Z])\)\s*(.+?)\s*$", re.MULTILINE)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
-class VStar(Dataset[Example]):
+def vstar_datamodule(path: str | None, **settings: Any) -> LoupeDataModule:
+    """A test split only.
+
+    path: a folder in either format, or None to download the published one. settings: see ``tables.evaluation_only``.
+    """
+    if path is None:
+        with tables.required_hub(HUB):
+            path = snapshot_download(HUB, repo_type="dataset")
+    return tables.evaluation_only(_read(tables.require_folder(path)), **settings)
+
+
+def _read(folder: Path) -> list[Example]:
     """The questions in a folder in either format. Raises UserError for a row that cannot be read, and names it."""
-
-    def __init__(self, folder: Path) -> None:
-        questions = folder / QUESTIONS
-        if questions.is_file():
-            lines = enumerate(questions.read_text().splitlines(), start=1)
-            self.examples = [
-                _from_published(line, folder, f"{questions}:{number}") for number, line in lines if line.strip()
-            ]
-        else:
-            files = [file for category in CATEGORIES for file in sorted((folder / category).glob("*.json"))]
-            self.examples = [_from_author(file) for file in files]
-        if not self.examples:
-            raise UserError(
-                f"data.path={folder}: neither {QUESTIONS} nor {'/*.json or '.join(CATEGORIES)}/*.json there; "
-                "give the folder with the published files"
-            )
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.examples[index]
-
-
-def vstar_datamodule(
-    path: str | None, seed: int, n_test: int | None, eval_batch_size: int, batch_size: int = 1, num_workers: int = 0
-) -> LoupeDataModule:
-    """A test split only. path: a folder in either format, or None to download the published one."""
-    test = tables.take(VStar(_downloaded() if path is None else tables.require_folder(path)), n_test)
-    return LoupeDataModule(None, None, test, batch_size, eval_batch_size, seed, num_workers)
-
-
-def _downloaded() -> Path:
-    hub.prepare()
-    try:
-        return Path(snapshot_download(HUB, repo_type="dataset"))
-    except OSError as error:
+    questions = folder / QUESTIONS
+    if questions.is_file():
+        lines = enumerate(questions.read_text().splitlines(), start=1)
+        examples = [_from_published(line, folder, f"{questions}:{number}") for number, line in lines if line.strip()]
+    else:
+        files = [file for category in CATEGORIES for file in sorted((folder / category).glob("*.json"))]
+        examples = [_from_author(file) for file in files]
+    if not examples:
         raise UserError(
-            f"data: cannot load {HUB} from the hub; give data.path=<folder with the published files>"
-        ) from error
+            f"data.path={folder}: neither {QUESTIONS} nor {'/*.json or '.join(CATEGORIES)}/*.json there; "
+            "give the folder with the published files"
+        )
+    return examples
 
 
 def _from_published(line: str, folder: Path, name: str) -> Example:
     """One line of test_questions.jsonl; the lettered lines of its text are the options."""
-    try:
+    with tables.required_format(name, "V*Bench's format"):
         row = json.loads(line)
         options = dict(OPTION.findall(row["text"]))
         if list(options) != list(LETTERS[: len(options)]) or row["label"] not in options:
@@ -91,13 +74,11 @@ def _from_published(line: str, folder: Path, name: str) -> Example:
             options=tuple(options.values()),
             subset=row["category"],
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{name}: not in V*Bench's format ({error!r}); copy the file again") from error
 
 
 def _from_author(file: Path) -> Example:
     """The author's json of one picture. Its first option is the correct one, so they are shuffled, keyed by name."""
-    try:
+    with tables.required_format(file, "the format of V*Bench's author"):
         row = json.loads(file.read_text())
         options = list(row["options"])
         correct = options[0]
@@ -111,8 +92,6 @@ def _from_author(file: Path) -> Example:
             options=tuple(options),
             subset=file.parent.name,
         )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{file}: not in the format of V*Bench's author ({error!r}); copy the file again") from error
 
 
 def _boxes(row: dict) -> tuple[Box, ...]:
