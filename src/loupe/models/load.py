@@ -32,6 +32,8 @@ from loupe.engine.policy import Policy
 from loupe.errors import UserError, require_choice, require_int
 from loupe.paths import located, portable
 
+LORA = {"r": 64, "alpha": 128, "dropout": 0.0, "target": "all-linear"}
+"""What may be given about an adapter, with the defaults."""
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 VISION = r".*\bvisual\..*"
 """Names of the modules of the vision tower."""
@@ -84,39 +86,28 @@ def load_policy(
     else:
         model, tokenizer, image_processor = _load_or_build(path, build, options)
         model = _with_adapter(model, lora, train_vision) if lora else model
-    _set_trained(model, trainable, train_vision, dtype, four_bit)
-    if recompute:
-        _recompute_mlps(_without_adapter(model))
-    return Policy(model, tokenizer, image_processor, logits_chunk)
+    policy = Policy(model, tokenizer, image_processor, logits_chunk)
+    _set_trained(policy, trainable, train_vision, dtype, four_bit)
+    if recompute:  # the MLPs only: recomputed layers would write to the cache of keys and values a second time
+        for layer in policy.backbone.model.language_model.layers:
+            layer.mlp.forward = partial(checkpoint, layer.mlp.forward, use_reentrant=False)
+    return policy
 
 
-def _set_trained(
-    model: PreTrainedModel | PeftModel, trainable: bool, train_vision: bool, dtype: str, four_bit: bool
-) -> None:
+def _set_trained(policy: Policy, trainable: bool, train_vision: bool, dtype: str, four_bit: bool) -> None:
     """Freeze the weights that are not trained, and set the precision of all weights."""
     if not trainable:
-        model.requires_grad_(False)
-    elif not isinstance(model, PeftModel) and (dtype != "float32" or four_bit):
+        policy.requires_grad_(False)
+    elif not policy.has_adapter and (dtype != "float32" or four_bit):
         raise UserError(
             f"model.dtype={dtype} model.four_bit={str(four_bit).lower()}: only frozen weights may be in low precision; "
             "train an adapter (model.lora), or all weights with model.dtype=float32 trainer.precision=bf16-mixed"
         )
     if not train_vision:
-        _without_adapter(model).model.visual.requires_grad_(False)
-    for parameter in model.parameters():  # not model.to(), which would round the rotary frequencies as well
+        policy.backbone.model.visual.requires_grad_(False)
+    for parameter in policy.parameters():  # not policy.to(), which would round the rotary frequencies as well
         if parameter.is_floating_point():  # 4-bit weights are stored as integers
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else getattr(torch, dtype))
-
-
-def _without_adapter(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The transformers model itself."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
-def _recompute_mlps(model: PreTrainedModel) -> None:
-    """Checkpoint the MLPs only: recomputed layers would write to the cache of keys and values a second time."""
-    for layer in model.model.language_model.layers:
-        layer.mlp.forward = partial(checkpoint, layer.mlp.forward, use_reentrant=False)
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
@@ -146,20 +137,18 @@ def _load_adapter(path: str, build: Callable[[], Parts] | None, options: dict) -
     """An adapter on its base, with the tokenizer and image processor that were saved with it."""
     with _errors_in_one_line(path):
         base = PeftConfig.from_pretrained(path).base_model_name_or_path
-    model = _load_base(path, base, build, options)
+    if base:
+        model = _load_base(path, base, options)
+    elif build:
+        model = build()[0]
+    else:
+        raise UserError(f"model.path={path}: an adapter on random weights; choose the model= that it was trained with")
     tokenizer, image_processor = _load_processors(path)
     with _errors_in_one_line(path):
         return PeftModel.from_pretrained(model, path, is_trainable=True), tokenizer, image_processor
 
 
-def _load_base(path: str, base: str | None, build: Callable[[], Parts] | None, options: dict) -> PreTrainedModel:
-    """The model that the adapter at ``path`` was trained on."""
-    if not base:
-        if build is None:
-            raise UserError(
-                f"model.path={path}: an adapter on random weights; choose the model= that it was trained with"
-            )
-        return build()[0]
+def _load_base(path: str, base: str, options: dict) -> PreTrainedModel:
     try:
         return _load(located(base), options)[0]
     except UserError as error:
@@ -222,21 +211,20 @@ def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
 
 
 def _with_adapter(model: PreTrainedModel, lora: dict, train_vision: bool) -> PeftModel:
-    known = {"r", "alpha", "dropout", "target"}
     if not isinstance(lora, dict):
         raise UserError(f"model.lora={lora}: must be null or {{r, alpha, target}}, e.g. '{{r: 8, alpha: 16}}'")
-    if unknown := set(lora) - known:
-        raise UserError(f"model.lora.{sorted(unknown)[0]}: unknown; must be one of {', '.join(sorted(known))}")
-    if lora.get("dropout", 0.0):
+    if unknown := sorted(lora.keys() - LORA.keys()):
+        raise UserError(f"model.lora.{unknown[0]}: unknown; must be one of {', '.join(sorted(LORA))}")
+    settings = LORA | lora
+    if settings["dropout"]:
         raise UserError(
-            f"model.lora.dropout={lora['dropout']}: must be 0; with dropout, the update would score tokens "
+            f"model.lora.dropout={settings['dropout']}: must be 0; with dropout, the update would score tokens "
             "under a distribution that they were not sampled from"
         )
-    require_int("model.lora.r", lora.get("r", 64), 1)
     config = LoraConfig(
-        r=lora.get("r", 64),
-        lora_alpha=lora.get("alpha", 128),
-        target_modules=lora.get("target", "all-linear"),
+        r=require_int("model.lora.r", settings["r"], 1),
+        lora_alpha=settings["alpha"],
+        target_modules=settings["target"],
         exclude_modules=None if train_vision else VISION,
         task_type="CAUSAL_LM",
     )
