@@ -7,6 +7,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from loupe.geometry import Size
 from loupe.tools.errors import Failure
 
 
@@ -14,12 +15,10 @@ from loupe.tools.errors import Failure
 class ToolResult:
     """The result of an executed call.
 
-    image: the crop at the original picture's resolution; the dialogue resamples it only once, to the patch grid
-        (``pictures.resize_to_grid(image, long_side, factor, enlarge=True)``).
-    long_side: the crop's long side as shown to the policy, in pixels.
-    arguments: the call's arguments, as written.
-    keypoint: (x, y) that the call points at, in original pixels.
-    box: (x1, y1, x2, y2) of the crop, in original pixels; x2 and y2 are exclusive.
+    image: the crop at the original picture's resolution; the dialogue resamples it only once, to the patch grid.
+    long_side: the crop's long side as shown to the policy, in pixels. arguments: those of the call, as written.
+    keypoint, box: (x, y) that the call points at, and (x1, y1, x2, y2) of the crop, in original pixels; x2 and y2 are
+        exclusive.
     """
 
     image: Image.Image
@@ -47,7 +46,7 @@ class Tool(Protocol):
     @property
     def coordinates(self) -> str: ...
 
-    def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> ToolResult | Failure:
+    def run(self, text: str, picture: Image.Image, shown_size: Size) -> ToolResult | Failure:
         """Execute the call ``text``, without its tags, on the original ``picture``. Never raises because of the text.
 
         shown_size: (width, height) at which the policy sees the picture.

@@ -34,8 +34,7 @@ class Failure:
     """A call that was not executed.
 
     message: one short sentence for the policy. It quotes nothing that the policy wrote except numbers, so that no
-        special token can reach an observation that way.
-    arguments: the call's arguments if it was parsed and failed afterwards, else None.
+        special token can reach an observation that way. arguments: those of a call that failed after it was parsed.
     """
 
     kind: CallError

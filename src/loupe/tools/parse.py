@@ -52,8 +52,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"-?(0|[1-9][0
 def parse_call(text: str, tool: str, arguments: Mapping[str, ArgumentReader]) -> Call | Failure:
     """Parse ``text``, which stands between <tool> and </tool>.
 
-    tool: the only valid tool name.
-    arguments: the exact set of arguments that the call must have, each with its reader.
+    tool: the only valid name. arguments: those that the call must have, and no others, each with its reader.
     """
     if len(text) > MAX_CHARACTERS:
         return Failure(CallError.TOO_LONG, f"Error: the call is longer than {MAX_CHARACTERS} characters.")
@@ -63,7 +62,10 @@ def parse_call(text: str, tool: str, arguments: Mapping[str, ArgumentReader]) ->
         return Failure(CallError.NOT_YAML, "Error: the call is not valid YAML.")
     if not isinstance(mapping, dict):
         return Failure(CallError.NOT_A_MAPPING, "Error: the call is not a YAML mapping.")
-    return _check_names(mapping, tool, arguments) or _read_arguments(mapping, tool, arguments)
+    if failure := _check_names(mapping, tool, arguments):
+        return failure
+    values = {name: read(mapping[name]) for name, read in arguments.items()}
+    return next((value for value in values.values() if isinstance(value, Failure)), Call(tool, values))
 
 
 def read_keypoint(value: object) -> list[int] | Failure:
@@ -75,17 +77,10 @@ def read_keypoint(value: object) -> list[int] | Failure:
 
 def _check_names(mapping: dict, tool: str, arguments: Mapping[str, ArgumentReader]) -> Failure | None:
     wanted = ["name", *arguments]
-    missing = [name for name in wanted if name not in mapping]
     if "name" in mapping and mapping["name"] != tool:
         return Failure(CallError.UNKNOWN_TOOL, f"Error: unknown tool; the only tool is {tool}.")
-    if missing:
+    if missing := [name for name in wanted if name not in mapping]:
         return Failure(CallError.MISSING_ARGUMENT, f"Error: the call has no {missing[0]}.")
     if len(mapping) > len(wanted):
         return Failure(CallError.UNEXPECTED_ARGUMENT, f"Error: the call must have only {' and '.join(wanted)}.")
     return None
-
-
-def _read_arguments(mapping: dict, tool: str, arguments: Mapping[str, ArgumentReader]) -> Call | Failure:
-    values = {name: read(mapping[name]) for name, read in arguments.items()}
-    failures = [value for value in values.values() if isinstance(value, Failure)]
-    return failures[0] if failures else Call(tool, values)

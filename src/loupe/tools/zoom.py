@@ -13,7 +13,7 @@ from typing import ClassVar
 from PIL import Image
 
 from loupe.errors import require_choice, require_int
-from loupe.geometry import COORDINATES, Frame
+from loupe.geometry import COORDINATES, Frame, Size
 from loupe.pictures import FILTER, REDUCING_GAP
 from loupe.tools import ToolResult
 from loupe.tools.errors import CallError, Failure
@@ -26,13 +26,9 @@ class ZoomTool:
 
     crop: side of the square, in original pixels.
     output_size: long side at which the crop is shown; None shows it at the long side of the whole picture.
-    coordinates: the frame of the keypoint. "shown": pixels of the picture as the policy sees it;
-        "original": pixels of the original; "relative_1000": thousandths of width and height.
     pixels: the source of the crop. "original", or "shown": the picture as the policy sees it, enlarged; a control in
         which zooming reveals nothing new.
-    max_calls: the number of calls that a trajectory may make.
-    instruction: explains the tool in the system prompt.
-
+    coordinates, max_calls, instruction: see :class:`Tool`.
     Raises UserError for settings outside these values.
     """
 
@@ -56,10 +52,7 @@ class ZoomTool:
 
     @classmethod
     def write(cls, keypoint: Sequence[int] | str) -> str:
-        """The text of a call, as it stands between <tool> and </tool>; the inverse of :meth:`parse`.
-
-        keypoint: [x, y], or any other text for a call that is meant to fail.
-        """
+        """The inverse of :meth:`parse`. keypoint: [x, y], or any other text for a call that is meant to fail."""
         return f"\nname: {cls.name}\nkeypoint: {keypoint if isinstance(keypoint, str) else list(keypoint)}\n"
 
     @classmethod
@@ -67,11 +60,8 @@ class ZoomTool:
         """Parse ``text``, which stands between <tool> and </tool>."""
         return parse_call(text, cls.name, {"keypoint": read_keypoint})
 
-    def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> ToolResult | Failure:
-        """Parse and execute one call.
-
-        picture: the original, at full resolution. shown_size: (width, height) at which the policy sees it.
-        """
+    def run(self, text: str, picture: Image.Image, shown_size: Size) -> ToolResult | Failure:
+        """Parse and execute one call; see :meth:`Tool.run`."""
         call = self.parse(text)
         if isinstance(call, Failure):
             return call
@@ -80,26 +70,16 @@ class ZoomTool:
             return point
         return self.cut(point, picture, shown_size, call.arguments)
 
-    def cut(
-        self, point: tuple[float, float], picture: Image.Image, shown_size: tuple[int, int], arguments: dict
-    ) -> ToolResult:
+    def cut(self, point: tuple[float, float], picture: Image.Image, shown_size: Size, arguments: dict) -> ToolResult:
         """The result of a call with these ``arguments`` that points at ``point`` (x, y), in original pixels."""
         box = crop_box(point, self.crop, picture.size)
-        return ToolResult(
-            image=picture.crop(box) if self.pixels == "original" else shown_crop(picture, shown_size, box),
-            long_side=self.output_size or max(shown_size),
-            arguments=arguments,
-            keypoint=point,
-            box=box,
-        )
+        image = picture.crop(box) if self.pixels == "original" else shown_crop(picture, shown_size, box)
+        return ToolResult(image, self.output_size or max(shown_size), arguments, point, box)
 
 
 @dataclass(frozen=True)
 class NoTool:
-    """The absence of a tool, with the same interface: every call fails.
-
-    coordinates: the coordinate frame of boxes in an answer.
-    """
+    """The absence of a tool, with the same interface: every call fails. ``coordinates`` is the frame of boxes."""
 
     coordinates: str = "shown"
     name: ClassVar[str] = "none"
@@ -109,11 +89,11 @@ class NoTool:
     def __post_init__(self) -> None:
         require_choice("coordinates", self.coordinates, COORDINATES)
 
-    def run(self, text: str, picture: Image.Image, shown_size: tuple[int, int]) -> Failure:
+    def run(self, text: str, picture: Image.Image, shown_size: Size) -> Failure:
         return Failure(CallError.UNKNOWN_TOOL, "Error: there is no tool.")
 
 
-def shown_crop(picture: Image.Image, shown_size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
+def shown_crop(picture: Image.Image, shown_size: Size, box: tuple[int, int, int, int]) -> Image.Image:
     """The part ``box`` of ``picture`` at the box's size, but made from the pixels of the picture as shown."""
     shown = picture.resize(shown_size, FILTER, reducing_gap=REDUCING_GAP)
     across, down = (s / o for s, o in zip(shown_size, picture.size, strict=True))
@@ -137,15 +117,12 @@ def locate(keypoint: list[int], frame: Frame) -> tuple[float, float] | Failure:
     return frame.to_original(keypoint[0] + shift, keypoint[1] + shift)
 
 
-def crop_box(center: tuple[float, float], size: int, original_size: tuple[int, int]) -> tuple[int, int, int, int]:
+def crop_box(center: tuple[float, float], size: int, original_size: Size) -> tuple[int, int, int, int]:
     """A ``size`` x ``size`` box (x1, y1, x2, y2; original pixels, x2 and y2 exclusive) around ``center``.
 
     It is shifted inward at the borders, and smaller where the picture itself is smaller than ``size``.
     """
-    spans = []
-    for middle, length in zip(center, original_size, strict=True):
-        side = min(size, length)
-        start = min(max(math.floor(middle - side / 2), 0), length - side)
-        spans.append((start, start + side))
-    (left, right), (top, bottom) = spans
-    return left, top, right, bottom
+    width, height = (min(size, length) for length in original_size)
+    left = min(max(math.floor(center[0] - width / 2), 0), original_size[0] - width)
+    top = min(max(math.floor(center[1] - height / 2), 0), original_size[1] - height)
+    return left, top, left + width, top + height
