@@ -25,15 +25,7 @@ REDUCING_GAP = 3.0
 """Large pictures are first averaged over whole blocks, down to this many times the final size. This is five times as
 fast and changes no value of a rendered sign by more than 3 of 255."""
 
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    RuntimeError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+UNREADABLE = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow's decoders raise on corrupt data, found by flipping bytes in files of every common format."""
 
 _PILLOW_LIMIT = threading.Lock()
@@ -68,11 +60,10 @@ def _decode(source: Path | str | bytes) -> Image.Image:
 
 def _open_lazily(source: Path | str | bytes) -> Image.Image:
     """Read only the header. Pillow's own limit (179 megapixels) is below ours, so it is suspended meanwhile."""
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file)
+            return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -88,8 +79,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         image = Image.fromarray(np.clip(np.asarray(image) // 257, 0, 255).astype(np.uint8))
     elif image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert("RGB")
 
 
@@ -97,8 +87,8 @@ def grid_size(width: int, height: int, long_side: int, factor: int = 28, enlarge
     """(width, height) on the patch grid: the longer side near ``long_side``, both multiples of ``factor``.
 
     A picture smaller than ``long_side`` keeps its size, unless ``enlarge``. Each side is then rounded to the nearest
-    multiple (halves up), at least one ``factor``. The aspect ratio shifts a little, and a side may exceed ``long_side``
-    by up to half a ``factor``. For example, 1600x1200 at 112 gives 112x84.
+    multiple (halves up, at least one ``factor``), so it may exceed ``long_side`` by up to half a ``factor``. For
+    example, 1600x1200 at 112 gives 112x84.
     """
     longest = max(width, height)
     target = long_side if enlarge else min(long_side, longest)

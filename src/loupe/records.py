@@ -36,14 +36,14 @@ class Example:
     """One row of a data set: a question about a picture. No tensors, no open files.
 
     image: a file, the encoded bytes, or something that draws itself; opened late (``pictures.open_picture``).
-    references: the reference answers (10 for VQA-style sets); with options, the letter of the correct one.
+    references: the reference answers (10 for VQA-style sets); with options, the letter of the correct one; none if the
+        answer is a box.
     target_boxes: the objects that the question is about, in original pixels, where they are known.
     options: the texts of the options of a multiple-choice question, A first.
-    subset: a name to report scores by, e.g. "small" and "large".
-    cycle: a second such name: which rotation of the options this is.
+    subset, cycle: names to report scores by, e.g. "small"; ``cycle`` is the rotation of the options.
     cluster: shared by rows that ask one question in several forms; intervals resample them together.
     zoom_image: the picture that the tool crops, if it is not ``image``. For controls such as shuffled crops.
-    answer_box: the answer in original pixels, where the answer is a box; there are no references then.
+    answer_box: the answer in original pixels, where it is a box.
     earlier_images: further pictures, shown before ``image``; the tool and boxes refer to ``image`` alone.
     """
 
@@ -90,8 +90,7 @@ class Prompt:
 
     ids: token ids, image placeholders included.
     images: the pictures behind the placeholders, in order.
-    picture: the picture that the tool crops, at full resolution: the original (or ``Example.zoom_image``). None in a
-        light copy.
+    picture: what the tool crops, at full resolution: the original or ``Example.zoom_image``; None in a light copy.
     shown_size: (width, height) of the picture as the model sees it, as stated in the prompt.
     frame: the coordinate frame of the boxes in an answer.
     prefill: the beginning of the first turn, if the policy is given one; its tokens are the last ones of ``ids``.
@@ -138,8 +137,7 @@ OK = "ok"
 class ToolEvent:
     """One attempted call. ``status`` is "ok" or the kind of failure (``tools.errors``).
 
-    keypoint: the point that the call named, in original pixels.
-    box: the crop, in original pixels. Both are None for a failed call.
+    keypoint, box: the point that the call named, and the crop, in original pixels; None for a failed call.
     """
 
     status: str
@@ -183,7 +181,7 @@ class Trajectory:
     ref_logprobs: list[float] | None = None
 
     def append_sampled(self, token: int, logprob: float, entropy: float) -> None:
-        """Add a token that the policy sampled, with its log-probability and the entropy it was drawn at."""
+        """Add a token that the policy sampled; entropy: of the distribution that it was drawn from."""
         self.ids.append(token)
         self.sampled.append(1)
         self.logprobs.append(logprob)
@@ -199,10 +197,9 @@ class Trajectory:
     @property
     def type(self) -> TrajectoryType:
         """The trajectory type by which advantages are reported."""
-        if not self.events:
-            return TrajectoryType.NO_TOOL
-        executed = any(event.status == OK for event in self.events)
-        return TrajectoryType.TOOL_SUCCESS if executed else TrajectoryType.TOOL_FAIL
+        if any(event.status == OK for event in self.events):
+            return TrajectoryType.TOOL_SUCCESS
+        return TrajectoryType.TOOL_FAIL if self.events else TrajectoryType.NO_TOOL
 
     @property
     def text(self) -> str:
