@@ -17,10 +17,7 @@ class UserError(Exception):
 
 
 class BadExample(UserError):
-    """A row of a data set that cannot be used (missing picture, empty question, ...).
-
-    Training and evaluation skip such a row, count it and report it.
-    """
+    """A row of a data set that cannot be used, such as one without a picture. Runs skip, count and report it."""
 
 
 class NonFiniteError(UserError):

@@ -36,14 +36,13 @@ class Example:
     """One row of a data set: a question about a picture. No tensors, no open files.
 
     image: a file, the encoded bytes, or something that draws itself; opened late (``pictures.open_picture``).
-    references: the reference answers (10 for VQA-style sets); with options, the letter of the correct one; none if the
-        answer is a box.
+    references: the reference answers (10 for VQA-style sets); with options, the letter of the correct one.
     target_boxes: the objects that the question is about, in original pixels, where they are known.
     options: the texts of the options of a multiple-choice question, A first.
     subset, cycle: names to report scores by, e.g. "small"; ``cycle`` is the rotation of the options.
     cluster: shared by rows that ask one question in several forms; intervals resample them together.
     zoom_image: the picture that the tool crops, if it is not ``image``. For controls such as shuffled crops.
-    answer_box: the answer in original pixels, where it is a box.
+    answer_box: the answer in original pixels, where it is a box; there are no references then.
     earlier_images: further pictures, shown before ``image``; the tool and boxes refer to ``image`` alone.
     """
 
@@ -115,12 +114,9 @@ class Prompt:
 
 
 class TrajectoryType(StrEnum):
-    NO_TOOL = "no_tool"
-    """no call attempted"""
-    TOOL_SUCCESS = "tool_success"
-    """at least one call executed"""
-    TOOL_FAIL = "tool_fail"
-    """a call attempted, none executed"""
+    NO_TOOL = "no_tool"  # no call attempted
+    TOOL_SUCCESS = "tool_success"  # at least one call executed
+    TOOL_FAIL = "tool_fail"  # a call attempted, none executed
 
 
 class StopReason(StrEnum):

@@ -68,9 +68,8 @@ def read_mined(path: Path) -> dict[str, float]:
             with file.open(newline="") as lines:
                 rows = {row["id"]: float(row["score"]) for row in csv.DictReader(lines)}
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"data.mined: {file} lacks the columns id and score ({error}); write it with python src/mine.py"
-            ) from error
+            lacks = f"lacks the columns id and score ({error})"
+            raise UserError(f"data.mined: {file} {lacks}; write it with python src/mine.py") from error
         if conflicts := sorted(name for name in rows if scores.get(name, rows[name]) != rows[name]):
             raise UserError(f"data.mined={path}: {conflicts[0]} has two scores; keep only one set of mined.csv there")
         scores |= rows

@@ -71,14 +71,9 @@ def from_files(kind: str, files: Sequence[Path], **options: Any) -> datasets.Dat
 
 
 def _load(source: str, **options: Any) -> datasets.Dataset:
-    """Without a progress bar, and with pictures left encoded; by default the library decodes each one with its row."""
-    shown = datasets.is_progress_bar_enabled()
+    """A table with its pictures left encoded; by default the library decodes each one with its row."""
     datasets.disable_progress_bars()
-    try:
-        table = datasets.load_dataset(source, **options)
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
+    table = datasets.load_dataset(source, **options)
     for column, feature in table.features.items():
         if isinstance(feature, datasets.Image):
             table = table.cast_column(column, datasets.Image(decode=False))

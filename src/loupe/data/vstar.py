@@ -80,12 +80,13 @@ def _from_author(file: Path) -> Example:
     """The author's json of one picture. Its first option is the correct one, so they are shuffled, keyed by name."""
     with tables.required_format(file, "the format of V*Bench's author"):
         row = json.loads(file.read_text())
+        pictures = [file.with_suffix(suffix) for suffix in SUFFIXES]
         options = list(row["options"])
         correct = options[0]
         Random(f"vstar/{file.stem}").shuffle(options)
         return Example(
             id=f"vstar/{file.parent.name}/{file.stem}",
-            image=_picture_beside(file),
+            image=next(filter(Path.exists, pictures), pictures[0]),  # opening a missing one raises BadExample
             question=with_options(row["question"], options),
             references=(LETTERS[options.index(correct)],),
             target_boxes=_boxes(row),
@@ -96,9 +97,3 @@ def _from_author(file: Path) -> Example:
 
 def _boxes(row: dict) -> tuple[Box, ...]:
     return tuple((x, y, x + width, y + height) for x, y, width, height in row["bbox"])
-
-
-def _picture_beside(file: Path) -> Path:
-    """The picture of the same name; if there is none, the .jpg, so that opening it reports a missing file."""
-    pictures = [file.with_suffix(suffix) for suffix in SUFFIXES]
-    return next((picture for picture in pictures if picture.exists()), pictures[0])
