@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 import lightning
 import torch
@@ -134,15 +134,11 @@ class LoupeDataModule(lightning.LightningDataModule):
         batches = [list(share[i : i + size]) for i in range(0, len(share), size)] or [[]]
         return self._loader(questions, batches)
 
-    def _loader(self, questions: Questions, batches: Iterable[list[int]]) -> DataLoader[list[Example]]:
+    def _loader(self, questions: Any, batches: Iterable[list[int]]) -> DataLoader[list[Example]]:
         # A DataLoader draws a seed whenever it is iterated. It draws from a separate generator, so that the state of
         # the global one, which a checkpoint restores, does not depend on how often the run was resumed.
         return DataLoader(
-            questions,  # type: ignore[arg-type]  # torch's Dataset is no protocol
-            batch_sampler=batches,
-            collate_fn=list,
-            num_workers=self.num_workers,
-            generator=torch.Generator(),
+            questions, batch_sampler=batches, collate_fn=list, num_workers=self.num_workers, generator=torch.Generator()
         )
 
     def _rank(self) -> tuple[int, int]:

@@ -22,18 +22,15 @@ COLORS: dict[str, RGB] = {
     "cyan": (40, 190, 200),
     "pink": (240, 130, 180),
 }
-LIGHT = (60, 210)
-"""The darkest and the brightest value of the red and the blue light."""
 
 
 @lru_cache(maxsize=4)
 def light(canvas: Size) -> tuple[Image.Image, Image.Image]:
     """The red channel, which rises from left to right, and the blue one, which rises from top to bottom."""
     width, height = canvas
-    dark, bright = LIGHT
+    dark, bright = 60, 210
     across, down = ((dark + (bright - dark) * np.arange(n) // n).astype(np.uint8) for n in canvas)
-    red, blue = np.broadcast_to(across, (height, width)), np.broadcast_to(down[:, None], (height, width))
-    return Image.fromarray(np.ascontiguousarray(red)), Image.fromarray(np.ascontiguousarray(blue))
+    return Image.fromarray(np.tile(across, (height, 1))), Image.fromarray(np.tile(down[:, None], (1, width)))
 
 
 def draw_clutter(draw: ImageDraw.ImageDraw, rng: Random, canvas: Size) -> None:

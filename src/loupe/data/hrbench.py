@@ -21,8 +21,6 @@ OPTIONS = tuple(LETTERS[:4])
 COLUMNS = ("index", "question", *OPTIONS, "answer", "category", "cycle_category", "image")
 SUBSETS = {"single": "FSP", "cross": "FCP"}
 """Fine-grained single-instance and cross-instance perception."""
-ROWS_AT_A_TIME = 4
-"""Rows of the TSV to read together; each holds a picture of many megabytes."""
 
 
 def hrbench_datamodule(path: str | None, split: str, **settings: Any) -> LoupeDataModule:
@@ -61,4 +59,5 @@ def _open(path: str | None, split: str) -> datasets.Dataset:
     if files[0].suffix == ".parquet":
         return tables.from_files("parquet", files)
     features = datasets.Features({column: datasets.Value("string") for column in COLUMNS})
-    return tables.from_files("csv", files, sep="\t", chunksize=ROWS_AT_A_TIME, features=features, keep_default_na=False)
+    # A few rows at a time, because each holds a picture of many megabytes.
+    return tables.from_files("csv", files, sep="\t", chunksize=4, features=features, keep_default_na=False)

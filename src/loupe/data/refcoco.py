@@ -67,7 +67,6 @@ def refcoco_datamodule(
         rows = _training(file, Path(images) if images else file.parent, question)
         ids = [f"{file.stem}/{number}" for number in rows.indices]
         training = tables.take(mixed(rows, ids, mined, mix, hard_fraction, seed), n_train, "data.n_train")
-
     val, test = (
         tables.take(Expressions(_open(path, dataset, split), f"{dataset}/{split}", question), n, name)
         for split, n, name in ((val_split, n_val, "data.n_val"), (test_split, n_test, "data.n_test"))
@@ -123,11 +122,10 @@ def _train_file(path: str | None, dataset: str, train: str | None) -> Path | Non
     if path is None:
         return None
     files = [file for kind in ("jsonl", "json") for file in sorted(tables.require_folder(path).rglob(f"*train.{kind}"))]
-    own = [file for file in files if file.stem == TRAIN_FILES[dataset]]
+    name = TRAIN_FILES[dataset]
+    own = [file for file in files if file.stem == name]
     if len(files) > 1 and not own:
-        raise UserError(
-            f"data.path={path}: none of its training files is {TRAIN_FILES[dataset]}; give data.train=<file>"
-        )
+        raise UserError(f"data.path={path}: none of its training files is {name}; give data.train=<file>")
     return next(iter(own or files), None)
 
 

@@ -53,11 +53,11 @@ def textvqa_datamodule(
     :class:`LoupeDataModule`.
     """
     (train, rows), (test, test_rows) = (_open(path, images, split) for split in ("train", "validation"))
-    kept, held = hold_out(rows, train["image_id"], require_int("data.n_val", n_val, 1), heldout_seed)
+    kept, held = hold_out(rows, train["image_id"][:], require_int("data.n_val", n_val, 1), heldout_seed)
     kept = kept[: None if n_train is None else require_int("data.n_train", n_train, 1)]
     if n_test is not None:
         test_rows = sorted(_shuffled(test_rows, heldout_seed)[: require_int("data.n_test", n_test, 1)])
-    numbers = train["question_id"]
+    numbers = train["question_id"][:]
     ids = [f"{PREFIX}{numbers[i]}" for i in kept]
     chosen = mixed(Rows(train, example, kept), ids, mined, mix, hard_fraction, seed)
     val = Rows(train, example, held)

@@ -49,10 +49,8 @@ def _read(folder: Path) -> list[Example]:
         files = [file for category in CATEGORIES for file in sorted((folder / category).glob("*.json"))]
         examples = [_from_author(file) for file in files]
     if not examples:
-        raise UserError(
-            f"data.path={folder}: neither {QUESTIONS} nor {'/*.json or '.join(CATEGORIES)}/*.json there; "
-            "give the folder with the published files"
-        )
+        wanted = f"neither {QUESTIONS} nor {'/*.json or '.join(CATEGORIES)}/*.json there"
+        raise UserError(f"data.path={folder}: {wanted}; {tables.GIVE_PATH}")
     return examples
 
 
