@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from loupe.engine.packing import Context, Segment, mrope_positions, pack
+from loupe.engine.packing import Context, Segment, pack
 from loupe.engine.policy import Policy
 from loupe.records import ImagePatches, Prompt, Trajectory
 
@@ -26,26 +26,21 @@ class Branch:
     tail: str = ""  # end of the decoded turn, long enough for any stop text
     turn_start: int = 0
 
-    @property
-    def owner(self) -> int:
-        return self.trajectory.sample + 1
-
 
 def compute_pending(policy: Policy, live: list[Branch], context: Context) -> torch.Tensor:
     """Extend the context by the pending tokens of all branches; returns the state [R, D] after each branch's last."""
     rows: list[list[Segment]] = [[] for _ in range(len(context.owners))]
-    segments = []  # (row, index within the row) of each branch
+    places = []  # (row, index within the row) of each branch
     for branch in live:
-        positions, branch.position = mrope_positions(
-            branch.pending, branch.images, branch.position, policy.image_token, policy.merge
-        )
-        segments.append((branch.row, len(rows[branch.row])))
-        rows[branch.row].append(Segment(branch.owner, branch.pending, positions, branch.images))
+        owner = branch.trajectory.sample + 1
+        segment, branch.position = policy.segment(owner, branch.pending, branch.images, branch.position)
+        places.append((branch.row, len(rows[branch.row])))
+        rows[branch.row].append(segment)
         branch.pending, branch.images = [], []
     packed = pack(rows, policy.pad_token, policy.device)
     hidden = policy.extend(context, packed)
-    ends = [packed.offsets[row][s] + len(rows[row][s].ids) - 1 for row, s in segments]
-    return hidden[[row for row, _ in segments], ends]
+    ends = [packed.offsets[row][i] + len(rows[row][i].ids) - 1 for row, i in places]
+    return hidden[[row for row, _ in places], ends]
 
 
 def keep_rows(context: Context, live: list[Branch]) -> Context:

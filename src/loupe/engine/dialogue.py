@@ -15,6 +15,7 @@ from loupe.geometry import Box, Frame, Size
 from loupe.pictures import open_picture, resize_to_grid
 from loupe.records import Example, ImagePatches, Prompt
 from loupe.tools import Tool, ToolResult
+from loupe.tools.errors import Failure
 
 STOP_TEXTS = ("</tool>", "</answer>")
 """A turn ends when its decoded text contains one of these, however it is split into tokens."""
@@ -40,14 +41,11 @@ def read_turn(text: str) -> Turn:
     """Parse the decoded text of one turn."""
     _, opened, rest = text.partition("<tool>")
     call, closed, _ = rest.partition("</tool>")
-    _, answer_opened, answer = text.partition("<answer>")
-    return Turn(
-        attempted=bool(opened),
-        call=call if closed else None,
-        answered=bool(answer_opened) and "</answer>" in answer,
-    )
+    _, _, answer = text.partition("<answer>")
+    return Turn(attempted=bool(opened), call=call if closed else None, answered="</answer>" in answer)
 
 
+@dataclass(eq=False)
 class Dialogue:
     """Writes prompts and observations for a policy.
 
@@ -61,38 +59,26 @@ class Dialogue:
     Raises UserError for a resolution below one patch and for a template that cannot be filled in.
     """
 
-    def __init__(
-        self,
-        policy: Policy,
-        resolution: int,
-        tool: Tool,
-        system: str,
-        user: str,
-        observation: str,
-        earlier: str = "<image>",
-        prefill: str = "",
-    ):
-        if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < policy.factor:
-            raise UserError(
-                f"resolution={resolution}: must be a whole number of pixels, {policy.factor} (one patch) or more"
-            )
-        for name, template, pictures, fields in [
-            ("system", system, 0, {"tool"}),
-            ("user", user, 1, {"question", "frame", "width", "height"}),
-            ("observation", observation, 1, {"width", "height"}),
-            ("earlier", earlier, 1, {"width", "height"}),
-        ]:
-            _check_template(f"prompt.{name}", template, pictures, fields)
-        if not isinstance(prefill, str):
-            raise UserError(f"prompt.prefill={prefill!r}: must be text")
-        self.policy = policy
-        self.resolution = resolution
-        self.tool = tool
-        self.system = system.format(tool=tool.instruction)
-        self.user = user
-        self.observation = observation
-        self.earlier = earlier
-        self.prefill = prefill
+    policy: Policy
+    resolution: int
+    tool: Tool
+    system: str
+    user: str
+    observation: str
+    earlier: str = IMAGE
+    prefill: str = ""
+
+    def __post_init__(self) -> None:
+        side, least = self.resolution, self.policy.factor
+        if isinstance(side, bool) or not isinstance(side, int) or side < least:
+            raise UserError(f"resolution={side}: must be a whole number of pixels, {least} (one patch) or more")
+        _check_template("prompt.system", self.system, 0, {"tool"})
+        _check_template("prompt.user", self.user, 1, {"question", "frame", "width", "height"})
+        _check_template("prompt.observation", self.observation, 1, {"width", "height"})
+        _check_template("prompt.earlier", self.earlier, 1, {"width", "height"})
+        if not isinstance(self.prefill, str):
+            raise UserError(f"prompt.prefill={self.prefill!r}: must be text")
+        self.system = self.system.format(tool=self.tool.instruction)
 
     def prompt(self, example: Example) -> Prompt:
         """Open the pictures, reduce them and write the prompt. Raises :class:`BadExample`, which names the row."""
@@ -137,19 +123,20 @@ class Dialogue:
         """The crop as shown to the policy: original pixels, resampled once to the long side of the result."""
         return resize_to_grid(result.image, result.long_side, self.policy.factor, enlarge=True)
 
-    def picture_observation(self, result: ToolResult, last_token: int) -> tuple[list[int], list[ImagePatches]]:
-        """The observation that shows the crop: its tokens, up to where the policy writes again, and its picture."""
-        image = self.close_up(result)
-        patches = self.policy.patches(image)
-        content = self._content(self.observation, width=image.width, height=image.height)
-        return self._reply(content, [patches], last_token), [patches]
+    def observe(self, result: ToolResult | Failure, last_token: int) -> tuple[list[int], list[ImagePatches]]:
+        """The observation after a call, which shows the crop or states what went wrong.
 
-    def text_observation(self, text: str, last_token: int) -> list[int]:
-        """The tokens of an observation that states in words what went wrong."""
-        return self._reply(text, [], last_token)
-
-    def _reply(self, content: str | list[dict], images: list[ImagePatches], last_token: int) -> list[int]:
-        """The tokens between the policy's last token and its next turn, as the chat template writes them."""
+        Returns the tokens between the policy's ``last_token`` and its next turn, as the chat template writes them, and
+        the pictures behind their placeholders.
+        """
+        images: list[ImagePatches] = []
+        content: str | list[dict]
+        if isinstance(result, Failure):
+            content = result.message
+        else:
+            image = self.close_up(result)
+            images = [self.policy.patches(image)]
+            content = self._content(self.observation, width=image.width, height=image.height)
         messages: list[dict] = [
             {"role": "system", "content": ""},
             {"role": "user", "content": ""},
@@ -157,7 +144,7 @@ class Dialogue:
             {"role": "user", "content": content},
         ]
         ids = self._tokens(self._render(messages).partition(_SENTINEL)[2], images)
-        return ids[1:] if last_token == ids[0] == self.policy.end_of_turn else ids
+        return ids[1:] if last_token == ids[0] == self.policy.end_of_turn else ids, images
 
     def _content(self, template: str, **values: object) -> list[dict]:
         parts = []
@@ -171,12 +158,9 @@ class Dialogue:
 
     def _tokens(self, text: str, images: list[ImagePatches]) -> list[int]:
         """Token ids, with the n-th image placeholder repeated once per merged cell of the n-th picture."""
-        ids, pictures = [], iter(images)
+        ids, cells = [], (image.tokens(self.policy.merge) for image in images)
         for token in self.policy.tokenizer(text, add_special_tokens=False)["input_ids"]:
-            if token == self.policy.image_token and (image := next(pictures, None)) is not None:
-                ids += [token] * image.tokens(self.policy.merge)
-            else:
-                ids.append(token)
+            ids += [token] * (next(cells, 1) if token == self.policy.image_token else 1)
         return ids
 
 

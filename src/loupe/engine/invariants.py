@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
 
 from loupe.engine.policy import Policy
 from loupe.records import OK, ImagePatches, Prompt, Trajectory
@@ -34,13 +35,7 @@ def check_trajectory(trajectory: Trajectory, prompt: Prompt, policy: Policy) -> 
 
 def _check_images(ids: list[int], images: list[ImagePatches], policy: Policy, trajectory: Trajectory) -> None:
     """Placeholders occur in runs, one run per picture (vision start and end tokens separate them)."""
-    runs, previous = [], None
-    for token in ids:
-        if token == policy.image_token:
-            if previous != token:
-                runs.append(0)
-            runs[-1] += 1
-        previous = token
+    runs = [len(list(run)) for token, run in groupby(ids) if token == policy.image_token]
     cells = [image.tokens(policy.merge) for image in images]
     rows = [len(image.pixels) // policy.merge**2 for image in images]
     _require(runs == cells == rows, f"placeholders {runs}, grid cells {cells}, feature rows {rows}", trajectory)

@@ -52,8 +52,8 @@ class Packed:
 
     def to(self, device: torch.device) -> Packed:
         """The same on another device; pictures are moved when they are encoded."""
-        moved = {name: getattr(self, name).to(device) for name in ("ids", "owners", "positions")}
-        return replace(self, **moved)
+        ids, owners, positions = (tensor.to(device) for tensor in (self.ids, self.owners, self.positions))
+        return replace(self, ids=ids, owners=owners, positions=positions)
 
 
 def pack(rows: list[list[Segment]], pad_id: int, device: torch.device) -> Packed:
@@ -74,8 +74,8 @@ def pack(rows: list[list[Segment]], pad_id: int, device: torch.device) -> Packed
             starts.append(column)
             column = end
         offsets.append(starts)
-    to = lambda array: torch.from_numpy(array).to(device)  # noqa: E731
-    return Packed(to(ids), to(owners), to(positions), offsets, images)
+    packed = Packed(torch.from_numpy(ids), torch.from_numpy(owners), torch.from_numpy(positions), offsets, images)
+    return packed.to(device)
 
 
 def visibility(new: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
@@ -146,6 +146,4 @@ class Context:
     def select(self, prompts: list[int]) -> Context:
         """The context of some of its prompts only."""
         index = torch.tensor(prompts, device=self.owners.device)
-        chosen = Context(self.cache, self.owners).with_tensors([tensor[index] for tensor in self.tensors()])
-        chosen.owners = self.owners[index]
-        return chosen
+        return Context(self.cache, self.owners[index]).with_tensors([tensor[index] for tensor in self.tensors()])

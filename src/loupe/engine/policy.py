@@ -7,8 +7,7 @@ and rewards. The rollout and the update use the same object, so that both see on
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
 
 import torch
@@ -72,6 +71,11 @@ class Policy(nn.Module):
         out = self.image_processor(images=[image], do_resize=False, return_tensors="pt")
         return ImagePatches(out["pixel_values"], tuple(out["image_grid_thw"][0].tolist()))
 
+    def segment(self, owner: int, ids: list[int], images: list[ImagePatches], start: int) -> tuple[Segment, int]:
+        """Tokens that begin at position ``start``, to be packed, and the position of the token after them."""
+        positions, after = mrope_positions(ids, images, start, self.image_token, self.merge)
+        return Segment(owner, ids, positions, images), after
+
     def extend(self, context: Context, packed: Packed) -> torch.Tensor:
         """Compute the packed tokens after ``context`` and add them to it. Returns their hidden states [P, T, D]."""
         pictures = {"mm_encoder_outputs": {"image": self.encode(packed.images)}} if packed.images else {}
@@ -89,14 +93,14 @@ class Policy(nn.Module):
     def encode(self, images: list[ImagePatches]) -> SimpleNamespace:
         """The output of the vision tower in transformers' form. A frozen tower processes each picture only once."""
         if any(parameter.requires_grad for parameter in self.backbone.model.visual.parameters()):
-            return _joined(self._features(images))
-        features = []
-        for image in images:
-            if image.features is None:
-                with torch.no_grad():
-                    (image.features,) = self._features([image])
-            features.append(image.features)
-        return _joined(features)
+            features = self._features(images)
+        else:
+            with torch.no_grad():
+                for image in images:
+                    image.features = image.features or self._features([image])[0]
+            features = [image.features for image in images if image.features]
+        first, *deeper = zip(*features, strict=True)
+        return SimpleNamespace(pooler_output=first, **{DEEPER: deeper})
 
     def _features(self, images: list[ImagePatches]) -> list[list[torch.Tensor]]:
         """For each picture, the features [tokens, D] that replace its placeholders, then those of deeper layers."""
@@ -119,12 +123,8 @@ class Policy(nn.Module):
 
         It works in chunks that the backward pass recomputes, so that no [N, V] matrix is ever in memory.
         """
-        parts = [
-            checkpoint(self._chunk, states[i : i + size], tokens[i : i + size], temperature, use_reentrant=False)
-            for size in [self.logits_chunk]
-            for i in range(0, len(states), size)
-        ]
-        return torch.cat(parts)
+        chunks = zip(states.split(self.logits_chunk), tokens.split(self.logits_chunk), strict=True)
+        return torch.cat([checkpoint(self._chunk, *chunk, temperature, use_reentrant=False) for chunk in chunks])
 
     def _chunk(self, states: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
         return self.log_distribution(states, temperature).gather(1, tokens[:, None])[:, 0]
@@ -133,11 +133,9 @@ class Policy(nn.Module):
         """An independent copy that is not trained: the reference of a KL term."""
         return copy.deepcopy(self).eval().requires_grad_(False)
 
-    @contextmanager
-    def adapter_off(self) -> Iterator[Policy]:
-        """The policy without its adapter: the reference of a KL term, at no cost in memory."""
-        with self.model.disable_adapter():
-            yield self
+    def adapter_off(self) -> AbstractContextManager:
+        """Within it the policy is the one without its adapter: the reference of a KL term, at no cost in memory."""
+        return self.model.disable_adapter()
 
 
 def encode_prompts(policy: Policy, prompts: list[Prompt]) -> tuple[Context, torch.Tensor, list[int]]:
@@ -146,20 +144,11 @@ def encode_prompts(policy: Policy, prompts: list[Prompt]) -> tuple[Context, torc
     Returns the context, the hidden state [P, D] of the last token of each prefix, and the position at which each
     continuation begins.
     """
-    rows, next_positions = [], []
-    for prompt in prompts:
-        positions, after = mrope_positions(prompt.ids, prompt.images, 0, policy.image_token, policy.merge)
-        rows.append([Segment(PREFIX, prompt.ids, positions, prompt.images)])
-        next_positions.append(after)
+    segments, next_positions = zip(*(policy.segment(PREFIX, p.ids, p.images, 0) for p in prompts), strict=True)
     context = Context.empty(len(prompts), policy.device)
-    hidden = policy.extend(context, pack(rows, policy.pad_token, policy.device))
+    hidden = policy.extend(context, pack([[segment] for segment in segments], policy.pad_token, policy.device))
     ends = [len(prompt.ids) - 1 for prompt in prompts]
-    return context, hidden[list(range(len(prompts))), ends], next_positions
-
-
-def _joined(features: list[list[torch.Tensor]]) -> SimpleNamespace:
-    first, *deeper = zip(*features, strict=True)
-    return SimpleNamespace(pooler_output=first, **{DEEPER: deeper})
+    return context, hidden[list(range(len(prompts))), ends], list(next_positions)
 
 
 def entropy(logp: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ is answered by one short observation.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,14 +22,15 @@ from loupe.engine.invariants import check_trajectory
 from loupe.engine.packing import Context
 from loupe.engine.policy import Policy, encode_prompts, entropy
 from loupe.errors import BadExample, NonFiniteError, UserError, require_int, require_number
-from loupe.records import OK, Example, Group, ImagePatches, StopReason, ToolEvent, Trajectory
-from loupe.tools import Tool
+from loupe.records import OK, Example, Group, StopReason, ToolEvent, Trajectory
+from loupe.tools import Tool, ToolResult
 from loupe.tools.errors import CallError, Failure
 
 SHORTEST = "Error."
 """The observation of a failed call if there is no room for the reason."""
 
 
+@dataclass(eq=False)
 class GroupRollout:
     """Samples groups of trajectories.
 
@@ -38,36 +40,23 @@ class GroupRollout:
     batch layout nor on the rank.
     """
 
-    def __init__(
-        self,
-        policy: Policy,
-        dialogue: Dialogue,
-        tool: Tool,
-        max_new_tokens: int = 64,
-        max_observation_tokens: int = 4096,
-        temperature: float = 1.0,
-        prompts_per_batch: int = 16,
-        seed: int = 0,
-    ):
-        for name, value in [
-            ("max_new_tokens", max_new_tokens),
-            ("max_observation_tokens", max_observation_tokens),
-            ("prompts_per_batch", prompts_per_batch),
-        ]:
-            require_int(f"rollout.{name}", value, 1)
-        require_number("rollout.temperature", temperature, 0, above=True)
-        least = len(dialogue.text_observation(SHORTEST, last_token=-1))
-        if max_observation_tokens < least:
-            raise UserError(f"rollout.max_observation_tokens={max_observation_tokens}: must be {least} or more")
-        self.policy = policy
-        self.dialogue = dialogue
-        self.tool = tool
-        self.max_new_tokens = max_new_tokens
-        self.max_observation_tokens = max_observation_tokens
-        self.temperature = temperature
-        self.prompts_per_batch = prompts_per_batch
-        self.seed = seed
-        self._pieces: dict[int, str] = {}
+    policy: Policy
+    dialogue: Dialogue
+    tool: Tool
+    max_new_tokens: int = 64
+    max_observation_tokens: int = 4096
+    temperature: float = 1.0
+    prompts_per_batch: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "max_observation_tokens", "prompts_per_batch"):
+            require_int(f"rollout.{name}", getattr(self, name), 1)
+        require_number("rollout.temperature", self.temperature, 0, above=True)
+        ids, _ = self.dialogue.observe(Failure(CallError.UNCLOSED, SHORTEST), last_token=-1)
+        if self.max_observation_tokens < len(ids):
+            raise UserError(f"rollout.max_observation_tokens={self.max_observation_tokens}: must be {len(ids)} or more")
+        self._pieces: dict[int, str] = {}  # the text of each token by itself
 
     def __call__(
         self, examples: list[Example], group_size: int, step: int, greedy: bool = False
@@ -78,17 +67,13 @@ class GroupRollout:
         return groups, skipped
 
     def prompts(self, examples: list[Example], group_size: int) -> tuple[list[Group], list[BadExample]]:
-        """Write the prompts: one group per readable example, its trajectories still empty; and the errors of the
-        rest.
-        """
+        """One group per readable example, its trajectories still empty, and the errors of the rest."""
         groups, skipped = [], []
         for example in examples:
             try:
-                prompt = self.dialogue.prompt(example)
+                groups.append(Group(example, self.dialogue.prompt(example), [Trajectory(i) for i in range(group_size)]))
             except BadExample as error:
                 skipped.append(error)
-            else:
-                groups.append(Group(example, prompt, [Trajectory(sample) for sample in range(group_size)]))
         return groups, skipped
 
     @torch.no_grad()
@@ -149,21 +134,17 @@ class GroupRollout:
         for branch, token, logprob, nats in columns:
             branch.trajectory.append_sampled(token, logprob, nats)
             branch.pending.append(token)
-            branch.tail = branch.tail[-32:] + self._piece(token)
+            if token not in self._pieces:  # tags are ASCII, so a character that is split over tokens does no harm
+                self._pieces[token] = self.policy.tokenizer.decode([token])
+            branch.tail = branch.tail[-32:] + self._pieces[token]
 
     def _choose(self, logp: torch.Tensor, live: list[Branch]) -> torch.Tensor:
-        """The next token [R] of each branch, drawn with its own random numbers. logp: [R, V]."""
+        """The next token [R] of each branch. logp: [R, V]."""
         return draw(logp, torch.tensor([branch.random.random() for branch in live], dtype=torch.float64))
 
     def _turn_is_over(self, branch: Branch) -> bool:
         ended = branch.trajectory.ids[-1] == self.policy.end_of_turn
         return ended or any(text in branch.tail for text in STOP_TEXTS)
-
-    def _piece(self, token: int) -> str:
-        """The text of one token by itself. Tags are ASCII, so a character that is split over tokens does no harm."""
-        if token not in self._pieces:
-            self._pieces[token] = self.policy.tokenizer.decode([token])
-        return self._pieces[token]
 
     def _end_turn(self, branch: Branch) -> bool:
         """Read the turn. If the policy gets another one, append the observation and return True."""
@@ -192,31 +173,25 @@ class GroupRollout:
 
     def _observe(self, branch: Branch, call: str | None) -> None:
         """Execute the call (None: never closed) and append its observation: the crop, or one line of text."""
-        outcome = self._execute(branch, call)
-        images: list[ImagePatches] = []
-        if isinstance(outcome, Failure):
-            event = ToolEvent(outcome.kind, outcome.arguments)
-            last = branch.trajectory.ids[-1]
-            ids = self.dialogue.text_observation(outcome.message, last)
-            if len(ids) > self.max_observation_tokens:
-                ids = self.dialogue.text_observation(SHORTEST, last)
-        else:
-            event, ids, images = outcome
-        branch.trajectory.events.append(event)
-        branch.trajectory.append_written(ids, images)
-        branch.pending.extend(ids)
-        branch.images.extend(images)
-
-    def _execute(self, branch: Branch, call: str | None) -> Failure | tuple[ToolEvent, list[int], list[ImagePatches]]:
-        if call is None:
-            return Failure(CallError.UNCLOSED, "Error: the tool call was not closed.")
-        result = self.tool.run(call, branch.prompt.require_picture(), branch.prompt.shown_size)
+        trajectory, prompt = branch.trajectory, branch.prompt
+        result: ToolResult | Failure = Failure(CallError.UNCLOSED, "Error: the tool call was not closed.")
+        if call is not None:
+            result = self.tool.run(call, prompt.require_picture(), prompt.shown_size)
+        ids, images = self.dialogue.observe(result, trajectory.ids[-1])
+        if not isinstance(result, Failure) and len(ids) > self.max_observation_tokens:
+            message = "Error: the result is too large to show."
+            result = Failure(CallError.OBSERVATION_TOO_LONG, message, result.arguments)
+            ids, images = self.dialogue.observe(result, trajectory.ids[-1])
         if isinstance(result, Failure):
-            return result
-        ids, images = self.dialogue.picture_observation(result, branch.trajectory.ids[-1])
-        if len(ids) > self.max_observation_tokens:
-            return Failure(CallError.OBSERVATION_TOO_LONG, "Error: the result is too large to show.", result.arguments)
-        return ToolEvent(OK, result.arguments, result.keypoint, result.box), ids, images
+            event = ToolEvent(result.kind, result.arguments)
+            if len(ids) > self.max_observation_tokens:
+                ids, _ = self.dialogue.observe(replace(result, message=SHORTEST), trajectory.ids[-1])
+        else:
+            event = ToolEvent(OK, result.arguments, result.keypoint, result.box)
+        trajectory.events.append(event)
+        trajectory.append_written(ids, images)
+        branch.pending += ids
+        branch.images += images
 
 
 def draw(logp: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:

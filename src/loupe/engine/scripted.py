@@ -28,8 +28,6 @@ class ScriptedRollout(GroupRollout):
         return self.policy.tokenizer(turn, add_special_tokens=False)["input_ids"] if isinstance(turn, str) else turn
 
     def _choose(self, logp: torch.Tensor, live: list[Branch]) -> torch.Tensor:
-        return torch.tensor([self._next_token(branch) for branch in live], device=logp.device)
-
-    def _next_token(self, branch: Branch) -> int:
-        trajectory = branch.trajectory
-        return self.turns_of(branch)[len(trajectory.turns)][len(trajectory.ids) - branch.turn_start]
+        turns = [(branch, self.turns_of(branch)[len(branch.trajectory.turns)]) for branch in live]
+        tokens = [turn[len(branch.trajectory.ids) - branch.turn_start] for branch, turn in turns]
+        return torch.tensor(tokens, device=logp.device)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from loupe.engine.packing import Context, Segment, mrope_positions, pack
+from loupe.engine.packing import Context, Segment, pack
 from loupe.engine.policy import Policy, encode_prompts
 from loupe.records import Group, Trajectory
 
@@ -113,20 +113,18 @@ def _branch_logprobs(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities [R, T] of the branches' sampled tokens, and their mask."""
     rows: list[list[Segment]] = [[] for _ in prefix_states]
-    segments = []  # the index of each branch in its row
+    places = []  # the index of each branch in its row
     for row, trajectory in branches:
-        positions, _ = mrope_positions(
-            trajectory.ids, trajectory.images, next_positions[row], policy.image_token, policy.merge
-        )
-        segments.append(len(rows[row]))
-        rows[row].append(Segment(len(rows[row]) + 1, trajectory.ids, positions, trajectory.images))
+        places.append(len(rows[row]))
+        segment, _ = policy.segment(len(rows[row]) + 1, trajectory.ids, trajectory.images, next_positions[row])
+        rows[row].append(segment)
     packed = pack(rows, policy.pad_token, policy.device)
     hidden = policy.extend(context, packed)
     width = hidden.shape[1]
     # The state before a branch's first token is the last one of the prefix. States are numbered: prefixes, then hidden.
     sources, targets, lengths = [], [], []
-    for (row, trajectory), segment in zip(branches, segments, strict=True):
-        start = len(prefix_states) + row * width + packed.offsets[row][segment] - 1
+    for (row, trajectory), place in zip(branches, places, strict=True):
+        start = len(prefix_states) + row * width + packed.offsets[row][place] - 1
         at = [i for i, sampled in enumerate(trajectory.sampled) if sampled]
         sources += [row if i == 0 else start + i for i in at]
         targets += [trajectory.ids[i] for i in at]

@@ -127,7 +127,7 @@ class Desk:
         lesson = self._ask(VIEWED, sign)
         call, result = self._zoom(keypoint, weight)
         lesson.append_turn(self._tokenizer, [_first_look(sign), *call])
-        self._append_observation(lesson, result)
+        lesson.append_written(*self.dialogue.observe(result, lesson.ids[-1]))
         number = "" if isinstance(result, Failure) else legible(sign, result.box)
         guess = not number and sign.size == "small"
         answer = _answer(number or sign.text, GUESS if guess else DIGITS)
@@ -150,7 +150,7 @@ class Desk:
         if self.tool and rng.random() < BOX_ZOOM:
             call, result = self._zoom(self._keypoint_near(sign, rng), FORM)
             lesson.append_turn(self._tokenizer, [(thought, FORM), *call])
-            self._append_observation(lesson, result)
+            lesson.append_written(*self.dialogue.observe(result, lesson.ids[-1]))
         box = self._in_shown(careless_box(sign.box, self.picture.size, rng))
         numbers = box[: 3 if rng.random() < FORGETFUL / 2 else 4]
         thought = "" if rng.random() < FORGETFUL else thought
@@ -163,13 +163,6 @@ class Desk:
         before, written, after = text.rpartition(str(keypoint))
         parts = [(f"<tool>{before}", FORM), (written, weight), (f"{after}</tool>", FORM)]
         return parts, self.dialogue.tool.run(text, self.picture, self.shown.size)
-
-    def _append_observation(self, lesson: Lesson, result: ToolResult | Failure) -> None:
-        last = lesson.ids[-1]
-        if isinstance(result, Failure):
-            lesson.append_written(self.dialogue.text_observation(result.message, last), [])
-        else:
-            lesson.append_written(*self.dialogue.picture_observation(result, last))
 
     def _keypoint_near(self, sign: Sign, rng: Random) -> list[int]:
         """A keypoint at the sign's middle, give or take ``AIM``."""
