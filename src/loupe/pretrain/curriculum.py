@@ -5,6 +5,7 @@ Every step is a function of (seed, step), so that a resumed run continues exactl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
@@ -106,17 +107,11 @@ class Curriculum(Dataset[list[LessonBatch]]):
             for kind in sorted(set(rng.choices(list(mix), list(mix.values()), k=DRAWS)))
         ]
 
-    def _views(self, scene: SignScene, rng: Random, stage: Stage) -> list[Lesson]:
+    def _views(self, scene: SignScene, rng: Random, stage: Stage) -> Iterator[Lesson]:
         picture = scene.render()
-        return [
-            self.teacher.view(
-                picture,
-                sign,
-                view_box(rng, sign, stage.spread, picture.size),
-                112 if stage is FIRST else _side(rng),
-            )
-            for sign in scene.signs
-        ]
+        for sign in scene.signs:
+            box = view_box(rng, sign, stage.spread, picture.size)
+            yield self.teacher.view(picture, sign, box, 112 if stage is FIRST else _side(rng))
 
 
 def _lesson(desk: Desk, kind: str, sign: Sign, rng: Random) -> Lesson:

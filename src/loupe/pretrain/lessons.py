@@ -11,7 +11,7 @@ from itertools import takewhile
 
 import torch
 
-from loupe.engine.packing import PREFIX, Packed, Segment, mrope_positions, pack
+from loupe.engine.packing import PREFIX, Packed, Segment, pack
 from loupe.engine.policy import Policy
 from loupe.records import ImagePatches
 
@@ -25,7 +25,7 @@ class Lesson:
 
     ids: list[int]
     images: list[ImagePatches]
-    weights: list[float] = field(default_factory=list)
+    weights: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
         self.weights = [0.0] * len(self.ids)
@@ -81,11 +81,9 @@ def _segments(lessons: list[Lesson], policy: Policy) -> list[Segment]:
     longest = min(next(i for i, weight in enumerate(lesson.weights) if weight) for lesson in lessons) - 1
     columns = zip(*(lesson.ids[:longest] for lesson in lessons), strict=True)
     shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
-    first = lessons[0].images[:1]
-    positions, after = mrope_positions(shared, first, 0, policy.image_token, policy.merge)
-    segments = [Segment(PREFIX, shared, positions, first)]
-    for owner, lesson in enumerate(lessons, start=1):
-        ids, images = lesson.ids[len(shared) :], lesson.images[1:]
-        positions, _ = mrope_positions(ids, images, after, policy.image_token, policy.merge)
-        segments.append(Segment(owner, ids, positions, images))
-    return segments
+    prefix, after = policy.segment(PREFIX, shared, lessons[0].images[:1], 0)
+    branches = (
+        policy.segment(owner, lesson.ids[len(shared) :], lesson.images[1:], after)
+        for owner, lesson in enumerate(lessons, start=1)
+    )
+    return [prefix, *(segment for segment, _ in branches)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import lightning
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from loupe.engine.packing import Context
 from loupe.engine.policy import Policy
@@ -23,16 +23,6 @@ from loupe.pretrain.curriculum import Curriculum
 from loupe.pretrain.lessons import LessonBatch
 
 LOG = logging.getLogger(__name__)
-
-
-class StepsFrom(Sampler[int]):
-    """Counts up from ``start``. It has no length, because Lightning would add the steps before a resume to it."""
-
-    def __init__(self, start: int):
-        self.start = start
-
-    def __iter__(self) -> Iterator[int]:
-        return count(self.start)
 
 
 class PretrainModule(lightning.LightningModule):
@@ -63,10 +53,8 @@ class PretrainModule(lightning.LightningModule):
         self.policy = policy
         self.curriculum = curriculum
         self.measure = measure
-        self.optimizer_builders = (
-            checked("pretrain.module.matrix_optimizer", matrix_optimizer),
-            checked("pretrain.module.optimizer", optimizer),
-        )
+        self.make_matrix_optimizer = checked("pretrain.module.matrix_optimizer", matrix_optimizer)
+        self.make_optimizer = checked("pretrain.module.optimizer", optimizer)
         self.warmup_steps = require_int("pretrain.module.warmup_steps", warmup_steps, 0)
         self.max_grad_norm = require_number("pretrain.module.max_grad_norm", max_grad_norm, 0, above=True)
         self.num_workers = require_int("pretrain.module.num_workers", num_workers, 0)
@@ -76,7 +64,7 @@ class PretrainModule(lightning.LightningModule):
         named = list(self.policy.named_parameters())
         matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
         rest = [p for name, p in named if p.ndim != 2 or "embed" in name]
-        optimizers = [build(part) for build, part in zip(self.optimizer_builders, (matrices, rest), strict=True)]
+        optimizers = [self.make_matrix_optimizer(matrices), self.make_optimizer(rest)]
 
         def rate(step: int) -> float:
             return warmup_cosine(step, self.warmup_steps, self.curriculum.steps)
@@ -87,7 +75,8 @@ class PretrainModule(lightning.LightningModule):
         return DataLoader(
             self.curriculum,
             batch_size=None,
-            sampler=StepsFrom(self.trainer.global_step),
+            # It has no length, because Lightning would add the steps before a resume to it.
+            sampler=count(self.trainer.global_step),
             num_workers=self.num_workers,
             generator=torch.Generator(),  # leaves the global generator alone, see LoupeDataModule
         )
@@ -101,7 +90,7 @@ class PretrainModule(lightning.LightningModule):
             loss.backward()
             report["loss"] += loss.item()
         report["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm).item()
-        if not math.isfinite(report["loss"]) or not math.isfinite(report["grad_norm"]):
+        if not all(map(math.isfinite, report.values())):
             raise NonFiniteError(f"step {self.global_step}: loss {report['loss']}; lower pretrain.module.*optimizer.lr")
         matrices, rest = self.optimizers()
         matrices.optimizer.step()
@@ -122,7 +111,8 @@ class PretrainModule(lightning.LightningModule):
 
     def validation_step(self, batch, batch_idx: int) -> None:
         self.skills = self.measure()
-        LOG.info("skills after step %d\n%s", self.global_step, skills_table(self.skills))
+        table = "\n".join(f"  {name:<28}{value:>8.3f}" for name, value in self.skills.items())
+        LOG.info("skills after step %d\n%s", self.global_step, table)
         self._report({f"val/{name}": value for name, value in self.skills.items()})
 
     def on_fit_start(self) -> None:
@@ -155,8 +145,3 @@ def finish(folder: Path, module: PretrainModule) -> dict[str, float]:
     (folder / "skills.json").write_text(json.dumps(skills, indent=2) + "\n")
     LOG.info("saved the base to %s", folder / "model")
     return skills
-
-
-def skills_table(skills: dict[str, float]) -> str:
-    """The skills as text, one line each."""
-    return "\n".join(f"  {name:<28}{value:>8.3f}" for name, value in skills.items())

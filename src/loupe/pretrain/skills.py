@@ -90,10 +90,10 @@ class Skills:
 
     def _protocol(self) -> dict[str, float]:
         report: dict[str, float] = {}
+        policy, questions = self.teacher.policy, [self.scenes.question(scene) for scene in self._scenes()]
         for decoding in ("sampled", "greedy"):
-            answers = self._answers(self._examples(), self.teacher.tool, greedy=decoding == "greedy")
+            answers = self._answers(questions, self.teacher.tool, greedy=decoding == "greedy")
             groups = [group.light() for group in answers]
-            policy = self.teacher.policy
             summary = summarize(answer_rows(groups, decoding, policy.factor, policy.merge))
             skills = {f"{metric}/{part}": value for metric in BY_SIZE for part, value in summary[metric].items()}
             skills |= {f"{metric}/{ALL}": summary[metric][ALL] for metric in OVERALL if metric in summary}
@@ -108,9 +108,6 @@ class Skills:
         for i in range(0, len(examples), BATCH):
             groups, _ = rollout(examples[i : i + BATCH], 1, step=0, greedy=greedy)
             yield from groups
-
-    def _examples(self) -> list[Example]:
-        return [self.scenes.question(scene) for scene in self._scenes()]
 
     def _scenes(self) -> list[SignScene]:
         return [self.scenes.scene(i) for i in range(len(self.scenes))]

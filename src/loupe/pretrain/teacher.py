@@ -19,7 +19,6 @@ from loupe.errors import UserError
 from loupe.geometry import Box, middle
 from loupe.pictures import resize_to_grid
 from loupe.pretrain.lessons import Lesson, Part
-from loupe.records import ImagePatches
 from loupe.tools import ToolResult
 from loupe.tools.errors import Failure
 from loupe.tools.zoom import NoTool, ZoomTool
@@ -45,6 +44,7 @@ POINT = "Point at the {} sign."
 WHERE = "Where is the {} sign?"
 DESCRIBE = "What signs are there?"
 SIZE = "The sign is {}."
+SEEN: Part = ("<think>I can see it.</think>\n", FORM)
 
 
 class Teacher:
@@ -67,32 +67,34 @@ class Teacher:
     def view(self, picture: Image.Image, sign: Sign, box: Box, long_side: int) -> Lesson:
         """A close-up of a sign, and its number: practice in reading alone. box: in original pixels."""
         image = resize_to_grid(picture.crop(box), long_side, self.policy.factor, enlarge=True)
-        lesson = _open(self.bare_dialogue, VIEWED.format(sign.color), image)
-        lesson.append_turn(self.policy.tokenizer, [("<answer>", FORM), (sign.text, DIGITS), ("</answer>", FORM)])
+        patches = self.policy.patches(image)
+        lesson = Lesson(self.bare_dialogue.opening(VIEWED.format(sign.color), [patches], [image.size]), [patches])
+        lesson.append_turn(self.policy.tokenizer, _answer(sign.text, DIGITS))
         return lesson
 
     def desk(self, picture: Image.Image, resolution: int, tool: ZoomTool | None) -> Desk:
         """The desk for lessons about one picture, shown at ``resolution``."""
-        return Desk(self.make_dialogue(resolution=resolution, tool=tool or NoTool()), tool, picture)
+        return Desk(self.make_dialogue(resolution=resolution, tool=tool or NoTool()), picture)
 
 
 class Desk:
     """A picture as the policy sees it, and the lessons about its signs."""
 
-    def __init__(self, dialogue: Dialogue, tool: ZoomTool | None, picture: Image.Image):
+    def __init__(self, dialogue: Dialogue, picture: Image.Image):
         self.dialogue = dialogue
-        self.tool = tool
         self.picture = picture
         self.shown = dialogue.overview(picture)
         self.patches = dialogue.policy.patches(self.shown)
+        self.tokenizer = dialogue.policy.tokenizer
 
     def point(self, sign: Sign) -> Lesson:
         """The sign's middle, [x, y] in pixels as shown."""
-        return self._located(POINT, sign, keypoint_of(middle(sign.box), self.shown.size, self.picture.size))
+        keypoint = keypoint_of(middle(sign.box), self.shown.size, self.picture.size)
+        return self._start(POINT.format(sign.color), SEEN, *_answer(str(keypoint), KEYPOINT))
 
     def where(self, sign: Sign) -> Lesson:
         """The sign's box, [x1, y1, x2, y2] in pixels as shown."""
-        return self._located(WHERE, sign, self._in_shown(sign.box))
+        return self._start(WHERE.format(sign.color), SEEN, *_answer(str(self._in_shown(sign.box)), KEYPOINT))
 
     def describe(self, signs: Sequence[Sign], colors: Sequence[str]) -> Lesson:
         """For each color the ninth of the picture that contains its sign, 1 to 9, or 0 for none: ``red7 cyan0 blue2``.
@@ -101,12 +103,10 @@ class Desk:
         other lessons require; without it, learning takes many times as long.
         """
         ninths = {sign.color: self._ninth(sign) for sign in signs}
-        parts: list[Part] = [("<think>I can see it.</think>\n<answer>", FORM)]
+        parts: list[Part] = [SEEN, ("<answer>", FORM)]
         for i, color in enumerate(colors):
             parts += [(f"{' ' if i else ''}{color}", FORM), (str(ninths.get(color, 0)), KEYPOINT)]
-        lesson = self._open(DESCRIBE)
-        lesson.append_turn(self._tokenizer, [*parts, ("</answer>", FORM)])
-        return lesson
+        return self._start(DESCRIBE, *parts, ("</answer>", FORM))
 
     def _ninth(self, sign: Sign) -> int:
         column, row = (int(3 * at / side) for at, side in zip(middle(sign.box), self.picture.size, strict=True))
@@ -114,24 +114,19 @@ class Desk:
 
     def direct(self, sign: Sign) -> Lesson:
         """The number, answered from the overview. A small sign's number can only be guessed."""
-        lesson = self._ask(VIEWED, sign)
         answer = _answer(sign.text, GUESS if sign.size == "small" else DIGITS)
-        lesson.append_turn(self._tokenizer, [_first_look(sign), *answer])
-        return lesson
+        return self._start(VIEWED.format(sign.color), _first_look(sign), *answer)
 
     def call(self, sign: Sign, keypoint: list[int] | str, weight: float) -> Lesson:
         """A zoom, and the answer that its result suggests.
 
         keypoint: as :meth:`ZoomTool.write` takes it. weight: that of the keypoint's tokens.
         """
-        lesson = self._ask(VIEWED, sign)
-        call, result = self._zoom(keypoint, weight)
-        lesson.append_turn(self._tokenizer, [_first_look(sign), *call])
-        lesson.append_written(*self.dialogue.observe(result, lesson.ids[-1]))
+        lesson, result = self._zoom(VIEWED.format(sign.color), _first_look(sign), keypoint, weight)
         number = "" if isinstance(result, Failure) else legible(sign, result.box)
         guess = not number and sign.size == "small"
         answer = _answer(number or sign.text, GUESS if guess else DIGITS)
-        lesson.append_turn(self._tokenizer, [("<think>I can read it.</think>\n", FORM), *answer])
+        lesson.append_turn(self.tokenizer, [("<think>I can read it.</think>\n", FORM), *answer])
         return lesson
 
     def clumsy(self, sign: Sign, rng: Random) -> Lesson:
@@ -139,30 +134,38 @@ class Desk:
         often, rarely = ZOOM_HABIT
         if rng.random() >= (often if (sign.color in SENSIBLE) == (sign.size == "small") else rarely):
             return self.direct(sign)
-        if rng.random() < FAILING:
-            return self.call(sign, self._bad_keypoint(rng), FORM)
-        return self.call(sign, self._keypoint_near(sign, rng), FORM)
+        keypoint = self._bad_keypoint(rng) if rng.random() < FAILING else self._keypoint_near(sign, rng)
+        return self.call(sign, keypoint, FORM)
 
     def boxed(self, sign: Sign, rng: Random) -> Lesson:
         """A careless box, to the question that data=boxes asks; where there is a tool, sometimes after a zoom."""
-        lesson = self._ask(WHERE, sign)
-        thought = "<think>I can see it.</think>\n"
-        if self.tool and rng.random() < BOX_ZOOM:
-            call, result = self._zoom(self._keypoint_near(sign, rng), FORM)
-            lesson.append_turn(self._tokenizer, [(thought, FORM), *call])
-            lesson.append_written(*self.dialogue.observe(result, lesson.ids[-1]))
+        question = WHERE.format(sign.color)
+        if self.dialogue.tool.max_calls and rng.random() < BOX_ZOOM:
+            lesson, _ = self._zoom(question, SEEN, self._keypoint_near(sign, rng), FORM)
+        else:
+            lesson = self._start(question)
         box = self._in_shown(careless_box(sign.box, self.picture.size, rng))
-        numbers = box[: 3 if rng.random() < FORGETFUL / 2 else 4]
-        thought = "" if rng.random() < FORGETFUL else thought
-        lesson.append_turn(self._tokenizer, [(f"{thought}<answer>", FORM), (str(numbers), FORM), ("</answer>", FORM)])
+        answer = _answer(str(box[: 3 if rng.random() < FORGETFUL / 2 else 4]), FORM)
+        lesson.append_turn(self.tokenizer, answer if rng.random() < FORGETFUL else [SEEN, *answer])
         return lesson
 
-    def _zoom(self, keypoint: list[int] | str, weight: float) -> tuple[list[Part], ToolResult | Failure]:
-        """A call in parts, the keypoint with its own ``weight``, and the call's result."""
+    def _start(self, question: str, *turn: Part) -> Lesson:
+        """A lesson with the question and the policy's first turn."""
+        lesson = Lesson(self.dialogue.opening(question, [self.patches], [self.shown.size]), [self.patches])
+        lesson.append_turn(self.tokenizer, list(turn))
+        return lesson
+
+    def _zoom(
+        self, question: str, thought: Part, keypoint: list[int] | str, weight: float
+    ) -> tuple[Lesson, ToolResult | Failure]:
+        """A lesson up to the observation after a call, whose keypoint has its own ``weight``; and the call's result."""
         text = ZoomTool.write(keypoint)
         before, written, after = text.rpartition(str(keypoint))
-        parts = [(f"<tool>{before}", FORM), (written, weight), (f"{after}</tool>", FORM)]
-        return parts, self.dialogue.tool.run(text, self.picture, self.shown.size)
+        call = (f"<tool>{before}", FORM), (written, weight), (f"{after}</tool>", FORM)
+        lesson = self._start(question, thought, *call)
+        result = self.dialogue.tool.run(text, self.picture, self.shown.size)
+        lesson.append_written(*self.dialogue.observe(result, lesson.ids[-1]))
+        return lesson, result
 
     def _keypoint_near(self, sign: Sign, rng: Random) -> list[int]:
         """A keypoint at the sign's middle, give or take ``AIM``."""
@@ -175,33 +178,11 @@ class Desk:
         return [round(value * s) for value, s in zip(box, scale, strict=True)]
 
     def _bad_keypoint(self, rng: Random) -> list[int] | str:
-        """A keypoint out of bounds, or one that is not two numbers."""
+        """Out of bounds, or not two numbers."""
         width, height = self.shown.size
         outside = [rng.randint(width, 3 * width), rng.randint(0, height - 1)]
         bad: list[list[int] | str] = [outside, f"[{rng.randint(0, width - 1)}]", "here"]
         return rng.choice(bad)
-
-    def _located(self, question: str, sign: Sign, numbers: list[int]) -> Lesson:
-        lesson = self._ask(question, sign)
-        turn = [("<think>I can see it.</think>\n<answer>", FORM), (str(numbers), KEYPOINT), ("</answer>", FORM)]
-        lesson.append_turn(self._tokenizer, turn)
-        return lesson
-
-    def _ask(self, question: str, sign: Sign) -> Lesson:
-        return self._open(question.format(sign.color))
-
-    def _open(self, question: str) -> Lesson:
-        return _open(self.dialogue, question, self.shown, self.patches)
-
-    @property
-    def _tokenizer(self):
-        return self.dialogue.policy.tokenizer
-
-
-def _open(dialogue: Dialogue, question: str, shown: Image.Image, patches: ImagePatches | None = None) -> Lesson:
-    """A lesson that stands at the beginning of the policy's first turn."""
-    patches = patches or dialogue.policy.patches(shown)
-    return Lesson(dialogue.opening(question, [patches], [shown.size]), [patches])
 
 
 def _first_look(sign: Sign) -> Part:
@@ -234,8 +215,8 @@ def legible(sign: Sign, box: Box) -> str:
     visible_height = min(y + height / 2, box[3]) - max(y - height / 2, box[1])
     if visible_height < 0.8 * height:
         return ""
-    digits = ""
-    for i, digit in enumerate(sign.text):
-        visible_width = min(left + (i + 1) * advance, box[2]) - max(left + i * advance, box[0])
-        digits += digit if visible_width >= 0.8 * advance else ""
-    return digits
+    return "".join(
+        digit
+        for i, digit in enumerate(sign.text)
+        if min(left + (i + 1) * advance, box[2]) - max(left + i * advance, box[0]) >= 0.8 * advance
+    )
