@@ -28,10 +28,9 @@ T = TypeVar("T")
 
 
 class Ranks(DDPStrategy):
-    """Lightning's DDP (``trainer=ddp``) without the wrapper that reduces gradients during the backward pass.
+    """Lightning's DDP (``trainer=ddp``), but with gradients summed once at the end of a step (``sum_gradients``).
 
-    The number of backward passes of a step differs between ranks, so gradients are summed once at its end instead
-    (``sum_gradients``). Every rank starts with the weights of the first.
+    Ranks differ in their numbers of backward passes. Every rank starts with the weights of the first.
 
     threads: torch's CPU threads per process; None lets Lightning divide the cores among the processes.
     """
@@ -46,13 +45,9 @@ class Ranks(DDPStrategy):
             torch.set_num_threads(self.threads)
 
     def setup(self, trainer: lightning.Trainer) -> None:
-        folders = gather(trainer.default_root_dir)
-        if len(set(folders)) > 1:
-            stop(
-                UserError(
-                    f"the processes write to {len(set(folders))} different folders; give all the same paths.output_dir"
-                )
-            )
+        n = len(set(gather(trainer.default_root_dir)))
+        if n > 1:
+            stop(UserError(f"the processes write to {n} different folders; give all the same paths.output_dir"))
         super().setup(trainer)
 
     def configure_ddp(self) -> None:
@@ -63,10 +58,7 @@ class Ranks(DDPStrategy):
 def check_devices(
     trainer: lightning.Trainer | lightning.Fabric, one_device: bool = False, in_sweep: bool = False
 ) -> None:
-    """Refuse more devices than this job can use, and ways to start them that do not work.
-
-    one_device: whether the job can use only one. in_sweep: whether it belongs to a multirun.
-    """
+    """Refuse more devices than the job can use (``one_device``), and ways to start them that do not work."""
     devices = trainer.world_size
     if devices == 1:
         return
@@ -125,9 +117,7 @@ def flat(parts: list[list[T]]) -> list[T]:
 
 
 def interleaved(parts: list[list[T]]) -> list[T]:
-    """The first of each part, then the second of each, and so on: the order in which evaluation distributes
-    questions.
-    """
+    """The first of each part, then the second of each ..: the order in which evaluation distributes questions."""
     missing: Any = object()
     return [item for row in zip_longest(*parts, fillvalue=missing) for item in row if item is not missing]
 
@@ -182,10 +172,10 @@ def stop(error: UserError) -> NoReturn:
 
 
 class Meeting:
-    """Errors of single ranks, kept until all ranks meet, so that none waits for one that has stopped.
+    """Keeps errors of single ranks until all ranks meet, so that none waits for one that has stopped.
 
-    ``with meeting():`` ends with all ranks meeting; they continue only if none has an error.
-    ``with meeting(later=True):`` keeps an error for the next meeting. In a single process an error is raised at once.
+    All ranks meet at the end of ``with meeting():``, and stop if one has an error; ``with meeting(later=True):`` keeps
+    an error for the next meeting. In a single process an error is raised at once.
     """
 
     def __init__(self) -> None:
@@ -204,9 +194,8 @@ class Meeting:
 
     def meet(self) -> None:
         """Stop if any rank has an error. All ranks call this."""
-        errors = [error for error in gather(self.first) if error]
-        if errors:
-            stop(errors[0])
+        if error := next(filter(None, gather(self.first)), None):
+            stop(error)
 
 
 def _sendable(example: Example) -> Example:

@@ -25,8 +25,8 @@ from loupe.errors import UserError, require_int, require_number
 class GRPO:
     """GRPO (arXiv 2402.03300): mean over trajectories of the mean over their tokens, w = 1 / (R |o_i|).
 
-    clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high]; equal values give PPO's clip, a larger
-    clip_high DAPO's "clip higher". beta: weight of the KL term; 0 needs no reference model.
+    clip_low, clip_high: equal values give PPO's clip, a larger clip_high DAPO's "clip higher".
+    beta: weight of the KL term; 0 needs no reference model.
     """
 
     clip_low: float = 0.2
@@ -47,18 +47,10 @@ class GRPO:
         """log r for each token [R, T]; 0 where the mask is 0."""
         return (logp - old) * mask
 
-    def __call__(
-        self,
-        logp: torch.Tensor,
-        old: torch.Tensor,
-        ref: torch.Tensor | None,
-        advantages: torch.Tensor,
-        weights: torch.Tensor,
-        mask: torch.Tensor,
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, logp, old, ref, advantages, weights, mask) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The summed loss of these trajectories, and metrics summed over tokens.
 
-        logp, old, ref, mask: [R, T]; advantages, weights: [R].
+        logp, old, ref, mask: [R, T]; ref is used only with a ``beta``. advantages, weights: [R].
         """
         advantages = advantages[:, None]
         ratio = self.log_ratio(logp, old, mask).exp()
@@ -71,7 +63,7 @@ class GRPO:
             "clipped_high": ((ratio > 1 + self.clip_high) & (advantages > 0)).mul(mask).sum(),
         }
         if self.beta:
-            gap = (ref - logp) * mask  # type: ignore[operator]  # ref is given wherever beta is not 0
+            gap = (ref - logp) * mask
             k3 = gap.exp() - gap - 1
             loss = loss + self.beta * k3
             report["kl"] = k3.sum()
@@ -124,9 +116,7 @@ class GSPO(GRPO):
 
 
 def mean_report(epochs: list[Counter]) -> dict[str, float]:
-    """From the sums of each inner epoch to what is logged: the loss is a mean over epochs, everything else a mean over
-    the tokens that had a gradient, if there were any.
-    """
+    """From sums to means: the loss over inner epochs, all else over the tokens that had a gradient, if any."""
     totals: Counter = Counter()
     for sums in epochs:
         totals.update(sums)

@@ -7,10 +7,11 @@ several processes, each samples and differentiates its own groups; denominators,
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -184,30 +185,20 @@ class GRPOModule(ScoringModule):
             for trajectory, logprobs in update.logprobs(self.policy, groups, temperature, budget):
                 trajectory.old_logprobs = logprobs
         if self.loss.beta:
-            with self._reference_policy() as reference:
+            reference = self._reference[0].to(self.device) if self._reference else self.policy
+            with nullcontext() if self._reference else self.policy.adapter_off():
                 for trajectory, logprobs in update.logprobs(reference, groups, temperature, budget):
                     trajectory.ref_logprobs = logprobs
 
-    @contextmanager
-    def _reference_policy(self) -> Iterator[Policy]:
-        if self._reference:
-            yield self._reference[0].to(self.device)
-        else:
-            with self.policy.adapter_off():
-                yield self.policy
-
     def _require_finite(self, loss: float, norm: float, groups: list[Group]) -> None:
-        if all(torch.isfinite(torch.tensor(value)) for value in (loss, norm)):
+        if math.isfinite(loss) and math.isfinite(norm):
             return
         rank = distributed.rank()  # each rank saves its own questions, because only it has their pictures
         path = self.folder / NON_FINITE.replace("*", f"_{rank}" if rank else "")
         torch.save({"step": self.global_step, "loss": loss, "grad_norm": norm, "groups": groups}, path)
-        distributed.stop(
-            NonFiniteError(
-                f"step {self.global_step}: loss {loss}, gradient norm {norm}; the batch is in {path}; "
-                "lower algorithm.optimizer.lr or resume from an earlier checkpoint"
-            )
-        )
+        message = f"step {self.global_step}: loss {loss}, gradient norm {norm}; the batch is in {path}; "
+        advice = "lower algorithm.optimizer.lr or resume from an earlier checkpoint"
+        distributed.stop(NonFiniteError(message + advice))
 
     def _report_step(self, groups: list[Group], errors: list[BadExample], report: dict, clock: Clock) -> None:
         """Log the step of all ranks together."""

@@ -58,14 +58,12 @@ class ScoringModule(lightning.LightningModule):
         self.log("val/score", report["score/all"], prog_bar=True, logger=False)
         self.reporter.validation(self.loggers, self.global_step, report)
 
-    on_test_epoch_start = on_validation_epoch_start
-    test_step = validation_step
-
-    def on_test_epoch_end(self) -> None:
-        self._join_evaluated()
-
     def _join_evaluated(self) -> None:
         """Give every rank the answers to all questions."""
         self.meeting.meet()
         self.evaluated = distributed.interleaved(distributed.gather_groups(self.evaluated))
         self.skipped.join()
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_epoch_end = _join_evaluated
