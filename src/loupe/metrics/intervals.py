@@ -59,43 +59,32 @@ def bootstrap(
 ) -> Estimate:
     """The mean and its 95% percentile interval over ``resamples`` draws of whole questions, with replacement.
 
-    values: one per question; average several samples of a question first, because they are not independent. To compare
-    two policies, pass the differences question by question (a paired bootstrap).
-    clusters: the question of each value, where one question has several forms; these are drawn together. None: every
-    value is a question.
+    values: one per question, the mean of its samples, because these are not independent. To compare two policies, pass
+    the differences question by question (a paired bootstrap).
+    clusters: the question of each value, where one question has several forms; these are drawn together.
     parts: the part (cycle) of each value; the mean is that of the parts' means. None: there is one part.
 
     Raises UserError if there are no values.
     """
     if not len(values):
         raise UserError("no values to compute an interval from: the split, or this part of it, is empty")
-    sums, counts = _by_cluster_and_part(
-        np.asarray(values, dtype=float),
-        _numbered(clusters or range(len(values))),
-        _numbered(parts or [0] * len(values)),
-    )
-    generator = np.random.default_rng(seed)
-    means = []
-    for _ in range(resamples):
-        drawn = np.bincount(generator.integers(len(sums), size=len(sums)), minlength=len(sums))
-        means.append(_mean_of_parts(drawn @ sums, drawn @ counts))
+    cells = _numbered(clusters or range(len(values))), _numbered(parts or [0] * len(values))
+    sums = np.zeros([numbers.max() + 1 for numbers in cells])  # [clusters, parts]
+    counts = np.zeros_like(sums)
+    np.add.at(sums, cells, np.asarray(values, dtype=float))
+    np.add.at(counts, cells, 1)
+    generator, n = np.random.default_rng(seed), len(sums)
+    draws = (np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(resamples))
+    means = [_mean_of_parts(drawn @ sums, drawn @ counts) for drawn in draws]
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Estimate(_mean_of_parts(sums.sum(0), counts.sum(0)), float(low), float(high), len(values))
 
 
 def _numbered(labels: Sequence[Hashable]) -> np.ndarray:
+    """Labels as numbers, in the order in which they first occur."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels])
-
-
-def _by_cluster_and_part(values: np.ndarray, clusters: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums and counts of the values, each [clusters, parts]."""
-    sums = np.zeros((clusters.max() + 1, parts.max() + 1))
-    counts = np.zeros_like(sums)
-    np.add.at(sums, (clusters, parts), values)
-    np.add.at(counts, (clusters, parts), 1)
-    return sums, counts
 
 
 def _mean_of_parts(sums: np.ndarray, counts: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loupe.geometry import Box, area, overlap
-from loupe.records import Example, Group, Trajectory
+from loupe.records import Group, Trajectory
 from loupe.rewards import terms
 from loupe.rewards.boxes import BoxError, answer_iou, read_box
 from loupe.rewards.choice import LETTERS, chosen_option
@@ -19,9 +19,7 @@ def answer_rows(groups: list[Group], condition: str, factor: int, merge: int) ->
 
     condition: how the questions were asked. factor, merge: pixels per side, and patches per side, of an image token.
     """
-    return [
-        answer_row(trajectory, group, condition, factor, merge) for group in groups for trajectory in group.trajectories
-    ]
+    return [answer_row(t, group, condition, factor, merge) for group in groups for t in group.trajectories]
 
 
 def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int, merge: int) -> dict:
@@ -37,6 +35,7 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
     example, answer = group.example, trajectory.answer
     option = chosen_option(answer, example.options) if answer and example.options else None
     crops = trajectory.crops
+    targets = () if example.zoom_image else example.target_boxes
     tokens = sum(image.tokens(merge) for image in [*group.prompt.images, *trajectory.images])
     several = len(example.references) > 1 and not example.options
     box = read_box(answer, group.prompt.frame) if example.answer_box else None
@@ -66,16 +65,11 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
         "calls": [event.status for event in trajectory.events],
         "keypoints": [keypoint for keypoint, _ in crops],
         "crops": [box for _, box in crops],
-        "hits": hits(trajectory, example) if example.target_boxes and not example.zoom_image else None,
+        "hits": [any(is_hit(box, target) for target in targets) for _, box in crops] if targets else None,
         "n_sampled": trajectory.n_sampled,
         "image_tokens": tokens,
         "pixels": tokens * factor**2,
     } | {f"{TERM}{name}": value for name, value in trajectory.terms.items()}
-
-
-def hits(trajectory: Trajectory, example: Example) -> list[bool]:
-    """Whether each executed call hit one of the targets."""
-    return [any(is_hit(box, target) for target in example.target_boxes) for _, box in trajectory.crops]
 
 
 def is_hit(box: Box, target: Box) -> bool:

@@ -51,13 +51,10 @@ def by_part(items: Iterable[T], subset_of: Callable[[T], str | None]) -> dict[st
     everything = list(items)
     if not everything:
         raise UserError("no answers to report on: every row was skipped; fix the data (see the skipped rows)")
-    subsets: dict[str, list[T]] = {}
-    for item in everything:
-        if subset := subset_of(item):
-            subsets.setdefault(subset, []).append(item)
-    if ALL in subsets:
+    names = sorted({name for name in map(subset_of, everything) if name})
+    if ALL in names:
         raise UserError(f"a subset of the data is called {ALL!r}, the name for all questions; rename it")
-    return {ALL: everything} | {name: subsets[name] for name in sorted(subsets)}
+    return {ALL: everything} | {name: [item for item in everything if subset_of(item) == name] for name in names}
 
 
 def _counts(rows: Rows) -> dict[str, float | None]:

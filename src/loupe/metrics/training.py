@@ -9,7 +9,8 @@ from statistics import correlation, fmean
 
 import numpy as np
 
-from loupe.metrics.rows import TERM, Rows
+from loupe.metrics.intervals import flat
+from loupe.metrics.rows import Rows
 from loupe.metrics.summary import ALL, by_part, summarize
 from loupe.records import Group, StopReason, Trajectory, TrajectoryType
 from loupe.rewards.boxes import BoxError
@@ -18,7 +19,8 @@ from loupe.tools.errors import CallError
 EDGES = np.linspace(-3, 3, 25)
 """Bins of the advantage histograms, the same at every step so that they can be stacked."""
 
-QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+QUANTILES = (5, 25, 50, 75, 95)
+"""In percent."""
 
 THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 
@@ -48,8 +50,7 @@ def advantage_metrics(groups: list[Group]) -> dict[str, float | Histogram]:
             if values:
                 report[f"{prefix}/mean"] = fmean(values)
             if values and part == ALL:
-                quantiles = np.quantile(values, list(QUANTILES.values())).tolist()
-                report |= {f"{prefix}/{q}": value for q, value in zip(QUANTILES, quantiles, strict=True)}
+                report |= {f"{prefix}/q{q:02}": float(np.quantile(values, q / 100)) for q in QUANTILES}
                 report |= {f"{prefix}/hist": histogram(values), f"{prefix}/std": float(np.std(values))}
     return report
 
@@ -62,19 +63,12 @@ def rollout_metrics(groups: list[Group], rows: Rows) -> dict[str, float]:
     ``zoom_hit_rate``, and ``zero_variance_share`` (groups whose rewards are all equal) for groups of one. Raises
     UserError without trajectories.
     """
-    report = {
-        f"{metric}/{part}": value
-        for metric, values in summarize(rows).items()
-        for part, value in values.items()
-        if isinstance(value, int | float)  # without resamples, the rest is None
-    }
+    report: dict[str, float] = {key: value for key, value in flat(summarize(rows)).items() if value is not None}
     everyone = [trajectory for group in groups for trajectory in group.trajectories]
     report["reward/mean"] = fmean(row["reward"] for row in rows)
-    for column in rows[0]:
-        if column.startswith(TERM):
-            report[f"reward/{column.removeprefix(TERM)}"] = fmean(row[column] for row in rows)
-    report |= call_metrics(rows) | box_metrics(rows) | think_metrics(everyone)
-    report |= length_metrics(everyone)
+    for name in groups[0].trajectories[0].terms:
+        report[f"reward/{name}"] = fmean(trajectory.terms[name] for trajectory in everyone)
+    report |= call_metrics(rows) | box_metrics(rows) | think_metrics(everyone) | length_metrics(everyone)
     if all(len(group.trajectories) > 1 for group in groups):
         report["zero_variance_share"] = fmean(len({t.reward for t in group.trajectories}) == 1 for group in groups)
     return report
