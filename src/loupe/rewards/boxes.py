@@ -18,8 +18,8 @@ from loupe.records import Group, Trajectory
 HIT = 0.5
 """The IoU from which a box counts as correct: accuracy@0.5, as the RefCOCO benchmarks define it."""
 
-LIST = re.compile(r"\[([^\[\]]*)\]")
-NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|nan|inf(?:inity)?)", re.IGNORECASE)
+NUMBER = r"\s*((?>[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|nan|inf(?:inity)?)))\s*"
+BOX = re.compile(rf"\[{','.join([NUMBER] * 4)}\]", re.IGNORECASE)
 
 
 class BoxError(StrEnum):
@@ -41,13 +41,11 @@ def read_box(answer: str | None, frame: Frame, within: bool = True) -> Box | Box
     """
     if not answer:
         return BoxError.NO_ANSWER
-    boxes = complete_boxes(answer)
-    if not boxes:
+    if not (boxes := complete_boxes(answer)):
         return BoxError.MALFORMED
-    box = boxes[0]
+    x1, y1, x2, y2 = box = boxes[0]
     if not all(map(math.isfinite, box)):
         return BoxError.NOT_FINITE
-    x1, y1, x2, y2 = box
     if x1 >= x2 or y1 >= y2:
         return BoxError.REVERSED
     if within and (x1 < 0 or y1 < 0 or x2 > frame.extent[0] or y2 > frame.extent[1]):
@@ -57,13 +55,7 @@ def read_box(answer: str | None, frame: Frame, within: bool = True) -> Box | Box
 
 def complete_boxes(text: str) -> list[list[float]]:
     """All groups of four numbers in brackets, valid as boxes or not."""
-    return [box for found in LIST.finditer(text) if (box := _numbers(found[1]))]
-
-
-def _numbers(text: str) -> list[float] | None:
-    """Four comma-separated numbers; None for anything else."""
-    parts = [part.strip() for part in text.split(",")]
-    return [float(part) for part in parts] if len(parts) == 4 and all(map(NUMBER.fullmatch, parts)) else None
+    return [list(map(float, found.groups())) for found in BOX.finditer(text)]
 
 
 def box_iou(one: Box, other: Box) -> float:

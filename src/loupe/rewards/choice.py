@@ -16,8 +16,6 @@ ALTERNATIVE = re.compile(r"\W*?(?:\bor\b|\band\b|/)\W*[A-Za-z](?!\w)")
 """What follows a letter if another one is named beside it."""
 LETTERS = ascii_uppercase
 WORD = re.compile(r"\w+")
-
-
 REQUEST = "Answer with the option's letter from the given choices directly."
 
 

@@ -40,7 +40,7 @@ def normalize_answer(text: str) -> str:
     Quirks kept on purpose, because published scores contain them:
 
     - Punctuation: if one occurrence of a mark has a space beside it, *all* its occurrences are dropped and
-      their neighbours joined ("x/ y/z" -> "x yz"); otherwise each becomes a space. Spaces are judged before
+      their neighbors joined ("x/ y/z" -> "x yz"); otherwise each becomes a space. Spaces are judged before
       any mark is dropped. Marks that are not in ``PUNCTUATION`` (: $ % & * # ' and typographic ones) stay.
     - The rule "a comma between digits: drop all punctuation" never applies: every comma is gone by then.
     - A period is dropped unless a digit follows ("3." -> "3", "st.john" -> "stjohn", ".5" stays): the
