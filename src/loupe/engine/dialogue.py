@@ -106,8 +106,7 @@ class Dialogue:
     def opening(self, question: str, patches: list[ImagePatches], sizes: list[Size], frame: str = "") -> list[int]:
         """The tokens of the prompt, up to where the policy begins to write.
 
-        patches, sizes: of the pictures as shown; the question is about the last one. frame: the sentence about the
-        coordinate frame, or empty.
+        patches, sizes: of the pictures as shown, the last of which the question is about. frame: ``Frame.sentence``.
         """
         *earlier, (width, height) = sizes
         content = [part for w, h in earlier for part in self._content(self.earlier, width=w, height=h)]

@@ -120,10 +120,7 @@ class GRPOModule(ScoringModule):
                 trajectory.advantage = advantage
 
     def optimize(self, groups: list[Group]) -> dict[str, float]:
-        """Take ``inner_epochs`` optimizer steps on these groups and those of the other ranks.
-
-        Returns metrics of the loss over all ranks.
-        """
+        """Take ``inner_epochs`` optimizer steps on the groups of all ranks; returns metrics of the loss."""
         trajectories = [trajectory for group in groups for trajectory in group.trajectories]
         self._assign_token_weights(trajectories)
         self._add_logprobs(groups)
@@ -196,9 +193,9 @@ class GRPOModule(ScoringModule):
         rank = distributed.rank()  # each rank saves its own questions, because only it has their pictures
         path = self.folder / NON_FINITE.replace("*", f"_{rank}" if rank else "")
         torch.save({"step": self.global_step, "loss": loss, "grad_norm": norm, "groups": groups}, path)
-        message = f"step {self.global_step}: loss {loss}, gradient norm {norm}; the batch is in {path}; "
-        advice = "lower algorithm.optimizer.lr or resume from an earlier checkpoint"
-        distributed.stop(NonFiniteError(message + advice))
+        found = f"step {self.global_step}: loss {loss}, gradient norm {norm}; the batch is in {path}"
+        fix = "lower algorithm.optimizer.lr or resume from an earlier checkpoint"
+        distributed.stop(NonFiniteError(f"{found}; {fix}"))
 
     def _report_step(self, groups: list[Group], errors: list[BadExample], report: dict, clock: Clock) -> None:
         """Log the step of all ranks together."""

@@ -99,9 +99,8 @@ def tool_gain_and_harm(without: Rows, with_tool: Rows, resamples: int) -> Summar
     report: Summary = {"tool_gain": {}, "tool_harm": {}}
     for part, members in by_part(with_tool, lambda row: row["subset"]).items():
         pair = [row for row in without if part in (ALL, row["subset"])], members
-        gain = paired(*pair, lambda bare, tool: bare < CORRECT <= tool, resamples)
-        harm = paired(*pair, lambda bare, tool: tool < CORRECT <= bare, resamples)
-        report["tool_gain"][part], report["tool_harm"][part] = asdict(gain), asdict(harm)
+        report["tool_gain"][part] = asdict(paired(*pair, lambda bare, tool: bare < CORRECT <= tool, resamples))
+        report["tool_harm"][part] = asdict(paired(*pair, lambda bare, tool: tool < CORRECT <= bare, resamples))
     return report
 
 

@@ -84,9 +84,8 @@ def call_metrics(rows: Rows) -> dict[str, float]:
 
 def box_metrics(rows: Rows) -> dict[str, float]:
     """How many answers are not valid boxes, by kind, where boxes are asked for."""
-    asked = [row for row in rows if row["iou"] is not None]
-    errors = Counter(row["box_error"] for row in asked)
-    return {f"bad_box/{kind}": errors[kind] for kind in BoxError if asked}
+    errors = Counter(row["box_error"] for row in rows if row["iou"] is not None)
+    return {f"bad_box/{kind}": errors[kind] for kind in BoxError if errors}
 
 
 def length_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
@@ -107,10 +106,8 @@ def think_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     times = Counter(map(tuple, thoughts))
     lengths = [len(words) for words in thoughts]
     rewards = [trajectory.reward for trajectory in trajectories]
-    report = {
-        "think/words": fmean(lengths),
-        "think/unique_share": fmean(times[tuple(words)] == 1 for words in thoughts),
-    }
+    unique = fmean(times[tuple(words)] == 1 for words in thoughts)
+    report = {"think/words": fmean(lengths), "think/unique_share": unique}
     if len(set(lengths)) > 1 and len(set(rewards)) > 1:
         report["think/reward_correlation"] = correlation(lengths, rewards)
     return report

@@ -16,7 +16,7 @@ from loupe.data.scenes import SceneStyle, Sign, SignScene
 from loupe.errors import require_choice, require_int
 from loupe.geometry import Box, middle
 from loupe.pretrain.lessons import Lesson, LessonBatch, pack_lessons
-from loupe.pretrain.teacher import Desk, Teacher
+from loupe.pretrain.teacher import Teacher
 from loupe.tools.zoom import crop_box
 
 SIDES = (84, 112, 140, 168)
@@ -31,12 +31,11 @@ DRAWS = 3
 
 @dataclass(frozen=True)
 class Stage:
-    """What is taught up to the share ``until`` of all steps.
+    """What is taught up to the share ``until`` of all steps, with numbers of views and pictures per step.
 
     n_signs, clutter: settings of the scenes.
     spread: how much the widths of views vary, in widths of the sign (0.13: views are 1.02 to 1.15 times as wide).
     mix: relative frequencies of the lessons about single signs of a whole picture; each picture is described besides.
-    views, pictures: their numbers per step.
     """
 
     until: float
@@ -101,21 +100,18 @@ class Curriculum(Dataset[list[LessonBatch]]):
         mix = {kind: share for kind, share in stage.mix.items() if kind != left_out}
         tool = replace(self.teacher.tool, crop=_crop(rng), output_size=_side(rng)) if with_tool else None
         desk = self.teacher.desk(scene.render(), _side(rng), tool)
-        return [desk.describe(scene.signs, rng.sample(self.style.colors, len(self.style.colors)))] + [
-            _lesson(desk, kind, sign, rng)
-            for sign in scene.signs
-            for kind in sorted(set(rng.choices(list(mix), list(mix.values()), k=DRAWS)))
-        ]
+        lessons = [desk.describe(scene.signs, rng.sample(self.style.colors, len(self.style.colors)))]
+        for sign in scene.signs:
+            for kind in sorted(set(rng.choices(list(mix), list(mix.values()), k=DRAWS))):
+                teach = getattr(desk, kind)
+                lessons.append(teach(sign, rng) if kind in RANDOM else teach(sign))
+        return lessons
 
     def _views(self, scene: SignScene, rng: Random, stage: Stage) -> Iterator[Lesson]:
         picture = scene.render()
         for sign in scene.signs:
             box = view_box(rng, sign, stage.spread, picture.size)
             yield self.teacher.view(picture, sign, box, 112 if stage is FIRST else _side(rng))
-
-
-def _lesson(desk: Desk, kind: str, sign: Sign, rng: Random) -> Lesson:
-    return getattr(desk, kind)(sign, rng) if kind in RANDOM else getattr(desk, kind)(sign)
 
 
 def _side(rng: Random) -> int:

@@ -47,10 +47,10 @@ class Lesson:
 
 @dataclass(frozen=True)
 class LessonBatch:
-    """Lessons as tensors. N is the number of tokens with a weight.
+    """Lessons as tensors, each [N] for the N tokens with a weight.
 
-    rows, columns: [N], the position of each of these tokens in ``packed``. targets: [N], their ids. weights: [N], their
-    loss weights. lesson: [N], the lesson that each belongs to, numbered in the order given.
+    rows, columns: their positions in ``packed``. targets: their ids. weights: their loss weights. lesson: the lesson
+    that each belongs to, numbered in the order given.
     """
 
     packed: Packed

@@ -29,10 +29,9 @@ class PretrainModule(lightning.LightningModule):
     """Trains a policy on a curriculum.
 
     measure: returns the policy's skills as metrics.
-    matrix_optimizer: builds the optimizer of the weight matrices in the layers from a list of parameters.
-    optimizer: builds that of all other parameters (embeddings, patch projection, norms, biases).
-    warmup_steps: steps of linear warm-up; a cosine decay to 0 follows.
-    num_workers: processes that prepare lessons.
+    matrix_optimizer, optimizer: make the optimizers of the weight matrices in the layers and of all other parameters
+        (embeddings, patch projection, norms, biases).
+    warmup_steps: of linear warm-up; a cosine decay to 0 follows. num_workers: processes that prepare lessons.
 
     Raises UserError for settings out of range.
     """

@@ -78,8 +78,7 @@ def iou(trajectory: Trajectory, group: Group) -> float:
 
 def answer_iou(trajectory: Trajectory, group: Group) -> float:
     """Intersection over union of the answered and the correct box, as the benchmarks compute it; 0 without a box."""
-    box = read_box(trajectory.answer, group.prompt.frame, within=False)
-    correct = group.example.answer_box
+    box, correct = read_box(trajectory.answer, group.prompt.frame, within=False), group.example.answer_box
     return 0.0 if isinstance(box, BoxError) or correct is None else box_iou(box, correct)
 
 
@@ -103,7 +102,6 @@ class IouAbove:
             raise UserError(f"iou_above.stages={list(self.stages)}: must start at step 0 and increase")
 
     def at(self, step: int) -> Callable[[Trajectory, Group], float]:
-        """The term at optimizer step ``step``."""
         threshold = [threshold for begins, threshold in self.stages if begins <= step][-1]
         return lambda trajectory, group: float(iou(trajectory, group) >= threshold)
 

@@ -33,16 +33,14 @@ class Schedule:
 class CompositeReward:
     """R = sum of weight * term (arXiv 2506.14821: answer, format and tool); every term is logged by itself.
 
-    terms: name -> function of (trajectory, group). A term that changes over training has a method ``at(step)`` that
-        returns the function.
+    terms: name -> function of (trajectory, group), or an object whose method ``at(step)`` returns the function.
     weights: name -> number or ``{start, end, steps}`` (see :class:`Schedule`). A term without a weight has weight 0,
         and a term of weight 0 is still computed, as a metric.
     shaping: the terms that guide the policy rather than measure its answer.
-    gate: "none"; or "group_correct": shaping terms count only in groups in which at least one trajectory has
-        ``accuracy`` > 0. Elsewhere they alone would decide the advantages, and the policy would learn to please them on
-        questions it cannot answer (verl-recipe #125); or "tool_needed": ``tool`` counts only in groups in which no
-        trajectory without a call has ``accuracy`` > 0 (the group-level bonus that the authors of arXiv 2506.14821
-        tried).
+    gate: "none". "group_correct": shaping terms count only in groups in which some trajectory has ``accuracy`` > 0.
+        Elsewhere they alone would decide the advantages, and the policy would learn to please them on questions it
+        cannot answer (verl-recipe #125). "tool_needed": ``tool`` counts only in groups in which no trajectory without a
+        call has ``accuracy`` > 0 (the group-level bonus that the authors of arXiv 2506.14821 tried).
     """
 
     def __init__(
@@ -65,7 +63,7 @@ class CompositeReward:
         self._schedules = {name: _schedule(f"reward.weights.{name}", weights.get(name, 0)) for name in terms}
 
     def weight(self, name: str, step: int) -> float:
-        """The weight of term ``name`` at optimizer step ``step``, before any gate."""
+        """The weight of a term, before any gate."""
         return self._schedules[name].at(step)
 
     def score_group(self, group: Group, step: int) -> None:

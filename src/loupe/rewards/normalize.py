@@ -39,13 +39,13 @@ def normalize_answer(text: str) -> str:
 
     Quirks kept on purpose, because published scores contain them:
 
-    - Punctuation: if one occurrence of a mark has a space beside it, *all* its occurrences are dropped and
-      their neighbors joined ("x/ y/z" -> "x yz"); otherwise each becomes a space. Spaces are judged before
-      any mark is dropped. Marks that are not in ``PUNCTUATION`` (: $ % & * # ' and typographic ones) stay.
+    - Punctuation: if one occurrence of a mark has a space beside it, *all* its occurrences are dropped and their
+      neighbors joined ("x/ y/z" -> "x yz"); otherwise each becomes a space. Spaces are judged before any mark is
+      dropped. Marks that are not in ``PUNCTUATION`` (: $ % & * # ' and typographic ones) stay.
     - The rule "a comma between digits: drop all punctuation" never applies: every comma is gone by then.
-    - A period is dropped unless a digit follows ("3." -> "3", "st.john" -> "stjohn", ".5" stays): the
-      evaluator's look-behind for a digit is misspelled and always true. Only the first 32 are dropped, because
-      ``re.UNICODE`` (32) is passed where ``re.sub`` expects the count.
+    - A period is dropped unless a digit follows ("3." -> "3", "st.john" -> "stjohn", ".5" stays): the evaluator's
+      look-behind for a digit is misspelled and always true. Only the first 32 are dropped, because ``re.UNICODE`` (32)
+      is passed where ``re.sub`` expects the count.
     - "'s" is split off before contractions are looked up: "he's" -> "he 's", but "hes" -> "he's".
     - Contractions with a capital I ("Im") are not restored, and "somebody'd" loses its apostrophe.
     - Articles go even when nothing else is left: "A" -> "".

@@ -11,7 +11,7 @@ from statistics import fmean
 import Levenshtein
 
 from loupe.errors import UserError
-from loupe.records import Example, Group, Trajectory, TrajectoryType
+from loupe.records import Group, Trajectory, TrajectoryType
 from loupe.rewards.boxes import HIT, answer_iou, iou
 from loupe.rewards.choice import LETTERS, chosen_option
 from loupe.rewards.normalize import normalize_answer
@@ -27,16 +27,17 @@ ANSWER_TURN = re.compile(_TURN.format(body=_BODY, tag="answer"), re.DOTALL)
 
 def accuracy(trajectory: Trajectory, group: Group) -> float:
     """The score of the answer, 0 if there is none: :func:`vqa_score`; for multiple choice, whether it names the correct
-    option; for boxes, whether its IoU with the correct box is at least 0.5.
+    option (:func:`chosen_option`); for boxes, whether its IoU with the correct box is at least 0.5.
     """
-    example = group.example
-    if not trajectory.answer:
+    answer, example = trajectory.answer, group.example
+    if not answer:
         return 0.0
     if example.answer_box:
         return float(answer_iou(trajectory, group) >= HIT)
     if example.options:
-        return float(names_correct_option(trajectory.answer, example))
-    return vqa_score(trajectory.answer, example.references)
+        number = chosen_option(answer, example.options)
+        return float(number is not None and LETTERS[number] == example.references[0])
+    return vqa_score(answer, example.references)
 
 
 def accuracy_leave_one_out(trajectory: Trajectory, group: Group) -> float:
@@ -62,9 +63,8 @@ def soft(trajectory: Trajectory, group: Group) -> float:
 def well_formed(trajectory: Trajectory, group: Group) -> float:
     """1 if the whole response is well-formed, else 0. The key of this term is ``format``.
 
-    Every turn but the last is ``<think>..</think><tool>..</tool>``, the last one
-    ``<think>..</think><answer>..</answer>``, with nothing but white space around and between. The content does not
-    matter, except that it must contain none of the six tags.
+    Every turn but the last is ``<think>..</think><tool>..</tool>``, the last ``<think>..</think><answer>..</answer>``,
+    with only white space around and between; the content is free, but contains none of the six tags.
     """
     if not trajectory.turns:
         return 0.0
@@ -82,17 +82,10 @@ def tool_if_correct(trajectory: Trajectory, group: Group) -> float:
     return tool(trajectory, group) if accuracy(trajectory, group) > 0 else 0.0
 
 
-def names_correct_option(answer: str, example: Example) -> bool:
-    """Whether the answer names the option whose letter is the reference (:func:`chosen_option`)."""
-    number = chosen_option(answer, example.options)
-    return number is not None and LETTERS[number] == example.references[0]
-
-
 def vqa_score(answer: str, references: Sequence[str]) -> float:
     """VQA accuracy (arXiv 1505.00468), simple form: min(1, matches / 3) over all references.
 
-    Both sides are normalized. With n < 3 references the denominator is n, so that 1 can be reached. Raises UserError
-    without references.
+    Both sides are normalized; with n < 3 references the denominator is n. Raises UserError without references.
     """
     answer, references = _normalized(answer, references)
     return _agreement(answer, references)
@@ -113,12 +106,11 @@ def vqa_score_leave_one_out(answer: str, references: Sequence[str]) -> float:
 def soft_score(answer: str, references: Sequence[str]) -> float:
     """Mean of the three best similarities to the references (arXiv 2506.14821), or of all if there are fewer.
 
-    The similarity is 1 - edit distance / length of the longer string, in characters, both sides normalized. Raises
-    UserError without references.
+    The similarity is 1 - edit distance / length of the longer string, in characters, both sides normalized; two empty
+    strings are equal. Raises UserError without references.
     """
     answer, references = _normalized(answer, references)
-    best = sorted((_similarity(answer, reference) for reference in references), reverse=True)
-    return fmean(best[:AGREEING])
+    return fmean(sorted((_similarity(answer, reference) for reference in references), reverse=True)[:AGREEING])
 
 
 def _normalized(answer: str, references: Sequence[str]) -> tuple[str, list[str]]:
@@ -132,5 +124,4 @@ def _agreement(answer: str, references: list[str]) -> float:
 
 
 def _similarity(a: str, b: str) -> float:
-    """1 for equal strings, 0 for nothing in common; two empty strings are equal (as in ``vqa_score``)."""
     return 1 - Levenshtein.distance(a, b) / max(len(a), len(b), 1)
