@@ -111,8 +111,7 @@ class Dialogue:
         *earlier, (width, height) = sizes
         content = [part for w, h in earlier for part in self._content(self.earlier, width=w, height=h)]
         content += self._content(self.user, question=question, frame=frame, width=width, height=height)
-        messages: list[dict] = [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
-        return self._tokens(self._render(messages) + self.prefill, patches)
+        return self._tokens(self._render([("system", self.system), ("user", content)]) + self.prefill, patches)
 
     def overview(self, picture: Image.Image) -> Image.Image:
         """The whole picture as shown to the policy."""
@@ -136,13 +135,8 @@ class Dialogue:
             image = self.close_up(result)
             images = [self.policy.patches(image)]
             content = self._content(self.observation, width=image.width, height=image.height)
-        messages: list[dict] = [
-            {"role": "system", "content": ""},
-            {"role": "user", "content": ""},
-            {"role": "assistant", "content": _SENTINEL},
-            {"role": "user", "content": content},
-        ]
-        ids = self._tokens(self._render(messages).partition(_SENTINEL)[2], images)
+        texts = [("system", ""), ("user", ""), ("assistant", _SENTINEL), ("user", content)]
+        ids = self._tokens(self._render(texts).partition(_SENTINEL)[2], images)
         return ids[1:] if last_token == ids[0] == self.policy.end_of_turn else ids, images
 
     def _content(self, template: str, **values: object) -> list[dict]:
@@ -152,7 +146,9 @@ class Dialogue:
             parts += [{"type": "text", "text": text.format(**values)}] if text else []
         return parts
 
-    def _render(self, messages: list[dict]) -> str:
+    def _render(self, contents: list[tuple[str, str | list[dict]]]) -> str:
+        """The conversation of these roles and contents as the chat template writes it, up to the policy's next turn."""
+        messages = [{"role": role, "content": content} for role, content in contents]
         return self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
     def _tokens(self, text: str, images: list[ImagePatches]) -> list[int]:

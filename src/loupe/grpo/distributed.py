@@ -28,9 +28,8 @@ T = TypeVar("T")
 
 
 class Ranks(DDPStrategy):
-    """Lightning's DDP (``trainer=ddp``), but with gradients summed once at the end of a step (``sum_gradients``).
-
-    Ranks differ in their numbers of backward passes. Every rank starts with the weights of the first.
+    """Lightning's DDP (``trainer=ddp``), but with gradients summed once at the end of a step (``sum_gradients``),
+    because ranks differ in their numbers of backward passes. Every rank starts with the weights of the first.
 
     threads: torch's CPU threads per process; None lets Lightning divide the cores among the processes.
     """
@@ -117,7 +116,7 @@ def flat(parts: list[list[T]]) -> list[T]:
 
 
 def interleaved(parts: list[list[T]]) -> list[T]:
-    """The first of each part, then the second of each ..: the order in which evaluation distributes questions."""
+    """Each part's first, then each part's second, ...: the order in which evaluation distributes questions."""
     missing: Any = object()
     return [item for row in zip_longest(*parts, fillvalue=missing) for item in row if item is not missing]
 

@@ -73,8 +73,7 @@ def _counts(rows: Rows) -> dict[str, float | None]:
 def _score(rows: Rows, metric: str, resamples: int) -> Value:
     if not resamples:
         return fmean(row[metric] for row in rows)
-    questions = {row["id"]: row for row in rows}
-    return asdict(_estimate(list(questions.values()), list(question_scores(rows, metric).values()), resamples))
+    return asdict(_estimate(rows, question_scores(rows, metric), resamples))
 
 
 def question_scores(rows: Rows, metric: str = "score") -> dict[str, float]:
@@ -90,8 +89,7 @@ def paired(
 ) -> Estimate:
     """The mean of ``compare(score before, score after)`` over the questions that both answer, with its interval."""
     one, other = question_scores(before, metric), question_scores(after, metric)
-    questions = list({row["id"]: row for row in after if row["id"] in one}.values())
-    return _estimate(questions, [compare(one[row["id"]], other[row["id"]]) for row in questions], resamples)
+    return _estimate(after, {key: compare(one[key], score) for key, score in other.items() if key in one}, resamples)
 
 
 def tool_gain_and_harm(without: Rows, with_tool: Rows, resamples: int) -> Summary:
@@ -104,7 +102,9 @@ def tool_gain_and_harm(without: Rows, with_tool: Rows, resamples: int) -> Summar
     return report
 
 
-def _estimate(questions: Rows, values: list[float], resamples: int) -> Estimate:
+def _estimate(rows: Rows, values: dict[str, float], resamples: int) -> Estimate:
     """The mean of one value per question; forms of one question are resampled together, and all cycles count alike."""
-    clusters = [row["cluster"] or row["id"] for row in questions]
-    return bootstrap(values, resamples, clusters=clusters, parts=[row["cycle"] for row in questions])
+    questions = {row["id"]: row for row in rows}
+    clusters = [questions[key]["cluster"] or key for key in values]
+    parts = [questions[key]["cycle"] for key in values]
+    return bootstrap(list(values.values()), resamples, clusters=clusters, parts=parts)

@@ -68,24 +68,22 @@ def rollout_metrics(groups: list[Group], rows: Rows) -> dict[str, float]:
     report["reward/mean"] = fmean(row["reward"] for row in rows)
     for name in groups[0].trajectories[0].terms:
         report[f"reward/{name}"] = fmean(trajectory.terms[name] for trajectory in everyone)
-    report |= call_metrics(rows) | box_metrics(rows) | think_metrics(everyone) | length_metrics(everyone)
+    report |= failure_metrics(rows) | think_metrics(everyone) | length_metrics(everyone)
     if all(len(group.trajectories) > 1 for group in groups):
         report["zero_variance_share"] = fmean(len({t.reward for t in group.trajectories}) == 1 for group in groups)
     return report
 
 
-def call_metrics(rows: Rows) -> dict[str, float]:
-    """How often calls failed, by kind, and the share of trajectories that stopped for each reason."""
-    failures = Counter(call for row in rows for call in row["calls"])
+def failure_metrics(rows: Rows) -> dict[str, float]:
+    """How many calls failed and, where boxes are asked for, answers are not valid boxes, by kind; and the share of
+    trajectories that stopped for each reason.
+    """
+    calls = Counter(call for row in rows for call in row["calls"])
+    boxes = Counter(row["box_error"] for row in rows if row["iou"] is not None)
     stops = Counter(row["stop"] for row in rows)
-    report: dict[str, float] = {f"failed_call/{kind}": failures[kind] for kind in CallError}
+    report: dict[str, float] = {f"failed_call/{kind}": calls[kind] for kind in CallError}
+    report |= {f"bad_box/{kind}": boxes[kind] for kind in BoxError if boxes}
     return report | {f"stop/{reason}": stops[reason] / len(rows) for reason in StopReason}
-
-
-def box_metrics(rows: Rows) -> dict[str, float]:
-    """How many answers are not valid boxes, by kind, where boxes are asked for."""
-    errors = Counter(row["box_error"] for row in rows if row["iou"] is not None)
-    return {f"bad_box/{kind}": errors[kind] for kind in BoxError if errors}
 
 
 def length_metrics(trajectories: list[Trajectory]) -> dict[str, float]:

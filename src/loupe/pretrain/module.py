@@ -106,7 +106,7 @@ class PretrainModule(lightning.LightningModule):
 
     def val_dataloader(self) -> DataLoader:
         # A single call; the skills bring their own pictures.
-        return DataLoader([0])  # type: ignore[arg-type]  # torch's Dataset is no protocol
+        return DataLoader([0])  # type: ignore[arg-type]  # torch's Dataset is not a protocol
 
     def validation_step(self, batch, batch_idx: int) -> None:
         self.skills = self.measure()

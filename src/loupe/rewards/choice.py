@@ -61,13 +61,10 @@ def _letters(pattern: re.Pattern, answer: str, options: Sequence[str]) -> set[in
 
 def _mentioned(answer: str, options: Sequence[str]) -> set[int]:
     """The options whose words occur in the answer, except those that are part of another such option."""
-    said = _padded(answer)
-    found = {number for number, option in enumerate(options) if _words(option) and _padded(option) in said}
-    return {n for n in found if not any(_is_part(options[n], options[other]) for other in found)}
-
-
-def _is_part(option: str, other: str) -> bool:
-    return _padded(option) in _padded(other) and _words(option) != _words(other)
+    said, texts = _padded(answer), list(map(_padded, options))
+    found = {text for text in texts if text.strip() and text in said}
+    whole = {text for text in found if not any(text in other for other in found - {text})}
+    return {number for number, text in enumerate(texts) if text in whole}
 
 
 def _words(text: str) -> list[str]:
