@@ -136,7 +136,8 @@ def compose(command: Command) -> None:
     swept = {key: values(f"{key}={choices}") for key, choices in study.items()}
     swept |= {override.partition("=")[0]: values(override) for override in overrides}
     first = {key: choices[0] for key, choices in swept.items()}
-    jobs = [first] + [first | {key: choice} for key, choices in swept.items() for choice in choices[1:]]
+    others = {key: choices[1:] for key, choices in swept.items() if key != "seed"}  # seeds compose alike
+    jobs = [first] + [first | {key: choice} for key, choices in others.items() for choice in choices]
     for job in jobs:
         composed(command.entry, tuple(f"{key}={value}" for key, value in job.items()), RunMode.RUN)
 
