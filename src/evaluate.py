@@ -7,6 +7,7 @@ A stopped evaluation resumes with the same command and ``paths.output_dir``.
 import json
 import logging
 
+from loupe.atomic import replacing
 from loupe.errors import require_int
 from loupe.evaluation.answers import collect_answers
 from loupe.evaluation.conditions import questions
@@ -15,13 +16,14 @@ from loupe.evaluation.report import report, table
 from loupe.evaluation.settings import settings_line
 from loupe.runs import cli, folder, run
 from loupe.runs.config import instantiate
+from loupe.runs.lock import locked
 
 LOG = logging.getLogger(__name__)
 
 
 def evaluate(cfg) -> dict:
     """Answer every question under every condition; returns the content of evaluation.json."""
-    with run.job(cfg) as out:
+    with run.job(cfg) as out, locked(out):
         folder.open_for_entry(cfg, out)
         resamples = require_int("evaluate.resamples", cfg.evaluate.resamples, 1)
         examples = questions(instantiate(cfg.data), cfg.evaluate.split, cfg.evaluate.n)
@@ -29,7 +31,8 @@ def evaluate(cfg) -> dict:
         result = {"settings": answers.settings, "skipped_rows": len(answers.skipped)}
         result |= report(answers.rows, resamples)
         write_parquet(answers.rows, out / "answers.parquet")
-        (out / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
+        with replacing(out / "evaluation.json") as partial:
+            partial.write_text(json.dumps(result, indent=2) + "\n")
         LOG.info("%s\n%s\nevery answer is in %s", table(result), settings_line(answers.settings), out)
         return result
 

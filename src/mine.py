@@ -8,6 +8,7 @@ import csv
 import logging
 from statistics import fmean
 
+from loupe.atomic import replacing
 from loupe.data.datamodule import subset
 from loupe.data.mixing import HARD, MINED
 from loupe.errors import UserError, require_int
@@ -17,6 +18,7 @@ from loupe.metrics.rows import Rows
 from loupe.metrics.summary import by_part, question_scores
 from loupe.runs import cli, folder, run
 from loupe.runs.config import instantiate
+from loupe.runs.lock import locked
 
 LOG = logging.getLogger(__name__)
 
@@ -32,10 +34,11 @@ def mine(cfg) -> dict[str, float]:
         out.mkdir(exist_ok=True)
         examples = questions(instantiate(cfg.data), cfg.evaluate.split, cfg.evaluate.n)
         own = subset(examples, range(shard, len(examples), shards))
-        rows = collect_answers(cfg, out, own, (shard, shards)).rows
-        scores = question_scores(rows)
-        with (out / MINED).open("w", newline="") as file:
-            csv.writer(file).writerows([("id", "score"), *scores.items()])
+        with locked(out):
+            rows = collect_answers(cfg, out, own, (shard, shards)).rows
+            scores = question_scores(rows)
+            with replacing(out / MINED) as partial, partial.open("w", newline="") as file:
+                csv.writer(file).writerows([("id", "score"), *scores.items()])
         print_difficulty(rows)
         LOG.info("to train on the hard questions: data.mined=%s data.mix=at_most_half", whole)
         return scores

@@ -11,6 +11,7 @@ from loupe.pretrain.skills import Skills
 from loupe.pretrain.teacher import Teacher
 from loupe.runs import build, cli, folder, run
 from loupe.runs.config import factory, instantiate
+from loupe.runs.lock import locked
 
 
 def build_module(cfg):
@@ -24,7 +25,7 @@ def build_module(cfg):
 
 def pretrain(cfg) -> dict:
     """Train a base; returns its skills."""
-    with run.job(cfg) as out:
+    with run.job(cfg) as out, locked(out):
         module = build_module(cfg)
         trainer = build.build_trainer(cfg, out, keep_best=False, one_device=True)
         folder.open_for_training(cfg, out)

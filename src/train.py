@@ -5,11 +5,12 @@ Configuration: conf/train.yaml and the groups beside it. Results: ``paths.output
 
 from loupe.runs import build, cli, folder, run
 from loupe.runs.config import instantiate
+from loupe.runs.lock import locked
 
 
 def train(cfg) -> dict:
     """Evaluate, train, evaluate again; returns the content of summary.json."""
-    with run.job(cfg) as out:
+    with run.job(cfg) as out, locked(out):
         if summary := folder.finished_before(cfg, out):
             return summary
         module, data = build.build_module(cfg), instantiate(cfg.data)

@@ -13,6 +13,7 @@ from loupe.runs import folder
 from loupe.runs.config import sweep_name
 from loupe.runs.files import RunFile
 from loupe.runs.folder import finished_before, open_for_answers, open_for_entry, read_checkpoint, set_aside
+from loupe.runs.lock import LOCK
 
 
 def stated(*overrides):
@@ -48,12 +49,12 @@ def test_a_folder_in_which_nothing_ran_is_left_alone(tmp_path):
 
 def test_every_file_of_a_run_is_set_aside(first, tmp_path):
     """Nothing that a run writes is missing from ``RunFile``."""
-    left = {path.name for path in first.iterdir()}
+    left = {path.name for path in first.iterdir()} - {LOCK}
     assert left <= {str(name) for name in RunFile}
     (first / "nonfinite_batch_1.pt").touch()
     aside = set_aside(first)
     assert {path.name for path in aside.iterdir()} == left | {NON_FINITE.replace("*", "_1")}
-    assert [path.name for path in first.iterdir()] == [aside.name]
+    assert {path.name for path in first.iterdir()} == {LOCK, aside.name}
     for path in aside.iterdir():
         path.rename(first / path.name)
     aside.rmdir()

@@ -8,6 +8,8 @@ from pathlib import Path
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from loupe.atomic import replacing
+from loupe.errors import UserError
 from loupe.metrics.training import Histogram
 
 METRICS, TIMING, TRAJECTORIES = "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"
@@ -70,21 +72,26 @@ class JsonlLogger(FolderLogger):
 
 
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a file, without an incomplete last line."""
-    return [json.loads(line) for line in _complete_lines(path)]
+    """The rows of a file, without an incomplete last line. Raises UserError, naming the line, for a damaged one."""
+    return [row for _, row in _complete_rows(path)]
 
 
 def keep_rows(path: Path, wanted: Callable[[dict], bool]) -> list[dict]:
     """Rewrite a file with its ``wanted`` rows only, without an incomplete last line, and return them."""
-    kept = [(line, row) for line in _complete_lines(path) if wanted(row := json.loads(line))]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(line for line, _ in kept))
-    partial.replace(path)
+    kept = [(line, row) for line, row in _complete_rows(path) if wanted(row)]
+    with replacing(path) as partial:
+        partial.write_text("".join(line for line, _ in kept))
     return [row for _, row in kept]
 
 
-def _complete_lines(path: Path) -> list[str]:
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+def _complete_rows(path: Path) -> list[tuple[str, dict]]:
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
+        try:
+            rows += [(line, json.loads(line))] if line.endswith("\n") else []
+        except ValueError as error:
+            raise UserError(f"{path}: line {number} is damaged; delete it, or restore the file from a copy") from error
+    return rows
 
 
 def _json_value(key: str, value) -> object:

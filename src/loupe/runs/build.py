@@ -6,7 +6,7 @@ from pathlib import Path
 
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar
 from omegaconf import DictConfig
 
 from loupe.engine.policy import Policy
@@ -15,7 +15,7 @@ from loupe.errors import UserError, require_choice, require_int
 from loupe.grpo import distributed
 from loupe.grpo.module import GRPOModule
 from loupe.logs.jsonl import JsonlLogger
-from loupe.runs.checkpoints import LastCheckpoint
+from loupe.runs.checkpoints import BestCheckpoint, LastCheckpoint, WholeCheckpoints
 from loupe.runs.config import command_line, in_sweep, instantiate, resolved
 from loupe.runs.files import RunFile
 from loupe.tools import Tool
@@ -56,15 +56,14 @@ def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_dev
     """The Lightning trainer with loggers, best and last checkpoint, and an orderly stop on Ctrl-C."""
     settings, checkpoints = cfg.trainer, folder / RunFile.CHECKPOINTS
     every = min(require_int("trainer.val_check_interval", settings.val_check_interval, 1), settings.max_steps)
-    best = ModelCheckpoint(checkpoints, "best", monitor="val/score", mode="max", enable_version_counter=False)
     last = LastCheckpoint(checkpoints, command_line())
-    callbacks = [best, last] if keep_best else [last]
+    callbacks = [BestCheckpoint(checkpoints), last] if keep_best else [last]
     if settings.enable_progress_bar:
         callbacks.append(ProgressBar())
     loggers = [JsonlLogger(folder), instantiate(cfg.logger, run_config=resolved(cfg))]
     options = {"logger": loggers, "callbacks": callbacks, "default_root_dir": str(folder)}
     with _accepted(settings):
-        trainer = instantiate(settings, val_check_interval=every, **options)
+        trainer = instantiate(settings, val_check_interval=every, plugins=[WholeCheckpoints()], **options)
     distributed.check_devices(trainer, one_device, in_sweep())
     distributed.mute()
     return trainer

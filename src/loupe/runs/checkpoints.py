@@ -3,11 +3,43 @@
 import signal
 from pathlib import Path
 
-from lightning.pytorch.callbacks import Checkpoint
+import torch
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from loupe.atomic import replacing
 from loupe.errors import Interrupted
 from loupe.grpo import distributed
 from loupe.runs.files import LAST
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Replaces a checkpoint only when the new one is complete and on disk."""
+
+    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: object = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(Path(path)) as partial:
+            torch.save(checkpoint, partial)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps ``best.ckpt``, by validation score. Its state has no absolute paths, so that a run may be moved."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder, "best", monitor="val/score", mode="max", enable_version_counter=False)
+
+    def state_dict(self) -> dict:
+        return _replaced(super().state_dict(), str(self.dirpath), ".")
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(_replaced(state, state["dirpath"], str(self.dirpath)))
+
+
+def _replaced(state, old: str, new: str):
+    """``state`` with ``old`` replaced by ``new`` at the beginning of all texts, dictionary keys included."""
+    if isinstance(state, dict):
+        return {_replaced(key, old, new): _replaced(value, old, new) for key, value in state.items()}
+    return new + state[len(old) :] if isinstance(state, str) and (state + "/").startswith(f"{old}/") else state
 
 
 class LastCheckpoint(Checkpoint):
@@ -24,7 +56,8 @@ class LastCheckpoint(Checkpoint):
         self.earlier: dict = {}
 
     def on_train_start(self, trainer, module) -> None:
-        self.earlier = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        self.earlier = {number: signal.signal(number, self._request) for number in numbers}
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         validation_follows = trainer.should_stop or trainer.global_step % trainer.val_check_batch == 0

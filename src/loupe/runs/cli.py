@@ -5,8 +5,10 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,10 +18,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from loupe.errors import UserError
+from loupe.errors import Interrupted, UserError
 from loupe.grpo import distributed
 from loupe.paths import CONF, package_path
 from loupe.runs import config, folder, sweeps
+from loupe.runs.files import RunFile
+from loupe.runs.resume import own_settings
 
 LOG = logging.getLogger(__name__)
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENOSPC}
@@ -44,13 +48,13 @@ def entry(
         # For a single run this is the folder asked for; for a sweep Hydra makes one folder per job below it.
         cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
         try:
-            result = task(cfg)
+            result = task(with_own_settings(cfg))
             return objective(result) if objective else result
         except Exception as error:
             message = explain(error)
             if message is None or wants_traceback():
                 raise
-            if HydraConfig.get().mode == RunMode.RUN:
+            if HydraConfig.get().mode == RunMode.RUN or isinstance(error, Interrupted):
                 sys.exit(distributed.signed(message))
             LOG.error(message)  # the other jobs of a sweep continue; Hydra raises this error again at the end
             raise
@@ -58,6 +62,8 @@ def entry(
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and explain() speaks
         sys.argv[1:] = [quoted(argument, literal) for argument in sys.argv[1:]]
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)  # they end a job as Ctrl-C does
         try:
             refuse_renamed(sys.argv[1:])
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=task.__name__)(job)()
@@ -66,6 +72,8 @@ def entry(
             if message is None or wants_traceback():
                 raise
             sys.exit(message)
+        except KeyboardInterrupt:
+            sys.exit("\nstopped")
 
     return main
 
@@ -80,6 +88,12 @@ def quoted(argument: str, literal: tuple[str, ...]) -> str:
         return argument
     value = re.sub(r"(\\*)('|\$\{)", r"\1\1\\\2", value)
     return f"{key}='" + re.sub(r"(\\+)$", r"\1\1", value) + "'"
+
+
+def with_own_settings(cfg: DictConfig) -> DictConfig:
+    """``cfg``; for a resumed run, its own settings. A path that does not exist is refused later."""
+    own = Path(folder.run_folder(cfg.resume, ""))
+    return own_settings(cfg, own) if cfg.resume and (own / RunFile.CONFIG).exists() else cfg
 
 
 def refuse_renamed(arguments: list[str]) -> None:

@@ -10,6 +10,7 @@ class RunFile(StrEnum):
 
     CONFIG = "config.yaml"  # resolved
     PROVENANCE = "provenance.json"  # commit, versions, command
+    PARTS = "parts.jsonl"  # each time the run was resumed: from which step, by which command, what it changed
     PATCH = "diff.patch"  # uncommitted changes
     METRICS = jsonl.METRICS
     TIMING = jsonl.TIMING

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from loupe.atomic import remove_partial, replacing
 from loupe.errors import UserError
 from loupe.grpo import distributed
 from loupe.grpo.module import NON_FINITE
@@ -18,6 +19,7 @@ from loupe.logs.jsonl import JsonlLogger
 from loupe.runs.config import SAME_JOB, in_sweep, resolved
 from loupe.runs.files import ANSWERS, LAST, SETTINGS, RunFile
 from loupe.runs.provenance import write_provenance
+from loupe.runs.resume import changed_settings, record_part, saved_settings
 
 LOG = logging.getLogger(__name__)
 
@@ -75,7 +77,14 @@ def open_for_training(cfg: DictConfig, folder: Path) -> dict:
         elif aside := set_aside(folder):
             LOG.info("%s held an earlier run, which is now in %s", folder, aside)
         folder.mkdir(parents=True, exist_ok=True)
-        write_provenance(cfg, folder)
+        for place in (folder, folder / RunFile.CHECKPOINTS):
+            remove_partial(place)
+        if earlier:
+            record_part(
+                folder, earlier["global_step"], changed_settings(resolved(saved_settings(folder)), resolved(cfg))
+            )
+        else:
+            write_provenance(cfg, folder)
     return earlier
 
 
@@ -105,7 +114,8 @@ def open_for_answers(folder: Path, settings: dict) -> dict:
         if settings["commit"] != earlier["commit"]:
             LOG.warning("%s: holds answers given by commit %s; they are kept", folder, earlier["commit"])
             settings["commit"] = earlier["commit"]
-    path.write_text(json.dumps(settings, indent=2) + "\n")
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(settings, indent=2) + "\n")
     return settings
 
 
@@ -156,10 +166,10 @@ def read_checkpoint(cfg: DictConfig) -> dict:
     if not isinstance(state, dict) or "global_step" not in state:
         raise UserError(f"resume={cfg.resume}: not a checkpoint of a training run")
     if distributed.is_main():  # which is about to rewrite the file
-        earlier = OmegaConf.to_container(OmegaConf.load(own / RunFile.CONFIG))
-        changed = [key for key, value in resolved(cfg).items() if key != "resume" and value != earlier.get(key)]
-        if "model" in changed:
+        changed = changed_settings(resolved(saved_settings(own)), resolved(cfg))
+        if any(name.startswith("model.") for name in changed):
             raise UserError("resume: the model settings differ from those in the run's config.yaml; use the same ones")
         if changed:
-            LOG.warning("resuming with settings that differ from the start of the run: %s", ", ".join(changed))
+            named = ", ".join(f"{name}={value}" for name, value in changed.items())
+            LOG.warning("resuming with settings that differ from the start of the run: %s", named)
     return state

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from loupe.atomic import replacing
 from loupe.paths import PROJECT
 from loupe.runs.config import command_line
 from loupe.runs.files import RunFile
@@ -24,7 +25,8 @@ def write_provenance(cfg: DictConfig, folder: Path) -> None:
 
     ``uncommitted``: whether there are such changes, or files in conf/ and src/ that git does not track.
     """
-    OmegaConf.save(cfg, folder / RunFile.CONFIG, resolve=True)
+    with replacing(folder / RunFile.CONFIG) as partial:
+        OmegaConf.save(cfg, partial, resolve=True)
     diff = _git("diff", "HEAD")
     untracked = _git("ls-files", "--others", "--exclude-standard", "conf", "src")
     provenance = {
@@ -36,7 +38,8 @@ def write_provenance(cfg: DictConfig, folder: Path) -> None:
         "platform": platform.platform(),
         "versions": {package: version(package) for package in PACKAGES},
     }
-    (folder / RunFile.PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n")
+    with replacing(folder / RunFile.PROVENANCE) as partial:
+        partial.write_text(json.dumps(provenance, indent=2) + "\n")
     (folder / RunFile.PATCH).unlink(missing_ok=True)  # of the part of the run before it was resumed
     if diff:
         (folder / RunFile.PATCH).write_text(diff + "\n")

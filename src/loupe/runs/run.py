@@ -12,6 +12,7 @@ from lightning import LightningDataModule, Trainer, seed_everything
 from omegaconf import DictConfig
 from transformers.utils import logging as transformers_logging
 
+from loupe.atomic import replacing
 from loupe.errors import UserError, require_int
 from loupe.grpo import distributed
 from loupe.grpo.module import GRPOModule
@@ -106,12 +107,12 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
     }
     if not distributed.is_main():
         return summary
-    save_policy(module.policy, folder / RunFile.MODEL)
+    with replacing(folder / RunFile.MODEL) as partial:
+        save_policy(module.policy, partial)
     steps = history(folder)
     plots.advantage_figure(steps, folder / RunFile.ADVANTAGES)
     plots.learning_figure(steps, folder / RunFile.LEARNING)
     _draw_example(module, folder / RunFile.EXAMPLE)
-    (folder / RunFile.SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
     LOG.info("\n%s", in_columns([["held-out test", "before", "after"], *comparison(module.before, after)]))
     if module.skipped:
         LOG.warning("%d rows could not be read and were skipped", len(module.skipped))
@@ -119,6 +120,8 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
         LOG.warning("no group had rewards that differ, so nothing was learned (random weights earn none)")
     LOG.info("trained for %.0f s; everything is in %s", seconds, folder)
     write_card(cfg, module.rollout.dialogue, module.evaluated[0].example, summary, folder)
+    with replacing(folder / RunFile.SUMMARY) as partial:  # the last file, because it marks a finished run
+        partial.write_text(json.dumps(summary, indent=2) + "\n")
     return summary
 
 

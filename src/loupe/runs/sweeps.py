@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shlex
 from hashlib import sha256
 from itertools import product
@@ -13,6 +12,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from loupe.atomic import replacing
 from loupe.metrics.intervals import ENDS, flat, without_ends
 from loupe.runs.config import WITHOUT_EFFECT
 from loupe.runs.text import format_value, in_columns
@@ -47,9 +47,8 @@ def collect(folder: Path) -> list[dict]:
     if rows:
         keys = dict.fromkeys(key for row in rows for key in row)
         columns = sorted(keys, key=lambda key: (key != "job", not key.startswith(SETTING)))
-        partial = folder / f"results.csv.{os.getpid()}"  # jobs that run side by side all write the table
-        pandas.DataFrame(rows, columns=columns, dtype=object).to_csv(partial, index=False)
-        partial.replace(folder / "results.csv")
+        with replacing(folder / "results.csv") as partial:  # jobs that run side by side all write the table
+            pandas.DataFrame(rows, columns=columns, dtype=object).to_csv(partial, index=False)
     return rows
 
 

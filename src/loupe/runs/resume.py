@@ -1,0 +1,101 @@
+"""Resuming a run with its own settings: those of its config.yaml, changed only by what the command line names."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+
+import yaml
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from loupe.errors import UserError
+from loupe.logs.jsonl import read_rows
+from loupe.runs.config import command_line
+from loupe.runs.files import RunFile
+from loupe.runs.provenance import commit
+
+OF_THIS_START = ("resume", "paths.output_dir", "debug")
+"""Overrides that say how a run is started, not what it does."""
+
+
+def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
+    """The settings of the run in ``folder``, with the overrides of this command applied to them.
+
+    An override changes what it would have changed at the start of the run, interpolations and groups included.
+    Everything else stays as it was, even if the files in conf/ have changed since. Overrides of earlier resumes still
+    hold. Raises UserError if a file of the run that records its settings is missing or damaged.
+    """
+    saved = saved_settings(folder)
+    provenance = _read(folder / RunFile.PROVENANCE, lambda path: json.loads(path.read_text()))
+    parts = _read(folder / RunFile.PARTS, read_rows) if (folder / RunFile.PARTS).exists() else []
+    first, *later = (_overrides(part["command"]) for part in (provenance, *parts))
+    named = [override for overrides in later for override in overrides] + _overrides(command_line())
+    if named:
+        _apply(_composed(first), _composed([*first, *named]), saved)
+    for key in OF_THIS_START:
+        OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+    return saved
+
+
+def saved_settings(folder: Path) -> DictConfig:
+    """The config.yaml of the run in ``folder``, with the folder in which it started replaced by this one."""
+
+    def load(path: Path) -> DictConfig:
+        settings = OmegaConf.to_container(OmegaConf.load(path))
+        earlier, now = (json.dumps(str(place))[1:-1] for place in (settings["paths"]["output_dir"], folder.resolve()))
+        return OmegaConf.create(json.loads(json.dumps(settings).replace(earlier, now)))
+
+    return _read(folder / RunFile.CONFIG, load)
+
+
+def record_part(folder: Path, step: int, changed: dict) -> None:
+    """Append to parts.jsonl: from which step a run was resumed, by which command and commit, and what it changed."""
+    started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    part = {"step": step, "started": started, "command": command_line(), "commit": commit(), "changed": changed}
+    with (folder / RunFile.PARTS).open("a") as file:
+        file.write(json.dumps(part) + "\n")
+
+
+def changed_settings(before: dict, after: dict, prefix: str = "") -> dict:
+    """The settings in which two configurations differ, by dotted name, with their new values."""
+    changed: dict = {}
+    for key in before.keys() | after.keys():
+        one, other, name = before.get(key), after.get(key), f"{prefix}{key}"
+        if isinstance(one, dict) and isinstance(other, dict):
+            changed |= changed_settings(one, other, f"{name}.")
+        elif one != other and name not in OF_THIS_START:
+            changed[name] = other
+    return dict(sorted(changed.items()))
+
+
+def _overrides(command: str) -> list[str]:
+    _, _, *overrides = shlex.split(command)
+    return [override for override in overrides if override.lstrip("+~").partition("=")[0] not in OF_THIS_START]
+
+
+def _composed(overrides: list[str]) -> dict:
+    cfg = compose(HydraConfig.get().job.config_name, overrides=[*overrides, "paths.output_dir=."])
+    return OmegaConf.to_container(cfg, resolve=True)
+
+
+def _apply(before: dict, after: dict, saved: DictConfig) -> None:
+    """Change in ``saved`` what differs between ``before`` and ``after``."""
+    for key in before.keys() - after.keys():
+        saved.pop(key, None)
+    for key, value in after.items():
+        if isinstance(value, dict) and isinstance(before.get(key), dict) and OmegaConf.is_dict(saved.get(key)):
+            _apply(before[key], value, saved[key])
+        elif key not in before or before[key] != value:
+            saved[key] = value
+
+
+def _read(path: Path, load):
+    try:
+        return load(path)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"resume: {path} cannot be read ({type(error).__name__}); restore it from a copy") from error

@@ -1,0 +1,75 @@
+"""The command ``resume=<folder>`` continues a run with its own settings, wherever its folder is now."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from helpers.commands import ROOT, SMALL, lines
+from omegaconf import OmegaConf
+
+from loupe.errors import UserError
+from loupe.runs.resume import changed_settings, saved_settings
+
+
+def command(*overrides):
+    return subprocess.run(
+        [sys.executable, "src/train.py", *overrides], cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A run of two steps whose settings are not the defaults."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    given = ["trainer.max_steps=2", "seed=3", "reward=composite", "crop=300", "logger=none"]
+    small = [setting for setting in SMALL if "max_steps" not in setting]
+    done = command(*small, *given, f"paths.output_dir={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def copy(first, tmp_path):
+    """The run in another place; where it was there is nothing to be found."""
+    shutil.copytree(first, tmp_path / "copy")
+    first.rename(first.with_name("hidden"))
+    yield tmp_path / "copy"
+    first.with_name("hidden").rename(first)
+
+
+def test_it_keeps_its_settings_and_changes_what_is_named(copy):
+    config = (copy / "config.yaml").read_bytes()
+    done = command(f"resume={copy}", "trainer.max_steps=4", "crop=200")
+    assert done.returncode == 0, done.stderr
+    assert "crop=200, tool.crop=200, trainer.max_steps=4" in done.stdout
+    assert (copy / "config.yaml").read_bytes() == config
+    (part,) = lines(copy / "parts.jsonl")
+    assert part["step"] == 2 and part["changed"] == {"crop": 200, "tool.crop": 200, "trainer.max_steps": 4}
+    steps = [row for row in lines(copy / "metrics.jsonl") if "loss" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3, 4] and {row["n/all"] for row in steps} == {6}
+    assert json.loads((copy / "summary.json").read_text())["seed"] == 3
+
+
+def test_a_finished_copy_keeps_its_best_checkpoint(copy):
+    """It has nothing to train, evaluates the weights that were best, and finds the same scores."""
+    before = json.loads((copy / "summary.json").read_text())
+    done = command(f"resume={copy}")
+    assert done.returncode == 0, done.stderr
+    after = json.loads((copy / "summary.json").read_text())
+    assert after["best_val_score"] == before["best_val_score"] and after["after"] == before["after"]
+
+
+@pytest.mark.parametrize("content", ["{half", "", "seed: 3", None])
+def test_damaged_settings_are_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"config\.yaml cannot be read .*; restore it from a copy"):
+        saved_settings(tmp_path)
+
+
+def test_what_has_changed():
+    before = OmegaConf.to_container(OmegaConf.create({"a": {"b": 1, "c": 2}, "d": [1], "resume": None}))
+    after = {"a": {"b": 1, "c": 3, "e": None}, "d": [2], "resume": "x"}
+    assert changed_settings(before, after) == {"a.c": 3, "d": [2]}
