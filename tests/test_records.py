@@ -31,6 +31,9 @@ def test_trajectory_type(statuses, kind):
         (["<answer>1</answer>", "<tool>"], None),
         (["<answer></answer>"], ""),
         (["<answer>3"], None),
+        (["<answer>1</answer></answer>"], "1"),
+        (["<answer>1<answer>2</answer>"], "1<answer>2"),
+        (["<answer>" * 100_000], None),  # in time linear in its length
     ],
 )
 def test_answer(turns, answer):

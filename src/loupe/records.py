@@ -11,7 +11,6 @@ Shape vocabulary, used in names and docstrings everywhere:
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -21,8 +20,6 @@ import torch
 from PIL import Image
 
 from loupe.geometry import Box, Frame, Size
-
-ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
 class Renderable(Protocol):
@@ -111,6 +108,15 @@ class Prompt:
     def light(self) -> Prompt:
         """The same prompt without pictures and tokens."""
         return replace(self, ids=[], images=[image.light() for image in self.images], picture=None)
+
+
+def tagged(text: str, tag: str) -> list[str]:
+    """Whatever stands between ``<tag>`` and the next ``</tag>``, in linear time; an unclosed tag has no content."""
+    found, start = [], 0
+    while (opened := text.find(f"<{tag}>", start)) >= 0 and (closed := text.find(f"</{tag}>", opened)) >= 0:
+        found.append(text[opened + len(tag) + 2 : closed])
+        start = closed + len(tag) + 3
+    return found
 
 
 class TrajectoryType(StrEnum):
@@ -205,7 +211,7 @@ class Trajectory:
     @property
     def answer(self) -> str | None:
         """The content of the last turn's ``<answer>``, stripped; None if there is none."""
-        found = ANSWER.findall(self.turns[-1]) if self.turns else []
+        found = tagged(self.turns[-1], "answer") if self.turns else []
         return found[-1].strip() if found else None
 
     @property

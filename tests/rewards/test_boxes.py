@@ -38,6 +38,7 @@ def test_boxes_that_are_read(answer):
         ("[1, 2, 3, nan]", BoxError.NOT_FINITE),
         ("[1, 2, inf, 4] [1, 2, 3, 4]", BoxError.NOT_FINITE),
         ("[1, 2, 1e999, 4]", BoxError.NOT_FINITE),
+        (f"[1, 2, {'1' * 100_000}x, 4]", BoxError.MALFORMED),  # in time linear in its length
         ("[3, 2, 1, 4]", BoxError.REVERSED),
         ("[1, 4, 3, 4]", BoxError.REVERSED),
         ("[-1, 2, 3, 4]", BoxError.OUT_OF_FRAME),
@@ -118,3 +119,10 @@ def test_length():
 def test_iou_needs_questions_about_boxes():
     with pytest.raises(UserError, match="q: the answer is not a box; the reward term iou needs data=boxes"):
         iou(answered([0, 0, 1, 1]), bare_group(Example("q", b"", "?", ("7",))))
+
+
+def test_huge_finite_boxes_have_an_iou_of_zero():
+    """Their areas are infinite; inf / inf would be no number."""
+    for box in ([1e308, 0, 1.1e308, 5], [0, 0, 1e200, 1e200], [-1e308, 0, 1e308, 1]):
+        assert read_box(str(box), FRAME, within=False) is BoxError.NOT_FINITE or box[1] == 0
+        assert terms.accuracy(answered(box), ASKED) == iou(answered(box), ASKED) == 0

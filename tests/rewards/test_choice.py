@@ -40,7 +40,7 @@ def test_others(answer, number):
     [
         *("", "   ", "?", "none of them", "a glove", "A glove", "The answer is a glove", "(A) or (B)"),
         *("rubber or cotton", "E", "A or B", "B or C", "(A) and (C)", "B/C", "A glove of rubber or cotton"),
-        *("A is the first letter", "(Z)", "I cannot tell", "42", "glass"),
+        *("(Z)", "I cannot tell", "42", "glass", "Is it A or B?", "A, B, C or D", "A, B", "Is it B or A?"),
     ],
 )
 def test_no_option_is_guessed(answer):
@@ -59,3 +59,27 @@ def test_options_that_are_letters_or_numbers():
     assert chosen_option("12", ["7", "12"]) == 1
     assert chosen_option("112", ["7", "12"]) is None
     assert chosen_option("x", []) is None
+
+
+@pytest.mark.parametrize("letter", "ABCD")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("Option {} is correct.", "The answer is {} as the crop shows.", "{} because it is visible.", "{} is correct"),
+        *("The answer is {} because the glove is old", "I choose option {} since it fits", "Answer: {} in the picture"),
+        *("It must be {}", "{}, since it is visible", "{} seems right", "My choice is {} with some doubt"),
+    ],
+)
+def test_every_letter_is_read_alike(answer, letter):
+    assert chosen_option(answer.format(letter), MATERIALS) == "ABCD".index(letter)
+
+
+def test_an_announced_letter_comes_before_the_text_of_an_option():
+    assert chosen_option("The answer is A because the dog is on the left of it", ["right", "left"]) == 0
+
+
+def test_none_of_the_above_is_not_the_option_above():
+    options = ["above", "below"]
+    assert chosen_option("It is above the table", options) == 0
+    assert chosen_option("None of the above", options) is None
+    assert chosen_option("None of the above", ["above", "None of the above"]) == 1

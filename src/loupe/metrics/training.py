@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from statistics import correlation, fmean
@@ -12,7 +11,7 @@ import numpy as np
 from loupe.metrics.intervals import flat
 from loupe.metrics.rows import Rows
 from loupe.metrics.summary import ALL, by_part, summarize
-from loupe.records import Group, StopReason, Trajectory, TrajectoryType
+from loupe.records import Group, StopReason, Trajectory, TrajectoryType, tagged
 from loupe.rewards.boxes import BoxError
 from loupe.tools.errors import CallError
 
@@ -21,8 +20,6 @@ EDGES = np.linspace(-3, 3, 25)
 
 QUANTILES = (5, 25, 50, 75, 95)
 """In percent."""
-
-THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def think_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     """The content of ``<think>``: words per trajectory, the share of trajectories with a thought that no other has, and
     the correlation of the number of words with the reward (left out where either is constant).
     """
-    thoughts = [" ".join(THOUGHT.findall(trajectory.text)).split() for trajectory in trajectories]
+    thoughts = [" ".join(tagged(trajectory.text, "think")).split() for trajectory in trajectories]
     times = Counter(map(tuple, thoughts))
     lengths = [len(words) for words in thoughts]
     rewards = [trajectory.reward for trajectory in trajectories]

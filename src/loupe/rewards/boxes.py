@@ -50,7 +50,8 @@ def read_box(answer: str | None, frame: Frame, within: bool = True) -> Box | Box
         return BoxError.REVERSED
     if within and (x1 < 0 or y1 < 0 or x2 > frame.extent[0] or y2 > frame.extent[1]):
         return BoxError.OUT_OF_FRAME
-    return (*frame.to_original(x1, y1), *frame.to_original(x2, y2))
+    scaled = (*frame.to_original(x1, y1), *frame.to_original(x2, y2))
+    return scaled if math.isfinite(area(scaled)) else BoxError.NOT_FINITE
 
 
 def complete_boxes(text: str) -> list[list[float]]:

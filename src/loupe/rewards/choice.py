@@ -12,8 +12,16 @@ AT_THE_START = re.compile(rf"\W*?{LABEL}")
 ANNOUNCED = re.compile(rf"\b(?i:answer|option|choice)\b(?:\s+is\b)?[\s:*]*(?i:option\s+)?{LABEL}")
 BRACKETED = re.compile(r"\((?P<bracketed>[A-Za-z])\)")
 CAPITAL = re.compile(r"(?<![\w'])(?P<capital>[A-Z])(?![\w'])")
-ALTERNATIVE = re.compile(r"\W*?(?:\bor\b|\band\b|/)\W*[A-Za-z](?!\w)")
+ALTERNATIVE = re.compile(r"[^\w,/]*(?:(?:\bor\b|\band\b|/)\W*[A-Za-z](?!\w)|,\s*\(?[B-Z](?!\w))")
 """What follows a letter if another one is named beside it."""
+NOT_AFTER_AN_ARTICLE = re.compile(
+    "and|are|as|at|because|but|by|due|for|from|if|in|is|its?|matches|of|on|or|seems|since|so|than|that|the|then|they"
+    "|this|to|was|were|which|while|who|with|would"
+)
+"""Words before which a capital A is a letter, not the article."""
+NO_OPTION = re.compile(
+    r"\b(?:none|neither|all|both|any)\s+of\s+(?:the\s+)?(?:above|below|these|them|options|choices)\b"
+)
 LETTERS = ascii_uppercase
 WORD = re.compile(r"\w+")
 REQUEST = "Answer with the option's letter from the given choices directly."
@@ -30,8 +38,9 @@ def chosen_option(answer: str, options: Sequence[str]) -> int | None:
 
     Tried in this order: an announced letter ("the answer is (a) rubber"); a letter at the start ("A", "(a)",
     "B. rubber"); the only letter in brackets; the text of an option, if it is the only one mentioned; the only capital
-    letter that stands by itself. An "A" before a word that does not begin the option's text is read as the article. A
-    letter beyond the options names none.
+    letter that stands by itself. An "A" that is not announced and stands before a word is read as the article, unless
+    the word begins the option's text or never follows an article ("A because .."). "None of the above" names no option
+    "above". A letter beyond the options names none.
     """
     for found in filter(None, (ANNOUNCED.search(answer), AT_THE_START.match(answer))):
         if ALTERNATIVE.match(answer, found.end()):
@@ -49,9 +58,13 @@ def _number(found: re.Match, answer: str, options: Sequence[str]) -> int | None:
     number = LETTERS.index(letter.upper())
     if number >= len(options):
         return None
-    rest, text = _words(answer[found.end() :]), _words(options[number])
-    is_article = groups.get("capital") == "A" and rest and rest[: len(text)] != text
-    return None if is_article else number
+    is_capital_a = groups.get("capital") == "A" and found.re is not ANNOUNCED
+    return None if is_capital_a and _is_article(_words(answer[found.end() :]), _words(options[number])) else number
+
+
+def _is_article(rest: list[str], text: list[str]) -> bool:
+    """Whether an "A" followed by the words ``rest`` is the article, where the option A is the words ``text``."""
+    return bool(rest) and rest[: len(text)] != text and not NOT_AFTER_AN_ARTICLE.fullmatch(rest[0])
 
 
 def _letters(pattern: re.Pattern, answer: str, options: Sequence[str]) -> set[int]:
@@ -61,6 +74,8 @@ def _letters(pattern: re.Pattern, answer: str, options: Sequence[str]) -> set[in
 
 def _mentioned(answer: str, options: Sequence[str]) -> set[int]:
     """The options whose words occur in the answer, except those that are part of another such option."""
+    if not any(NO_OPTION.search(option.lower()) for option in options):
+        answer = NO_OPTION.sub("", answer.lower())
     said, texts = _padded(answer), list(map(_padded, options))
     found = {text for text in texts if text.strip() and text in said}
     whole = {text for text in found if not any(text in other for other in found - {text})}
