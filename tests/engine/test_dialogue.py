@@ -110,3 +110,17 @@ def test_bad_resolution(shared_policy, resolution):
 def test_templates_must_place_the_picture(shared_policy):
     with pytest.raises(UserError, match=r"prompt\.user"):
         Dialogue(shared_policy, OVERVIEW, NoTool(), **prompt_texts() | {"user": "{question}"})
+
+
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [
+        ("<image>hello", r"prompt\.user='<image>hello': must contain \{question\}"),
+        ("<image>{question.__class__}", r"prompt\.user: only \{frame\}, \{height\}, \{question\}, \{width\} can be"),
+        ("<image>{question[0]}", r"prompt\.user: only .* can be filled in; double other braces"),
+        ("<image>{0}{question}", r"prompt\.user: only .* can be filled in"),
+    ],
+)
+def test_a_prompt_asks_the_question_and_nothing_odd(shared_policy, user, message):
+    with pytest.raises(UserError, match=message):
+        Dialogue(shared_policy, OVERVIEW, NoTool(), **prompt_texts() | {"user": user})

@@ -6,6 +6,7 @@ Each piece of text is tokenized once; what the policy sampled is never tokenized
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import Formatter
 
 from PIL import Image
 
@@ -171,6 +172,11 @@ def _check_template(name: str, template: object, pictures: int, fields: set[str]
         raise UserError(f"{name}={template!r}: must be text that contains {IMAGE} {pictures} times")
     try:
         template.format(**dict.fromkeys(fields, ""))
-    except (KeyError, IndexError, ValueError) as error:
+        named = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+        if odd := named - fields:  # such as {question.__class__}
+            raise ValueError(f"{{{min(odd)}}}")
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
         known = ", ".join(f"{{{field}}}" for field in sorted(fields))
         raise UserError(f"{name}: only {known} can be filled in; double other braces ({error})") from error
+    if "question" in fields - named:
+        raise UserError(f"{name}={template!r}: must contain {{question}}")
