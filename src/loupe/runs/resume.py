@@ -75,11 +75,16 @@ def changed_settings(before: dict, after: dict, prefix: str = "") -> dict:
 
 def _overrides(command: str) -> list[str]:
     _, _, *overrides = shlex.split(command)
-    return [override for override in overrides if override.lstrip("+~").partition("=")[0] not in OF_THIS_START]
+    return [override for override in overrides if _key(override) not in OF_THIS_START]
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _composed(overrides: list[str]) -> dict:
-    cfg = compose(HydraConfig.get().job.config_name, overrides=[*overrides, "paths.output_dir=."])
+    last = {_key(override): override for override in overrides}.values()  # Hydra refuses to add a key twice
+    cfg = compose(HydraConfig.get().job.config_name, overrides=[*last, "paths.output_dir=."])
     return OmegaConf.to_container(cfg, resolve=True)
 
 
