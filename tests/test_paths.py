@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from loupe.paths import PROJECT, located, portable
+from loupe.paths import PROJECT, located, moved, portable
 
 
 @pytest.mark.parametrize("name", ["src/loupe", f"{PROJECT}/src/loupe", "./src/../src/loupe"])
@@ -23,3 +23,9 @@ def test_a_folder_elsewhere_is_named_by_its_whole_path(tmp_path, monkeypatch):
 def test_what_is_no_folder_here_keeps_its_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert portable(name) == located(name) == name
+
+
+def test_paths_move_with_their_folder_and_nothing_else_changes():
+    others = {"data": "/runs/ab/x.csv", "text": "see /runs/a", "seed": 3, "resume": None}
+    content = {"/runs/a": ["/runs/a/best.ckpt", 3], "others": others}
+    assert moved(content, "/runs/a", "/b") == {"/b": ["/b/best.ckpt", 3], "others": others}

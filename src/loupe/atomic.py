@@ -15,9 +15,8 @@ SUFFIX = ".partial"
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write a file or folder to. At the end it is synced and replaces ``path``.
 
-    After an error it is removed.
-
-    A process that is killed leaves at most the partial file, which :func:`remove_partial` finds.
+    After an error it is removed. A process that is killed leaves at most a partial file, which :func:`remove_partial`
+    finds.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}{SUFFIX}")
     try:
@@ -39,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def remove_partial(folder: Path) -> None:
     """Remove what killed processes left in ``folder``. A folder that was about to be replaced gets its content back."""
     for earlier in folder.glob(f"*.earlier{SUFFIX}"):
-        path = earlier.with_name(earlier.name.split(".")[0])
+        path = earlier.with_name(earlier.name.rsplit(".", 3)[0])
         if not path.exists():
             earlier.rename(path)
     for partial in folder.glob(f"*{SUFFIX}"):

@@ -31,3 +31,15 @@ def located(name: str) -> str:
     """The folder that :func:`portable` named, whatever the working directory; other names stay as they are."""
     folder = PROJECT / name  # an absolute name stays as it is
     return str(folder) if folder.is_dir() else name
+
+
+def moved(content, old: str, new: str):
+    """``content``, a JSON-like value, with the folder ``old`` replaced by ``new`` in all its paths, keys included.
+
+    Only a text that is ``old`` or a path below it changes.
+    """
+    if isinstance(content, dict):
+        return {moved(key, old, new): moved(value, old, new) for key, value in content.items()}
+    if isinstance(content, list):
+        return [moved(value, old, new) for value in content]
+    return new + content[len(old) :] if isinstance(content, str) and f"{content}/".startswith(f"{old}/") else content

@@ -91,8 +91,21 @@ def test_what_is_not_a_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "checkpoints").mkdir()
     path = tmp_path / "checkpoints" / "last.ckpt"
     path.write_bytes(content) if content is not None else torch.save({"weights": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match=r"resume=.*: not a checkpoint"):
+    with pytest.raises(UserError, match=r"resume=.*: .*not a checkpoint"):
         read_checkpoint(compose_config(f"resume={tmp_path}"))
+
+
+def test_for_a_damaged_checkpoint_the_best_one_is_named(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"half")
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    with pytest.raises(UserError, match="give another"):
+        read_checkpoint(compose_config(f"resume={tmp_path}"))
+    best.touch()
+    with pytest.raises(UserError, match=f"last.ckpt is damaged .*; resume={best} continues from there"):
+        read_checkpoint(compose_config(f"resume={tmp_path}"))
+    with pytest.raises(UserError, match=f"{best} is damaged .*; give another"):
+        read_checkpoint(compose_config(f"resume={best}"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from loupe.atomic import replacing
 from loupe.errors import Interrupted
 from loupe.grpo import distributed
-from loupe.runs.files import LAST
+from loupe.paths import moved
+from loupe.runs.files import BEST, LAST
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -26,20 +27,13 @@ class BestCheckpoint(ModelCheckpoint):
     """Keeps ``best.ckpt``, by validation score. Its state has no absolute paths, so that a run may be moved."""
 
     def __init__(self, folder: Path):
-        super().__init__(folder, "best", monitor="val/score", mode="max", enable_version_counter=False)
+        super().__init__(folder, Path(BEST).stem, monitor="val/score", mode="max", enable_version_counter=False)
 
     def state_dict(self) -> dict:
-        return _replaced(super().state_dict(), str(self.dirpath), ".")
+        return moved(super().state_dict(), str(self.dirpath), ".")
 
     def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(_replaced(state, state["dirpath"], str(self.dirpath)))
-
-
-def _replaced(state, old: str, new: str):
-    """``state`` with ``old`` replaced by ``new`` at the beginning of all texts, dictionary keys included."""
-    if isinstance(state, dict):
-        return {_replaced(key, old, new): _replaced(value, old, new) for key, value in state.items()}
-    return new + state[len(old) :] if isinstance(state, str) and (state + "/").startswith(f"{old}/") else state
+        super().load_state_dict(moved(state, state["dirpath"], str(self.dirpath)))
 
 
 class LastCheckpoint(Checkpoint):

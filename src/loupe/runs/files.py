@@ -26,4 +26,5 @@ class RunFile(StrEnum):
 
 
 LAST = "last.ckpt"  # the checkpoint to resume from
+BEST = "best.ckpt"  # the one with the best validation score
 SETTINGS, ANSWERS = "settings.json", "answers.jsonl"  # what an evaluation resumes from

@@ -16,8 +16,9 @@ from loupe.errors import UserError
 from loupe.grpo import distributed
 from loupe.grpo.module import NON_FINITE
 from loupe.logs.jsonl import JsonlLogger
+from loupe.paths import moved
 from loupe.runs.config import SAME_JOB, in_sweep, resolved
-from loupe.runs.files import ANSWERS, LAST, SETTINGS, RunFile
+from loupe.runs.files import ANSWERS, BEST, LAST, SETTINGS, RunFile
 from loupe.runs.provenance import write_provenance
 from loupe.runs.resume import changed_settings, record_part, saved_settings
 
@@ -57,8 +58,7 @@ def finished_before(cfg: DictConfig, folder: Path) -> dict | None:
 
 def _identity(cfg: DictConfig) -> dict:
     """The settings that distinguish jobs. The folder is not one of them: a sweep may have been moved."""
-    text = json.dumps(resolved(cfg))
-    settings = json.loads(text.replace(json.dumps(cfg.paths.output_dir)[1:-1], ""))
+    settings = moved(resolved(cfg), cfg.paths.output_dir, "")
     for key in SAME_JOB:
         *groups, name = key.split(".")
         reduce(lambda node, group: node.get(group) or {}, groups, settings).pop(name, None)
@@ -162,7 +162,9 @@ def read_checkpoint(cfg: DictConfig) -> dict:
     try:
         state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"resume={cfg.resume}: not a checkpoint, or a damaged one; give another") from error
+        best = Path(path).with_name(BEST)
+        other = f"resume={best} continues from there" if best.is_file() and best != Path(path) else "give another"
+        raise UserError(f"resume={cfg.resume}: {path} is damaged or not a checkpoint; {other}") from error
     if not isinstance(state, dict) or "global_step" not in state:
         raise UserError(f"resume={cfg.resume}: not a checkpoint of a training run")
     if distributed.is_main():  # which is about to rewrite the file

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from loupe.errors import UserError
 from loupe.logs.jsonl import read_rows
+from loupe.paths import moved
 from loupe.runs.config import command_line
 from loupe.runs.files import RunFile
 from loupe.runs.provenance import commit
@@ -47,8 +48,7 @@ def saved_settings(folder: Path) -> DictConfig:
 
     def load(path: Path) -> DictConfig:
         settings = OmegaConf.to_container(OmegaConf.load(path))
-        earlier, now = (json.dumps(str(place))[1:-1] for place in (settings["paths"]["output_dir"], folder.resolve()))
-        return OmegaConf.create(json.loads(json.dumps(settings).replace(earlier, now)))
+        return OmegaConf.create(moved(settings, settings["paths"]["output_dir"], str(folder.resolve())))
 
     return _read(folder / RunFile.CONFIG, load)
 
