@@ -4,6 +4,7 @@ Any other exception is a bug and keeps its traceback.
 """
 
 import math
+import sys
 from collections.abc import Iterable
 from typing import TypeGuard, TypeVar
 
@@ -39,7 +40,7 @@ def require_int(name: str, value: object, minimum: int) -> int:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether ``value`` is a finite int or float (a bool is neither)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def require_number(name: str, value: object, minimum: float, maximum: float = math.inf, above: bool = False) -> float:

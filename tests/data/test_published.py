@@ -143,7 +143,7 @@ def test_other_tables_than_textvqa_are_refused(tmp_path):
         data("textvqa", f"data.path={tmp_path / 'empty'}")
 
 
-@pytest.mark.parametrize("content", ["{", '{"data": 3}', "[]", '{"data": [{}]}'])
+@pytest.mark.parametrize("content", ["{", '{"data": 3}', "[]"])
 def test_a_broken_official_json(tmp_path, content):
     (tmp_path / "train_images").mkdir()
     (tmp_path / "TextVQA_0.5.1_train.json").write_text(content)

@@ -155,3 +155,40 @@ def test_the_configuration(files):
     cfg = compose_config("data=refcoco", f"data.path={files}", "model=tiny")
     assert (cfg.resolution, len(instantiate(cfg.data).train)) == (1024, 6)
     assert "Qwen2.5-VL-3B" in compose_config("data=refcoco").model.path
+
+
+def write_parquet(folder, answers):
+    rows = [row | {"answer": answer} for row, answer in zip(published.refcoco_rows("val"), answers, strict=False)]
+    for row in rows:
+        row["image"] = {"bytes": b"", "path": None}
+    for split in ("val", "testA"):
+        datasets.Dataset.from_list(rows).to_parquet(folder / f"{split}-00000-of-00001.parquet")
+
+
+def test_empty_expressions_are_left_out(tmp_path):
+    write_parquet(tmp_path, [["red sign", "", None], [" ", None], ["blue sign"]])
+    assert [example.id.split("/")[-1] for example in load(tmp_path).val] == ["0", "0"]
+    assert [example.question for example in load(tmp_path).val] == ["Where? red sign", "Where? blue sign"]
+
+
+def test_a_text_is_not_a_list_of_expressions(tmp_path):
+    write_parquet(tmp_path, ["red sign", "blue sign"])
+    with pytest.raises(UserError, match="none of its 2 rows is usable"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[" * 100_000, "7", '"x"', "null", "{}", '{"image": "train2014/a.jpg", "problem": 3, "solution": [1, 2, 3, 4]}']
+    + [
+        json.dumps({"problem": "p", "solution": [1, 2, 3, 4], "image": image})
+        for image in (3, None, [], {}, "\ud800", "\0", "a" * 5000)
+    ]
+    + [json.dumps({"problem": "p", "solution": box}) for box in ([1, 2, 10**400, 4], "x", {}, [1, 2], ["1"] * 4)],
+    ids=lambda line: line[:30],
+)
+def test_a_mistyped_line_is_skipped(files, tmp_path, line):
+    good = (files / "refcoco_train.jsonl").read_text().splitlines()[0]
+    (tmp_path / "a_train.jsonl").write_text(f"{line}\n{good}\n")
+    train = load(files, train=str(tmp_path / "a_train.jsonl"), images=str(files)).train
+    assert [train[i].id for i in range(len(train))] == ["a_train/1"]

@@ -30,7 +30,8 @@ def hrbench_datamodule(path: str | None, split: str, **settings: Any) -> LoupeDa
     settings: see ``tables.evaluation_only``.
     """
     table = _open(path, split)
-    rows = tables.usable_rows(table, split, COLUMNS, answer=lambda letter: letter in OPTIONS, question=bool)
+    checks = dict.fromkeys(OPTIONS, tables.is_given) | {"question": tables.has_text, "answer": OPTIONS.__contains__}
+    rows = tables.usable_rows(table, split, COLUMNS, **checks)
     return tables.evaluation_only(tables.Rows(table, lambda row: example(row, split), rows), **settings)
 
 

@@ -9,6 +9,7 @@ VLM-R1 (arXiv 2504.07615), whose boxes are x1, y1, x2, y2. Both are in pixels of
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch.utils.data import Dataset
 from loupe.data import tables
 from loupe.data.datamodule import LoupeDataModule
 from loupe.data.mixing import mixed
-from loupe.data.tables import Rows
+from loupe.data.tables import Rows, has_text, is_text
 from loupe.errors import UserError, is_number, require_choice
 from loupe.geometry import Box
 from loupe.records import Example
@@ -75,12 +76,14 @@ def refcoco_datamodule(
 
 
 class Expressions(Dataset[Example]):
-    """One question per expression in the usable rows of a published split."""
+    """One question per expression in the usable rows of a published split. Empty expressions are left out."""
 
     def __init__(self, table: datasets.Dataset, name: str, question: str) -> None:
-        rows = tables.usable_rows(table, name, COLUMNS, bbox=_has_size, answer=bool)
+        rows = tables.usable_rows(table, name, COLUMNS, bbox=_has_size, answer=_has_expression)
         expressions = table.with_format(None)["answer"]
-        self.pairs = [(row, number) for row in rows for number in range(len(expressions[row]))]
+        self.pairs = [
+            (row, number) for row in rows for number, expression in enumerate(expressions[row]) if has_text(expression)
+        ]
         self.table, self.name, self.question = table, name, question
 
     def __len__(self) -> int:
@@ -135,24 +138,22 @@ def _training(file: Path, images: Path, question: str) -> Rows:
     table = datasets.Dataset.from_list(records)
 
     def has_picture(name: str | None) -> bool:
-        return name is not None and (images / name).is_file()
+        # Path.is_file raises an error if a name is too long
+        return name is not None and os.path.isfile(images / name)
 
     def read(row: dict) -> Example:
         name, picture = f"{file.stem}/{row['id']}", images / row["image"]
         return _example(name, picture, question, row["expression"], tuple(row["box"]))
 
-    rows = tables.usable_rows(table, str(file), (), image=has_picture, expression=tables.has_text, box=_is_box)
+    rows = tables.usable_rows(table, str(file), (), image=has_picture, expression=has_text, box=_is_box)
     return Rows(table, read, rows)
 
 
 def _entries(file: Path) -> list:
     """The entries of a json or jsonl file; None for a line of a jsonl file that cannot be read."""
-    text = file.read_text()
-    if file.suffix == ".json":
-        with tables.required_format(file, "VLM-R1's format"):
-            entries = json.loads(text)
-    else:
-        entries = [_line(line) for line in text.splitlines()]
+    with tables.required_format(file, "VLM-R1's format"):
+        text = file.read_text()
+        entries = json.loads(text) if file.suffix == ".json" else [_line(line) for line in text.splitlines()]
     if not entries or not isinstance(entries, list):
         raise UserError(f"{file}: not a list of rows, or an empty one; copy it again")
     return entries
@@ -161,7 +162,7 @@ def _entries(file: Path) -> list:
 def _line(line: str) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -174,8 +175,8 @@ def _record(entry: object) -> dict:
     if isinstance(box, str):
         box = next(iter(complete_boxes(box)), None)
     return {
-        "image": image if isinstance(image, str) else None,
-        "expression": PREAMBLE.sub("", problem.replace(IMAGE_MARK, "")) if isinstance(problem, str) else None,
+        "image": image if is_text(image) else None,
+        "expression": PREAMBLE.sub("", problem.replace(IMAGE_MARK, "")) if is_text(problem) else None,
         "box": list(map(float, box)) if _is_four_numbers(box) else None,
     }
 
@@ -186,6 +187,10 @@ def _is_four_numbers(numbers: object) -> TypeGuard[Sequence[float]]:
 
 def _has_size(bbox: object) -> bool:
     return _is_four_numbers(bbox) and min(bbox[2:]) > 0
+
+
+def _has_expression(answer: object) -> bool:
+    return isinstance(answer, list) and any(map(has_text, answer))
 
 
 def _is_box(box: object) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import datasets
 from huggingface_hub import constants
@@ -89,7 +89,7 @@ def required_format(name: object, form: str) -> Iterator[None]:
     """Turn what parsing a file of another format raises into a UserError. name: of the file. form: the right format."""
     try:
         yield
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"{name}: not in {form} ({error!r}); copy the file again") from error
 
 
@@ -116,9 +116,23 @@ def usable_rows(
     return sorted(good)
 
 
-def has_text(value: str | None) -> bool:
-    """A check for :func:`usable_rows`: whether there is anything but white space."""
-    return bool(value and value.strip())
+def is_given(value: object) -> bool:
+    return value is not None
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether ``value`` is a text that a table can hold, that is one without lone surrogates."""
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value
+
+
+def is_texts(value: object) -> TypeGuard[list[str]]:
+    """Whether ``value`` is a list of at least one text. A text itself is none, although it is a sequence."""
+    return isinstance(value, list) and bool(value) and all(map(is_text, value))
+
+
+def has_text(value: object) -> TypeGuard[str]:
+    """Whether ``value`` is a text with anything but white space."""
+    return is_text(value) and bool(value.strip())
 
 
 def take(rows: Questions, n: int | None, name: str) -> Questions:
@@ -138,7 +152,7 @@ def require_folder(path: str | Path) -> Path:
     return Path(path)
 
 
-def stored_picture(cell: dict | str | bytes | None) -> Path | bytes:
+def stored_picture(cell: object) -> Path | bytes:
     """The unopened picture in a cell: a path or encoded bytes, decoded from base64 if need be; empty bytes for none."""
     if isinstance(cell, dict):
         return cell.get("bytes") or (Path(cell["path"]) if cell.get("path") else b"")
@@ -147,7 +161,7 @@ def stored_picture(cell: dict | str | bytes | None) -> Path | bytes:
             return base64.b64decode(cell, validate=True)
         except binascii.Error:
             return b""  # opening it raises BadExample
-    return cell or b""
+    return cell if isinstance(cell, bytes) else b""
 
 
 def find_files(path: str | Path, *patterns: str) -> list[Path]:

@@ -100,7 +100,10 @@ def _open(path: str | None, images: str | None, split: str) -> tuple[datasets.Da
     else:
         files = tables.find_files(path, f"{split}-*.parquet", f"{split}.parquet", f"TextVQA_*_{OFFICIAL[split]}.json")
         table = _official(files[0], images) if files[0].suffix == ".json" else tables.from_files("parquet", files)
-    return table, tables.usable_rows(table, name, COLUMNS, question=tables.has_text, answers=bool)
+    rows = tables.usable_rows(
+        table, name, COLUMNS, question_id=tables.is_given, question=tables.has_text, answers=tables.is_texts
+    )
+    return table, rows
 
 
 def _official(file: Path, images: str | None) -> datasets.Dataset:
@@ -109,9 +112,23 @@ def _official(file: Path, images: str | None) -> datasets.Dataset:
     if not folder.is_dir():
         raise UserError(f"data.images={folder}: no such folder; give the one that holds <image_id>.jpg")
     with tables.required_format(file, "TextVQA's format"):
-        records = [
-            {column: record.get(column) for column in COLUMNS}
-            | {"image": {"bytes": None, "path": str(folder / f"{record['image_id']}.jpg")}}
-            for record in json.loads(file.read_text())["data"]
-        ]
+        records = [_record(entry, folder) for entry in json.loads(file.read_text())["data"]]
     return datasets.Dataset.from_list(records)
+
+
+def _record(entry: object, folder: Path) -> dict:
+    """A row of the official json in the columns of the published table; None for what is missing or of another type."""
+    entry = entry if isinstance(entry, dict) else {}
+    name, number = (_as_name(entry.get(key)) for key in ("image_id", "question_id"))
+    question, answers = entry.get("question"), entry.get("answers")
+    return {
+        "image_id": name,
+        "question_id": number,
+        "question": question if tables.is_text(question) else None,
+        "answers": answers if tables.is_texts(answers) else None,
+        "image": {"bytes": None, "path": name and str(folder / f"{name}.jpg")},
+    }
+
+
+def _as_name(value: object) -> str | None:
+    return str(value) if isinstance(value, int) or tables.is_text(value) else None
