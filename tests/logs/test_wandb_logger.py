@@ -1,4 +1,6 @@
+import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,26 @@ def test_a_failed_run_is_marked_as_failed(tmp_path):
     logger.finish()
     (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     assert exit_codes(finished(path)) == [1]
+
+
+@pytest.mark.parametrize("last", ["log_metrics", "log_table", "finish"])
+def test_a_run_survives_the_end_of_wandb(tmp_path, caplog, last):
+    """Whatever is logged first after W&B's process has died; the next run in this process has W&B again."""
+    logger = RunWandbLogger("offline", tmp_path / "lost", "loupe")
+    logger.log_metrics({"score": 0.5}, 1)
+    subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", "wandb-core"], check=True)
+    if last == "log_metrics":
+        logger.log_metrics({"score": 0.6}, 2)
+    if last != "finish":
+        logger.log_table("trajectories", ["picture"], [[Image.new("RGB", (8, 8))]], 2)
+    logger.log_metrics({"score": 0.7}, 3)
+    logger.finalize("success")
+    logger.finish()
+    (warning,) = (record.message for record in caplog.records if record.name == "loupe.logs.wandb_logger")
+    assert warning.endswith(f"the rest of this run is logged to {tmp_path / 'lost'} only")
+    offline_run(tmp_path / "next", 0.25)
+    (path,) = (tmp_path / "next").glob("wandb/offline-run-*/*.wandb")
+    assert offline_rows(path)[0]["score"] == 0.25
 
 
 def test_disabled_writes_nothing_and_ends(tmp_path):

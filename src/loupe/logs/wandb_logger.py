@@ -1,8 +1,10 @@
 """Weights & Biases: the same metrics as in metrics.jsonl, under the same keys, and tables with pictures."""
 
+import logging
 import netrc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +18,7 @@ from loupe.errors import UserError, require_choice
 from loupe.logs.jsonl import FolderLogger
 from loupe.metrics.training import Histogram
 
+LOG = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
 STEP = "trainer/global_step"  # over which W&B charts all other keys; Lightning's own logger calls it the same
 
@@ -29,6 +32,9 @@ class RunWandbLogger(FolderLogger):
 
     Lightning's WandbLogger gives no public access to the arguments of ``wandb.init`` or to the end of a run, but one
     process may run several jobs, and each needs a W&B run of its own.
+
+    Refused access ends a job when the W&B run starts. Whatever goes wrong with W&B after that costs no more than the
+    rest of the W&B run, and gets a warning.
     """
 
     def __init__(
@@ -48,7 +54,7 @@ class RunWandbLogger(FolderLogger):
         self.mode, self.project = mode, project
         self._options: dict[str, Any] = {"mode": mode, "group": group, "name": name, "config": run_config}
         self._run: wandb.Run | None = None
-        self._failed = False
+        self._failed = self._lost = False
 
     @property
     def name(self) -> str:
@@ -73,16 +79,22 @@ class RunWandbLogger(FolderLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, object], step: int) -> None:
         """Log under the keys of metrics.jsonl, charted over the training step."""
-        self.experiment.log({key: _for_wandb(value) for key, value in metrics.items()} | {STEP: step})
+        if not self._lost:
+            run = self.experiment
+            with self._survived():
+                run.log({key: _for_wandb(value) for key, value in metrics.items()} | {STEP: step})
 
     @rank_zero_only
     def log_table(self, key: str, columns: list[str], rows: Sequence[Sequence], step: int) -> None:
         """Log a table whose cells may be pictures (PIL) or None."""
+        if self._lost:
+            return
         data = [[wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row] for row in rows]
         given = os.environ.get("WANDB_DATA_DIR")  # where W&B stages pictures for upload: by default in the user's home
         os.environ["WANDB_DATA_DIR"] = given or str(self.folder / "wandb")
         try:
-            self.log_metrics({key: wandb.Table(columns=columns, data=data)}, step)
+            with self._survived():
+                self.log_metrics({key: wandb.Table(columns=columns, data=data)}, step)
         finally:
             if given is None:
                 del os.environ["WANDB_DATA_DIR"]
@@ -94,8 +106,20 @@ class RunWandbLogger(FolderLogger):
     def finish(self) -> None:
         """End the W&B run, so that the next job in this process gets a run of its own."""
         if self._run is not None:
-            self._run.finish(exit_code=int(self._failed))
+            with self._survived():
+                self._run.finish(exit_code=int(self._failed))
             self._run = None
+
+    @contextmanager
+    def _survived(self) -> Iterator[None]:
+        """Give W&B up, with a warning, whatever it raises: the errors of its dead process have no common type."""
+        try:
+            yield
+        except Exception as error:
+            self._lost, self._run = True, None
+            LOG.warning("W&B stopped working (%r); the rest of this run is logged to %s only", error, self.folder)
+            with suppress(Exception):
+                wandb.teardown()  # the next job of this process starts W&B anew
 
 
 def has_api_key() -> bool:
