@@ -174,6 +174,33 @@ def test_an_unfinished_job_goes_on(left):
     assert finished_before(cfg, left) is None and cfg.resume == str(left)
 
 
+@pytest.mark.parametrize("content", ["", "{", "3", "[1]"])
+def test_a_job_with_a_damaged_summary_goes_on(left, caplog, content):
+    (left / "summary.json").write_text(content)
+    (left / "checkpoints").mkdir()
+    (left / "checkpoints" / "last.ckpt").touch()
+    cfg = config(left, "crop=300")
+    assert finished_before(cfg, left) is None and cfg.resume == str(left)
+    assert f"{left}/summary.json cannot be read" in caplog.text
+
+
+def test_a_job_with_damaged_settings_restarts(left, caplog):
+    text = (left / "config.yaml").read_text()
+    for size in range(0, len(text), 211):
+        (left / "config.yaml").write_text(text[:size])
+        cfg = config(left, "crop=300")
+        assert finished_before(cfg, left) is None and cfg.resume is None
+    assert f"{left}/config.yaml cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "{half", "7"])
+def test_damaged_settings_of_answers_are_named(tmp_path, content):
+    (tmp_path / "answers.jsonl").touch()
+    (tmp_path / "settings.json").write_text(content)
+    with pytest.raises(UserError, match=r"settings\.json cannot be read .*; restore it from a copy"):
+        open_for_answers(tmp_path, stated())
+
+
 def test_a_job_whose_settings_have_changed_restarts(left, caplog):
     (left / "summary.json").write_text("{}")
     cfg = config(left, "crop=400")

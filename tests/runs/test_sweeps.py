@@ -43,6 +43,15 @@ def test_one_row_per_finished_job(tmp_path):
     assert lines[2].split() == ["10", "10", "0.500", "[0.250,", "0.750]", "0.500"]
 
 
+@pytest.mark.parametrize("name", ["summary.json", "provenance.json", "config.yaml"])
+def test_a_job_with_a_damaged_file_is_left_out_and_named(tmp_path, caplog, name):
+    for number in (1, 2):
+        job(tmp_path, number, [f"a={number}"], summary={"after": {"score": {"all": SCORE}}})
+    (tmp_path / "2" / name).write_text("")
+    assert [row["job"] for row in collect(tmp_path)] == ["1"]
+    assert f"{tmp_path}/2/{name} cannot be read" in caplog.text
+
+
 def test_settings_that_only_some_jobs_have_stand_before_the_metrics(tmp_path):
     job(tmp_path, 1, ["a=1"], summary={"after": {"score": {"all": SCORE}}})
     job(tmp_path, 2, ["b=2"], summary={"after": {"score": {"all": SCORE}}})

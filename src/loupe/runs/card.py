@@ -19,6 +19,7 @@ from loupe.models.load import HUB_ID
 from loupe.paths import portable
 from loupe.records import Example
 from loupe.runs.config import command_line, resolved
+from loupe.runs.files import RunFile, read_json
 from loupe.runs.text import comparison, format_value
 from loupe.tools.zoom import ZoomTool
 
@@ -64,7 +65,7 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
         scores=comparison(summary["before"], summary["after"]),
         cfg=settings,
         data=settings["data"]["_target_"].rpartition(".")[2].removesuffix("_datamodule"),
-        provenance=json.loads((folder / "provenance.json").read_text()),
+        provenance=read_json(folder / RunFile.PROVENANCE),
         command=command_line(),  # without the output folder, which means nothing to other people
         configuration=yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True).rstrip(),
     )

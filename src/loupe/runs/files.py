@@ -1,8 +1,18 @@
-"""The names of what a job leaves in its folder."""
+"""What a job leaves in its folder: the names of the files, and reading those that record its settings and results."""
 
+import json
+from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
 
+import yaml
+from omegaconf.errors import OmegaConfBaseException
+
+from loupe.errors import UserError
 from loupe.logs import jsonl
+
+Content = TypeVar("Content")
 
 
 class RunFile(StrEnum):
@@ -28,3 +38,16 @@ class RunFile(StrEnum):
 LAST = "last.ckpt"  # the checkpoint to resume from
 BEST = "best.ckpt"  # the one with the best validation score
 SETTINGS, ANSWERS = "settings.json", "answers.jsonl"  # what an evaluation resumes from
+
+
+def parsed(path: Path, parse: Callable[[str], Content]) -> Content:
+    """What ``parse`` makes of a file's text. Raises UserError, naming the file, if it is missing or damaged."""
+    try:
+        return parse(path.read_text())
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__}); restore it from a copy") from error
+
+
+def read_json(path: Path) -> dict:
+    """The content of one of the job's json files. Raises UserError, naming the file, if it is missing or damaged."""
+    return parsed(path, lambda text: dict(json.loads(text)))

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from loupe.atomic import remove_partial, replacing
 from loupe.errors import UserError
@@ -18,7 +18,7 @@ from loupe.grpo.module import NON_FINITE
 from loupe.logs.jsonl import JsonlLogger
 from loupe.paths import moved
 from loupe.runs.config import SAME_JOB, in_sweep, resolved
-from loupe.runs.files import ANSWERS, BEST, LAST, SETTINGS, RunFile
+from loupe.runs.files import ANSWERS, BEST, LAST, SETTINGS, RunFile, read_json
 from loupe.runs.provenance import write_provenance
 from loupe.runs.resume import changed_settings, record_part, saved_settings
 
@@ -45,12 +45,21 @@ def finished_before(cfg: DictConfig, folder: Path) -> dict | None:
     """
     if not in_sweep() or not (folder / RunFile.CONFIG).exists():
         return None
-    if _identity(OmegaConf.load(folder / RunFile.CONFIG)) != _identity(cfg):
+    try:
+        changed = _identity(saved_settings(folder)) != _identity(cfg)
+    except UserError as error:
+        LOG.warning("%s; the job restarts", error)
+        return None
+    if changed:
         LOG.warning("%s: the settings have changed since this job ran; it restarts", folder)
         return None
     if (folder / RunFile.SUMMARY).exists():
-        LOG.info("%s: already finished", folder)
-        return json.loads((folder / RunFile.SUMMARY).read_text())
+        try:
+            summary = read_json(folder / RunFile.SUMMARY)
+            LOG.info("%s: already finished", folder)
+            return summary
+        except UserError as error:
+            LOG.warning("%s; the job goes on from its last checkpoint", error)
     if (folder / RunFile.CHECKPOINTS / LAST).exists():
         cfg.resume = str(folder)
     return None
@@ -105,7 +114,7 @@ def open_for_answers(folder: Path, settings: dict) -> dict:
     path = folder / SETTINGS
     settings = json.loads(json.dumps(settings))
     if path.exists() and (folder / ANSWERS).exists():
-        earlier = json.loads(path.read_text())
+        earlier = read_json(path)
         if changed := [key for key in settings if key != "commit" and _changed(settings[key], earlier.get(key))]:
             raise UserError(
                 f"paths.output_dir={folder}: holds answers given under other settings ({', '.join(changed)}); "

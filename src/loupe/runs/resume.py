@@ -7,17 +7,14 @@ import shlex
 import time
 from pathlib import Path
 
-import yaml
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from loupe.errors import UserError
 from loupe.logs.jsonl import read_rows
 from loupe.paths import moved
 from loupe.runs.config import command_line
-from loupe.runs.files import RunFile
+from loupe.runs.files import RunFile, parsed, read_json
 from loupe.runs.provenance import commit
 
 OF_THIS_START = ("resume", "paths.output_dir", "debug")
@@ -32,9 +29,8 @@ def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
     hold. Raises UserError if a file of the run that records its settings is missing or damaged.
     """
     saved = saved_settings(folder)
-    provenance = _read(folder / RunFile.PROVENANCE, lambda path: json.loads(path.read_text()))
-    parts = _read(folder / RunFile.PARTS, read_rows) if (folder / RunFile.PARTS).exists() else []
-    first, *later = (_overrides(part["command"]) for part in (provenance, *parts))
+    parts = read_rows(folder / RunFile.PARTS) if (folder / RunFile.PARTS).exists() else []
+    first, *later = (_overrides(part["command"]) for part in (read_json(folder / RunFile.PROVENANCE), *parts))
     named = [override for overrides in later for override in overrides] + _overrides(command_line())
     if named:
         _apply(_composed(first), _composed([*first, *named]), saved)
@@ -46,11 +42,11 @@ def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
 def saved_settings(folder: Path) -> DictConfig:
     """The config.yaml of the run in ``folder``, with the folder in which it started replaced by this one."""
 
-    def load(path: Path) -> DictConfig:
-        settings = OmegaConf.to_container(OmegaConf.load(path))
+    def parse(text: str) -> DictConfig:
+        settings = OmegaConf.to_container(OmegaConf.create(text))
         return OmegaConf.create(moved(settings, settings["paths"]["output_dir"], str(folder.resolve())))
 
-    return _read(folder / RunFile.CONFIG, load)
+    return parsed(folder / RunFile.CONFIG, parse)
 
 
 def record_part(folder: Path, step: int, changed: dict) -> None:
@@ -97,10 +93,3 @@ def _apply(before: dict, after: dict, saved: DictConfig) -> None:
             _apply(before[key], value, saved[key])
         elif key not in before or before[key] != value:
             saved[key] = value
-
-
-def _read(path: Path, load):
-    try:
-        return load(path)
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"resume: {path} cannot be read ({type(error).__name__}); restore it from a copy") from error

@@ -1,6 +1,5 @@
 """Sweeps (multiruns): the name of a job's folder, and ``results.csv``, the table with one row per finished job."""
 
-import json
 import logging
 import shlex
 from hashlib import sha256
@@ -13,8 +12,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from loupe.atomic import replacing
+from loupe.errors import UserError
 from loupe.metrics.intervals import ENDS, flat, without_ends
 from loupe.runs.config import WITHOUT_EFFECT
+from loupe.runs.files import RunFile, parsed, read_json
 from loupe.runs.text import format_value, in_columns
 
 LOG = logging.getLogger(__name__)
@@ -56,7 +57,13 @@ def job_rows(folder: Path) -> list[dict]:
     """One row per finished job below ``folder``, ordered by their settings."""
     found = {path.parent for name in RESULTS for path in folder.glob(f"*/{name}")}
     jobs = [job for job in found if (job / ".hydra").is_dir()]  # a folder that was set aside has none
-    return sorted(map(job_row, jobs), key=lambda row: [_natural(str(value)) for value in settings_of(row).values()])
+    rows = []
+    for job in jobs:
+        try:
+            rows.append(job_row(job))
+        except UserError as error:
+            LOG.warning("%s; the table leaves this job out", error)
+    return sorted(rows, key=lambda row: [_natural(str(value)) for value in settings_of(row).values()])
 
 
 def job_row(job: Path) -> dict:
@@ -64,12 +71,14 @@ def job_row(job: Path) -> dict:
 
     The command is a sweep of this one job: without ``-m`` the experiment would fill in its own sweep.
     """
-    results = json.loads(next(job / name for name in RESULTS if (job / name).exists()).read_text())
-    provenance = json.loads((job / "provenance.json").read_text())  # .hydra may be that of a later sweep
+    results = read_json(next(job / name for name in RESULTS if (job / name).exists()))
+    provenance = read_json(job / RunFile.PROVENANCE)  # .hydra may be that of a later sweep
     python, entry, *overrides = shlex.split(provenance["command"])
     given = {override: override.lstrip("+~").partition("=")[::2] for override in overrides}
     given = {override: pair for override, pair in given.items() if pair[0] not in WITHOUT_EFFECT}
-    settings = dict(given.values()) | {"seed": OmegaConf.load(job / "config.yaml").seed}
+    settings = dict(given.values()) | {
+        "seed": parsed(job / RunFile.CONFIG, lambda text: OmegaConf.create(text)["seed"])
+    }
     commit = results.pop("settings", provenance)["commit"]  # an evaluation's is the one that it started with
     if provenance.get("uncommitted", (job / "diff.patch").exists()):
         commit += "-dirty"
