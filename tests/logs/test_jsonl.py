@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from loupe.errors import UserError
-from loupe.logs.jsonl import JsonlLogger, keep_rows, read_rows
+from loupe.logs.jsonl import JsonlLogger
 from loupe.metrics.training import Histogram
 
 
@@ -54,20 +53,3 @@ def test_nothing_to_write_or_to_resume(tmp_path):
     JsonlLogger(tmp_path).resume(2)
     JsonlLogger(tmp_path).log_trajectories([])
     assert not list(tmp_path.iterdir())
-
-
-def test_unwanted_rows_and_a_torn_line_are_dropped(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 1, "b": 0.5}\n{"step": 1, "c')
-    assert keep_rows(path, lambda row: row["step"] == 1) == [{"step": 1}, {"step": 1, "b": 0.5}]
-    assert path.read_text() == '{"step": 1}\n{"step": 1, "b": 0.5}\n'
-    assert [file.name for file in tmp_path.iterdir()] == ["a.jsonl"]
-
-
-def test_a_damaged_line_is_named(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
-    with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is damaged; delete it, or restore the file"):
-        read_rows(path)
-    path.write_text('{"step": 1}\n{"st')  # an incomplete last line is that of a process that was killed
-    assert read_rows(path) == [{"step": 1}]

@@ -1,3 +1,4 @@
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -224,6 +225,21 @@ def test_a_broken_file_is_named_in_one_line(saved, tmp_path, file):
         (tmp_path / path.name).write_bytes(content[: len(content) // 2] if path.name == file else content)
     with pytest.raises(UserError, match=r"model\.path=[^\n]*$"):
         load_policy(str(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_that_comes_with_a_model_is_not_run(saved, tmp_path, monkeypatch, file):
+    """Nor does transformers ask for permission, which would block a job."""
+    shutil.copytree(saved[1], tmp_path / "model")
+    settings = json.loads((tmp_path / "model" / file).read_text())
+    settings |= {"model_type": "own", "tokenizer_class": "Own"}
+    settings["auto_map"] = {"AutoConfig": "own.Own", "AutoTokenizer": ["own.Own", None]}
+    (tmp_path / "model" / file).write_text(json.dumps(settings))
+    (tmp_path / "model" / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("transformers asks"))
+    with contextlib.suppress(UserError):
+        load_policy(str(tmp_path / "model"))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_unknown_name(monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow
 from pyarrow import parquet
 
-from loupe.logs.jsonl import keep_rows
+from loupe.logs.rows import keep_rows
 from loupe.metrics.rows import TERM
 from loupe.runs.files import ANSWERS
 

@@ -10,7 +10,7 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 from loupe.errors import UserError
-from loupe.logs.jsonl import METRICS, read_rows
+from loupe.logs.rows import METRICS, read_rows
 
 MAGIC = b":W&B"
 HEADER, BLOCK = 7, 32768

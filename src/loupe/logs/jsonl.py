@@ -1,18 +1,15 @@
-"""JSON lines: the logger that writes a run's metrics and trajectories, and functions that read and prune such files."""
+"""The logger that writes a run's metrics and trajectories as JSON lines."""
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from loupe.atomic import replacing
-from loupe.errors import UserError
+from loupe.logs.rows import METRICS, TIMING, TRAJECTORIES, keep_rows
 from loupe.metrics.training import Histogram
-
-METRICS, TIMING, TRAJECTORIES = "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"
 
 
 class FolderLogger(Logger):
@@ -69,29 +66,6 @@ class JsonlLogger(FolderLogger):
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / name, "a") as file:
                 file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
-
-
-def read_rows(path: Path) -> list[dict]:
-    """The rows of a file, without an incomplete last line. Raises UserError, naming the line, for a damaged one."""
-    return [row for _, row in _complete_rows(path)]
-
-
-def keep_rows(path: Path, wanted: Callable[[dict], bool]) -> list[dict]:
-    """Rewrite a file with its ``wanted`` rows only, without an incomplete last line, and return them."""
-    kept = [(line, row) for line, row in _complete_rows(path) if wanted(row)]
-    with replacing(path) as partial:
-        partial.write_text("".join(line for line, _ in kept))
-    return [row for _, row in kept]
-
-
-def _complete_rows(path: Path) -> list[tuple[str, dict]]:
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
-        try:
-            rows += [(line, json.loads(line))] if line.endswith("\n") else []
-        except ValueError as error:
-            raise UserError(f"{path}: line {number} is damaged; delete it, or restore the file from a copy") from error
-    return rows
 
 
 def _json_value(key: str, value) -> object:

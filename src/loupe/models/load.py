@@ -37,6 +37,7 @@ LORA = {"r": 64, "alpha": 128, "dropout": 0.0, "target": "all-linear"}
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 VISION = r".*\bvisual\..*"
 """Names of the modules of the vision tower."""
+NO_CODE = {"trust_remote_code": False}  # of the model's author; by default transformers asks whether to run it
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
@@ -178,7 +179,7 @@ def _load(path: str, options: dict) -> Parts:
         raise UserError(f"model.path={path}: no config.json there; give a folder written by save_pretrained")
     tokenizer, image_processor = _load_processors(path)
     with _errors_in_one_line(path):
-        return AutoModelForImageTextToText.from_pretrained(path, **options), tokenizer, image_processor
+        return AutoModelForImageTextToText.from_pretrained(path, **NO_CODE, **options), tokenizer, image_processor
 
 
 def _load_processors(path: str) -> tuple[PreTrainedTokenizerBase, Qwen2VLImageProcessorPil]:
@@ -187,7 +188,7 @@ def _load_processors(path: str) -> tuple[PreTrainedTokenizerBase, Qwen2VLImagePr
         if folder.exists() and not any((folder / file).is_file() for file in files):
             raise UserError(f"model.path={path}: no {name} there ({' or '.join(files)}); copy it from the base model")
     with _errors_in_one_line(path):
-        return AutoTokenizer.from_pretrained(path), Qwen2VLImageProcessorPil.from_pretrained(path)
+        return AutoTokenizer.from_pretrained(path, **NO_CODE), Qwen2VLImageProcessorPil.from_pretrained(path)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import yaml
 from omegaconf.errors import OmegaConfBaseException
 
 from loupe.errors import UserError
-from loupe.logs import jsonl
+from loupe.logs import rows
 
 Content = TypeVar("Content")
 
@@ -22,9 +22,9 @@ class RunFile(StrEnum):
     PROVENANCE = "provenance.json"  # commit, versions, command
     PARTS = "parts.jsonl"  # each time the run was resumed: from which step, by which command, what it changed
     PATCH = "diff.patch"  # uncommitted changes
-    METRICS = jsonl.METRICS
-    TIMING = jsonl.TIMING
-    TRAJECTORIES = jsonl.TRAJECTORIES
+    METRICS = rows.METRICS
+    TIMING = rows.TIMING
+    TRAJECTORIES = rows.TRAJECTORIES
     WANDB = "wandb"
     CHECKPOINTS = "checkpoints"
     MODEL = "model"

@@ -1,6 +1,7 @@
 """The origin of a run, written beside its results."""
 
 import json
+import logging
 import platform
 import shlex
 import shutil
@@ -17,30 +18,38 @@ from loupe.paths import PROJECT
 from loupe.runs.config import command_line
 from loupe.runs.files import RunFile
 
+LOG = logging.getLogger(__name__)
 PACKAGES = ("torch", "transformers", "lightning", "hydra-core", "peft", "wandb", "pillow", "Levenshtein")
+SECRETS = (".env*", ".netrc", "*.pem", "*.key", "*.p12", "id_rsa*", "id_ed25519*", "*credential*", "*secret*")
+"""Names of files that may hold secrets, in any case."""
 
 
 def write_provenance(cfg: DictConfig, folder: Path) -> None:
     """Write config.yaml (resolved), provenance.json (commit, versions, command) and diff.patch (uncommitted changes).
 
+    Changes to files that may hold secrets are left out of diff.patch, and those files are named in the log.
+
     ``uncommitted``: whether there are such changes, or files in conf/ and src/ that git does not track.
     """
     with replacing(folder / RunFile.CONFIG) as partial:
         OmegaConf.save(cfg, partial, resolve=True)
-    diff = _git("diff", "HEAD")
+    diff = _git("diff", "HEAD", "--", ".", *(f":(exclude,glob,icase)**/{name}" for name in SECRETS))
+    secret = _git("diff", "HEAD", "--name-only", "--", *(f":(glob,icase)**/{name}" for name in SECRETS))
+    if secret:
+        LOG.warning("%s leaves out changes to what may hold secrets: %s", RunFile.PATCH, secret.replace("\n", ", "))
     untracked = _git("ls-files", "--others", "--exclude-standard", "conf", "src")
     provenance = {
         "command": f"{command_line()} {shlex.quote(f'paths.output_dir={folder}')}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "commit": commit(),
-        "uncommitted": bool(diff or untracked),
+        "uncommitted": bool(diff or secret or untracked),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "versions": {package: version(package) for package in PACKAGES},
     }
     with replacing(folder / RunFile.PROVENANCE) as partial:
         partial.write_text(json.dumps(provenance, indent=2) + "\n")
-    (folder / RunFile.PATCH).unlink(missing_ok=True)  # of the part of the run before it was resumed
+    (folder / RunFile.PATCH).unlink(missing_ok=True)  # of an earlier start
     if diff:
         (folder / RunFile.PATCH).write_text(diff + "\n")
 

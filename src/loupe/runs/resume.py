@@ -11,7 +11,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from loupe.logs.jsonl import read_rows
+from loupe.logs.rows import read_rows
 from loupe.paths import moved
 from loupe.runs.config import command_line
 from loupe.runs.files import RunFile, parsed, read_json

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from loupe.errors import UserError
-from loupe.logs.jsonl import TRAJECTORIES, read_rows
+from loupe.logs.rows import TRAJECTORIES, read_rows
 from loupe.metrics.intervals import Estimate, flat
 from loupe.metrics.summary import paired
 from loupe.runs.sweeps import SETTING, job_rows, settings_of
