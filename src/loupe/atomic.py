@@ -1,7 +1,5 @@
 """Files and folders that are replaced as a whole: whatever happens meanwhile, the old or the new content is there."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator

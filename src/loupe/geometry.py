@@ -1,7 +1,5 @@
 """Boxes and points, and the coordinate frames in which a policy writes them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 Box = tuple[float, float, float, float]
@@ -47,7 +45,7 @@ class Frame:
     original: Size
 
     @classmethod
-    def of(cls, coordinates: str, shown: Size, original: Size) -> Frame:
+    def of(cls, coordinates: str, shown: Size, original: Size) -> "Frame":
         """The frame of a picture of size ``original`` that is shown to the policy at size ``shown``."""
         extents = {"shown": shown, "original": original, "relative_1000": (1000, 1000)}
         return cls(coordinates, extents[coordinates], original)

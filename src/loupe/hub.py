@@ -1,7 +1,5 @@
 """Access to the Hugging Face hub, with its local cache as the fallback."""
 
-from __future__ import annotations
-
 import urllib.error
 import urllib.request
 from functools import cache

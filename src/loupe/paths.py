@@ -1,7 +1,5 @@
 """Where the project's own files are, and names for models that still hold when a run is moved."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent

@@ -4,8 +4,6 @@ The project resizes to the patch grid itself, so that transformers' image proces
 same pixels whichever image-processor backend is installed.
 """
 
-from __future__ import annotations
-
 import io
 import struct
 import threading

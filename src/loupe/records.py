@@ -9,8 +9,6 @@ Shape vocabulary, used in names and docstrings everywhere:
     D  hidden width
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -75,7 +73,7 @@ class ImagePatches:
         t, h, w = self.grid
         return t * (h // merge) * (w // merge)
 
-    def light(self) -> ImagePatches:
+    def light(self) -> "ImagePatches":
         """The same picture without its pixels."""
         return ImagePatches(torch.empty(0), self.grid)
 
@@ -105,7 +103,7 @@ class Prompt:
             raise ValueError("a light copy of a prompt has no picture")
         return self.picture
 
-    def light(self) -> Prompt:
+    def light(self) -> "Prompt":
         """The same prompt without pictures and tokens."""
         return replace(self, ids=[], images=[image.light() for image in self.images], picture=None)
 
@@ -237,7 +235,7 @@ class Group:
     prompt: Prompt
     trajectories: list[Trajectory]
 
-    def light(self) -> Group:
+    def light(self) -> "Group":
         """A copy without pictures, small enough to keep thousands: all that metrics need."""
         trajectories = [replace(t, images=[image.light() for image in t.images]) for t in self.trajectories]
         return Group(self.example, self.prompt.light(), trajectories)

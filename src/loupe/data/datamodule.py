@@ -1,7 +1,5 @@
 """Batches of :class:`Example` for a run, in an order that an interruption does not change."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The pixels of rendered street signs (see ``scenes``): the light, the clutter and the signs."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from random import Random
 

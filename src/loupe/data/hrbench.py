@@ -4,8 +4,6 @@ Each question occurs four times, with its options rotated. Published as parquet 
 TSV, with the same columns.
 """
 
-from __future__ import annotations
-
 from hashlib import sha256
 from typing import Any
 

@@ -3,8 +3,6 @@
 The mixes "zero", "at_most_half" and "one_to_one" are those of arXiv 2506.14821.
 """
 
-from __future__ import annotations
-
 import csv
 import logging
 from collections.abc import Sequence

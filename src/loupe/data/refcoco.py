@@ -6,8 +6,6 @@ whose boxes are x, y, width, height and whose rows hold several expressions for 
 VLM-R1 (arXiv 2504.07615), whose boxes are x1, y1, x2, y2. Both are in pixels of the original picture.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -14,8 +14,6 @@ Zooming therefore pays for small signs and not for large ones, so the policy to 
 changes evenly with x and y, so that even a tiny vision tower can locate a sign.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random

@@ -1,7 +1,5 @@
 """Questions about rendered street signs (see ``scenes``), whose answers are known and which need no download."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from random import Random

@@ -4,8 +4,6 @@ Tables stay memory-mapped on disk (the ``datasets`` library), and pictures are o
 memory does not grow with the data set.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import logging

@@ -4,8 +4,6 @@ Published as parquet on the hub (``lmms-lab/textvqa``; a local copy works too), 
 ``TextVQA_0.5.1_{train,val}.json`` with a folder of pictures, ``<image_id>.jpg``.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence

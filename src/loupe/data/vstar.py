@@ -4,8 +4,6 @@ Published on the hub (``craigwu/vstar_bench``) as ``test_questions.jsonl`` besid
 author's repository as one json beside each picture; only the latter has the boxes of the objects.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The branches of a rollout: trajectories that are being sampled, and the context that they share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

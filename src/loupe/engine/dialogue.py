@@ -3,8 +3,6 @@
 Each piece of text is tokenized once; what the policy sampled is never tokenized again.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from string import Formatter
 

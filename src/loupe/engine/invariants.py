@@ -1,7 +1,5 @@
 """Invariants of every trajectory, always checked: a violation is a bug in the engine and stops the run."""
 
-from __future__ import annotations
-
 import math
 from itertools import groupby
 

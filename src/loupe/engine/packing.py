@@ -11,8 +11,6 @@ the prefix therefore exist once, whatever the group size, and positions are pass
 §2.1).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,7 +48,7 @@ class Packed:
     offsets: list[list[int]]
     images: list[ImagePatches]
 
-    def to(self, device: torch.device) -> Packed:
+    def to(self, device: torch.device) -> "Packed":
         """The same on another device; pictures are moved when they are encoded."""
         ids, owners, positions = (tensor.to(device) for tensor in (self.ids, self.owners, self.positions))
         return replace(self, ids=ids, owners=owners, positions=positions)
@@ -126,14 +124,14 @@ class Context:
     owners: torch.Tensor  # [P, L]
 
     @classmethod
-    def empty(cls, prompts: int, device: torch.device) -> Context:
+    def empty(cls, prompts: int, device: torch.device) -> "Context":
         return cls(DynamicCache(), torch.empty(prompts, 0, dtype=torch.long, device=device))
 
     def tensors(self) -> list[torch.Tensor]:
         """Keys and values of all layers: k0, v0, k1, v1, ... each [P, kv heads, L, head width]."""
         return [tensor for layer in self.cache.layers for tensor in (layer.keys, layer.values)]
 
-    def with_tensors(self, tensors: list[torch.Tensor]) -> Context:
+    def with_tensors(self, tensors: list[torch.Tensor]) -> "Context":
         """A context with the same owners that refers to the given keys and values, without copying them."""
         cache = DynamicCache()
         for keys, values in zip(tensors[::2], tensors[1::2], strict=True):
@@ -143,7 +141,7 @@ class Context:
             cache.layers.append(layer)
         return Context(cache, self.owners)
 
-    def select(self, prompts: list[int]) -> Context:
+    def select(self, prompts: list[int]) -> "Context":
         """The context of some of its prompts only."""
         index = torch.tensor(prompts, device=self.owners.device)
         return Context(self.cache, self.owners[index]).with_tensors([tensor[index] for tensor in self.tensors()])

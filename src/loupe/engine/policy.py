@@ -4,8 +4,6 @@ It turns pictures into patches, extends a context by packed tokens and scores to
 and rewards. The rollout and the update use the same object, so that both see one distribution.
 """
 
-from __future__ import annotations
-
 import copy
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
@@ -129,7 +127,7 @@ class Policy(nn.Module):
     def _chunk(self, states: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
         return self.log_distribution(states, temperature).gather(1, tokens[:, None])[:, 0]
 
-    def frozen_copy(self) -> Policy:
+    def frozen_copy(self) -> "Policy":
         """An independent copy that is not trained: the reference of a KL term."""
         return copy.deepcopy(self).eval().requires_grad_(False)
 

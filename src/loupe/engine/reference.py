@@ -3,8 +3,6 @@
 Tests require the shared-prefix engine to agree with it, and benchmarks measure the engine against it.
 """
 
-from __future__ import annotations
-
 import torch
 
 from loupe.engine.policy import Policy

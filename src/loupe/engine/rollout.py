@@ -8,8 +8,6 @@ Departures: turns end on the decoded text, and the ids are kept as sampled; a fa
 is answered by one short observation.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """A rollout that follows a script, for tests and benchmarks, with real tokens, tool, pictures and log-probabilities."""
 
-from __future__ import annotations
-
 import torch
 
 from loupe.engine.branches import Branch

@@ -9,8 +9,6 @@ The result equals back-propagating through every trajectory alone (tests/engine/
 memory of the prefixes and of one micro-batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

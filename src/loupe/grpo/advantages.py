@@ -1,7 +1,5 @@
 """Advantages within a group."""
 
-from __future__ import annotations
-
 import torch
 
 from loupe.errors import require_choice

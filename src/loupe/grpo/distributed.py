@@ -4,8 +4,6 @@ Every rank calls these functions in the same order, however many tool turns and 
 batch is empty. In a single process nothing happens: ``gather`` returns a list of its argument.
 """
 
-from __future__ import annotations
-
 import logging
 import signal
 from collections import Counter

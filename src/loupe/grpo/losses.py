@@ -11,8 +11,6 @@ split into micro-batches, so the micro-batches add up to exactly the loss of one
 of zero stay in the denominators.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 

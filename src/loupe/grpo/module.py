@@ -5,8 +5,6 @@ the validation schedule and resuming. ``global_step`` counts rollout batches, al
 several processes, each samples and differentiates its own groups; denominators, sums and reports cover all of them.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections import Counter

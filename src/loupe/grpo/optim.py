@@ -1,7 +1,5 @@
 """Optimizer settings, the learning-rate schedule, and the clock of a training step."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Scoring rollouts, and judging held-out questions in Lightning's validation and test loops."""
 
-from __future__ import annotations
-
 import lightning
 
 from loupe.engine.policy import Policy

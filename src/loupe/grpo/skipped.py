@@ -1,7 +1,5 @@
 """Rows of a data set that cannot be read: each is named once, and a data set without readable rows stops the run."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Intervals for scores, by resampling questions (bootstrap)."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 

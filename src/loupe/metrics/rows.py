@@ -1,7 +1,5 @@
 """One row per answer: what trajectories.jsonl and answers.parquet hold, and what ``figures`` are counted from."""
 
-from __future__ import annotations
-
 from loupe.geometry import Box, area, overlap
 from loupe.records import Group, Trajectory
 from loupe.rewards import terms

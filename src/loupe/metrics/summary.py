@@ -5,8 +5,6 @@ undefined, or an interval ``{mean, low, high, n}``. Flattened, keys read ``metri
 ``score/small``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from statistics import fmean

@@ -1,7 +1,5 @@
 """Metrics of rollouts: advantages by trajectory type, rewards, stop reasons, lengths, thoughts. Pure functions."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from statistics import correlation, fmean

@@ -3,8 +3,6 @@
 Tokenizer and image processor are loaded separately, because ``Qwen2_5_VLProcessor`` needs torchvision for videos.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from collections.abc import Callable, Iterator

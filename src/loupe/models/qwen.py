@@ -2,8 +2,6 @@
 numerics without the published weights.
 """
 
-from __future__ import annotations
-
 import torch
 from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil

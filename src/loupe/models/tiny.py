@@ -3,8 +3,6 @@
 It is built from the configuration and a seed; nothing is downloaded.
 """
 
-from __future__ import annotations
-
 import json
 
 import torch

@@ -3,8 +3,6 @@
 Every step is a function of (seed, step), so that a resumed run continues exactly like one that was never interrupted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice

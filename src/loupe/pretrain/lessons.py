@@ -4,8 +4,6 @@ A picture has several lessons. They are packed like a group: what they share (sy
 lesson as a branch behind it (``engine.packing``).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from itertools import takewhile
 

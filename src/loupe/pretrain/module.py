@@ -1,7 +1,5 @@
 """Supervised training of the base: weighted cross-entropy on the lessons of a curriculum."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

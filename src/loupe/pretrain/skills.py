@@ -3,8 +3,6 @@
 The skills are not averaged, because reinforcement learning cannot rescue a base that reads but points at random.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from statistics import fmean

@@ -6,8 +6,6 @@ and on large ones. One call in seven fails; and it trusts the crop even where it
 zooming pays is left to reinforcement learning.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -72,7 +70,7 @@ class Teacher:
         lesson.append_turn(self.policy.tokenizer, _answer(sign.text, DIGITS))
         return lesson
 
-    def desk(self, picture: Image.Image, resolution: int, tool: ZoomTool | None) -> Desk:
+    def desk(self, picture: Image.Image, resolution: int, tool: ZoomTool | None) -> "Desk":
         """The desk for lessons about one picture, shown at ``resolution``."""
         return Desk(self.make_dialogue(resolution=resolution, tool=tool or NoTool()), picture)
 

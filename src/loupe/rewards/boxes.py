@@ -3,8 +3,6 @@
 A box is written in the coordinate frame of the prompt (``geometry.Frame``) and compared in pixels of the original.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Multiple-choice questions: writing them, and reading which option an answer names."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from string import ascii_uppercase

@@ -4,8 +4,6 @@ It is flock(2), so it holds between processes of one machine, and between machin
 (NFS 4, Lustre with ``-o flock``). Where a file system has no locks, the job goes on without one and says so.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import logging

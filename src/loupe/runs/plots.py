@@ -1,7 +1,5 @@
 """Plots of one run: advantages and scores over its steps (see ``logs.history``), and what the policy sees."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -128,7 +126,7 @@ def _series(rows: list[dict], key: str) -> tuple[list[int], list[float]]:
     return [row["step"] for row in present], [row[key] for row in present]
 
 
-def exchange_picture(group: Group, dialogue: Dialogue, tool: Tool) -> Image.Image:
+def exchange_picture(group: Group, dialogue: "Dialogue", tool: Tool) -> Image.Image:
     """The picture with keypoint and box of each executed call; beside it, for the zoom tool, the crops as shown.
 
     group: with its complete prompt; the first trajectory is drawn.
@@ -145,7 +143,7 @@ def exchange_picture(group: Group, dialogue: Dialogue, tool: Tool) -> Image.Imag
     return Image.fromarray(np.hstack(columns[1:]))
 
 
-def example_figure(examples: list[Example], dialogue: Dialogue, tool: ZoomTool, out: Path) -> None:
+def example_figure(examples: list[Example], dialogue: "Dialogue", tool: ZoomTool, out: Path) -> None:
     """One row per example: the original with the box of a well-aimed call, the overview, and the zoom result.
 
     The last two are exactly the pixels that the policy sees. Examples need a target box, the tool a crop size.

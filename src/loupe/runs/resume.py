@@ -1,7 +1,5 @@
 """Resuming a run with its own settings: those of its config.yaml, changed only by what the command line names."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import time

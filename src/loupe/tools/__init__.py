@@ -1,7 +1,5 @@
 """The interface of a tool: the rollout passes it the text of a call and receives a result or a failure."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """The ways in which a tool call can fail. A failure is a result, not an exception: the policy gets to read it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 

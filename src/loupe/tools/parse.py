@@ -4,8 +4,6 @@ A call is a flat YAML mapping. The parser accepts only the YAML that a call need
 other scalar is a string. YAML 1.1 would silently turn 010 into 8 and 1:30 into 90, which is not what the policy means.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

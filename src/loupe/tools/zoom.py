@@ -3,8 +3,6 @@
 Parsing the call, locating the point and placing the box are separate pure functions; ``ZoomTool.run`` combines them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
