@@ -4,10 +4,9 @@ Prints scores with 95% intervals and the value of the tool; leaves evaluation.js
 A stopped evaluation resumes with the same command and ``paths.output_dir``.
 """
 
-import json
 import logging
 
-from loupe.atomic import replacing
+from loupe.atomic import write_json
 from loupe.errors import require_int
 from loupe.evaluation.answers import collect_answers
 from loupe.evaluation.conditions import questions
@@ -31,8 +30,7 @@ def evaluate(cfg) -> dict:
         result = {"settings": answers.settings, "skipped_rows": len(answers.skipped)}
         result |= report(answers.rows, resamples)
         write_parquet(answers.rows, out / "answers.parquet")
-        with replacing(out / "evaluation.json") as partial:
-            partial.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(out / "evaluation.json", result)
         LOG.info("%s\n%s\nevery answer is in %s", table(result), settings_line(answers.settings), out)
         return result
 

@@ -1,5 +1,6 @@
 """Files and folders that are replaced as a whole: whatever happens meanwhile, the old or the new content is there."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -31,6 +32,12 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         _remove(partial)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace ``path`` with ``content`` as indented json."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def remove_partial(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """Supervised training of the base: weighted cross-entropy on the lessons of a curriculum."""
 
-import json
 import logging
 import math
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from loupe.atomic import write_json
 from loupe.engine.packing import Context
 from loupe.engine.policy import Policy
 from loupe.errors import NonFiniteError, require_int, require_number
@@ -139,6 +139,6 @@ def finish(folder: Path, module: PretrainModule) -> dict[str, float]:
     base.model.half()
     save_policy(base, folder / "model")
     skills = module.skills or module.measure()  # a run that resumes at its last step has not validated
-    (folder / "skills.json").write_text(json.dumps(skills, indent=2) + "\n")
+    write_json(folder / "skills.json", skills)
     LOG.info("saved the base to %s", folder / "model")
     return skills

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from loupe.atomic import remove_partial, replacing
+from loupe.atomic import remove_partial, write_json
 from loupe.errors import UserError
 from loupe.grpo import distributed
 from loupe.grpo.module import NON_FINITE
@@ -123,8 +123,7 @@ def open_for_answers(folder: Path, settings: dict) -> dict:
         if settings["commit"] != earlier["commit"]:
             LOG.warning("%s: holds answers given by commit %s; they are kept", folder, earlier["commit"])
             settings["commit"] = earlier["commit"]
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(settings, indent=2) + "\n")
+    write_json(path, settings)
     return settings
 
 

@@ -1,6 +1,5 @@
 """The origin of a run, written beside its results."""
 
-import json
 import logging
 import platform
 import shlex
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from loupe.atomic import replacing
+from loupe.atomic import replacing, write_json
 from loupe.paths import PROJECT
 from loupe.runs.config import command_line
 from loupe.runs.files import RunFile
@@ -47,8 +46,7 @@ def write_provenance(cfg: DictConfig, folder: Path) -> None:
         "platform": platform.platform(),
         "versions": {package: version(package) for package in PACKAGES},
     }
-    with replacing(folder / RunFile.PROVENANCE) as partial:
-        partial.write_text(json.dumps(provenance, indent=2) + "\n")
+    write_json(folder / RunFile.PROVENANCE, provenance)
     (folder / RunFile.PATCH).unlink(missing_ok=True)  # of an earlier start
     if diff:
         (folder / RunFile.PATCH).write_text(diff + "\n")

@@ -1,6 +1,5 @@
 """One training run between its start and its results, all of which lie in ``paths.output_dir`` (``files.RunFile``)."""
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from lightning import LightningDataModule, Trainer, seed_everything
 from omegaconf import DictConfig
 from transformers.utils import logging as transformers_logging
 
-from loupe.atomic import replacing
+from loupe.atomic import replacing, write_json
 from loupe.errors import UserError, require_int
 from loupe.grpo import distributed
 from loupe.grpo.module import GRPOModule
@@ -120,8 +119,7 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
         LOG.warning("no group had rewards that differ, so nothing was learned (random weights earn none)")
     LOG.info("trained for %.0f s; everything is in %s", seconds, folder)
     write_card(cfg, module.rollout.dialogue, module.evaluated[0].example, summary, folder)
-    with replacing(folder / RunFile.SUMMARY) as partial:  # the last file, because it marks a finished run
-        partial.write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(folder / RunFile.SUMMARY, summary)  # the last file, because it marks a finished run
     return summary
 
 
