@@ -74,6 +74,7 @@ def test_a_run_survives_the_end_of_wandb(tmp_path, caplog, last):
     assert warning.endswith(f"the rest of this run is logged to {tmp_path / 'lost'} only")
     offline_run(tmp_path / "next", 0.25)
     (path,) = (tmp_path / "next").glob("wandb/offline-run-*/*.wandb")
+    finished(path)  # W&B's process goes on writing for a moment
     assert offline_rows(path)[0]["score"] == 0.25
 
 
