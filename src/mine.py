@@ -4,13 +4,11 @@ Asks the base model every training question several times and writes the mean sc
 ``data.mix`` and ``data.hard_fraction``. It resumes with the same command; ``mine.shards`` divides the work.
 """
 
-import csv
 import logging
 from statistics import fmean
 
-from loupe.atomic import replacing
 from loupe.data.datamodule import subset
-from loupe.data.mixing import HARD, MINED
+from loupe.data.mixing import HARD, MINED, write_mined
 from loupe.errors import UserError, require_int
 from loupe.evaluation.answers import collect_answers
 from loupe.evaluation.conditions import questions
@@ -37,8 +35,7 @@ def mine(cfg) -> dict[str, float]:
         with locked(out):
             rows = collect_answers(cfg, out, own, (shard, shards)).rows
             scores = question_scores(rows)
-            with replacing(out / MINED) as partial, partial.open("w", newline="") as file:
-                csv.writer(file).writerows([("id", "score"), *scores.items()])
+            write_mined(scores, out / MINED)
         print_difficulty(rows)
         LOG.info("to train on the hard questions: data.mined=%s data.mix=at_most_half", whole)
         return scores

@@ -55,7 +55,7 @@ def textvqa_rows(split: str) -> list[dict]:
             row = {
                 "image_id": f"{split}{number:04x}",
                 "question_id": len(rows) + 100,
-                "question": f"what number is on the {sign.color} sign?",
+                "question": f"What number is on the {sign.color} sign?",
                 "answers": list(annotate(sign.text, scene.rng(sign.color))),
                 "image_width": 1600,
                 "image_height": 1200,
@@ -185,7 +185,7 @@ def hrbench_tsv(folder: Path) -> Path:
 
 def refcoco_rows(split: str, n: int = 3) -> list[dict]:
     """Two expressions for one box in each picture; COCO's boxes are x, y, width, height."""
-    rows = []
+    rows, first = [], {"val": 1000, "testA": 2000}[split]  # of the pictures' numbers, which differ from training's
     for number in range(n):
         scene = SignScene(f"refcoco {split}", 0, number)
         sign = scene.asked
@@ -199,7 +199,7 @@ def refcoco_rows(split: str, n: int = 3) -> list[dict]:
                 "segmentation": [float(v) for v in (x1, y1, x2, y1, x2, y2, x1, y2)],
                 "bbox": [float(v) for v in (x1, y1, x2 - x1, y2 - y1)],
                 "iscrowd": 0,
-                "file_name": f"COCO_train2014_{number:012}_0.jpg",
+                "file_name": f"COCO_train2014_{first + number:012}_0.jpg",
             }
         )
     return rows

@@ -30,6 +30,7 @@ def test_it_trains_resumes_and_is_evaluated(files, tmp_path, adapter):
     first = training.train(compose_config(*given, "trainer.max_steps=2", f"paths.output_dir={run}"))
     more = training.train(compose_config(*given, "trainer.max_steps=3", f"resume={run}"))
     assert more["before"] == first["before"]
+    assert first["before"]["score"]["all"]["mean"] > 0  # the miniature knows the questions of these files
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in steps if "loss" in row] == [1, 2, 3]
     assert load_policy(str(run / "model")).has_adapter == bool(adapter)

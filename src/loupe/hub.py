@@ -1,11 +1,13 @@
 """Access to the Hugging Face hub, with its local cache as the fallback."""
 
+import re
 import urllib.error
 import urllib.request
 from functools import cache
 
 from huggingface_hub import constants
 
+ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 PATIENCE = 5.0
 """Seconds to wait for the hub; its own clients retry for most of a minute."""
 
@@ -13,6 +15,11 @@ PATIENCE = 5.0
 def prepare() -> None:
     """Call this before using the hub: if it does not answer, its clients go offline and use only the local cache."""
     constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT)
+
+
+def is_id(name: object) -> bool:
+    """Whether ``name`` has the form of an id on the hub: owner/name."""
+    return isinstance(name, str) and bool(ID.fullmatch(name))
 
 
 @cache

@@ -1,6 +1,6 @@
 import pytest
 
-from loupe.data.mixing import mixed, read_mined
+from loupe.data.mixing import mixed, read_mined, write_mined
 from loupe.errors import UserError
 
 SCORES = {"a": 0.0, "b": 0.25, "c": 0.5, "d": 0.75, "e": 1.0, "f": 1.0, "g": 1.0, "h": 0.0}
@@ -86,3 +86,10 @@ def test_a_file_without_the_columns_is_refused(tmp_path, text):
     (tmp_path / "mined.csv").write_text(text)
     with pytest.raises(UserError, match="lacks the columns id and score"):
         read_mined(tmp_path)
+
+
+def test_ids_are_no_formulas_of_a_spreadsheet(tmp_path):
+    scores = {"=1+2": 0.5, "@x": 0.0, "'=x": 0.25, "a,b": 1.0, "plain": 0.75}
+    write_mined(scores, tmp_path / "mined.csv")
+    assert (tmp_path / "mined.csv").read_text().splitlines()[1:4] == ["'=1+2,0.5", "'@x,0.0", "''=x,0.25"]
+    assert read_mined(tmp_path) == scores

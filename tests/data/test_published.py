@@ -13,7 +13,7 @@ from conftest import compose_config
 from PIL import Image
 
 from loupe import hub
-from loupe.data import hrbench, tables, textvqa, vstar
+from loupe.data import hrbench, tables, textvqa
 from loupe.errors import BadExample, UserError
 from loupe.pictures import open_picture
 from loupe.rewards.choice import chosen_option
@@ -166,6 +166,19 @@ def test_textvqa_chooses_model_and_resolution_and_the_command_line_wins():
 # V*Bench
 
 LINE = '{{"image": "x.jpg", "text": "?\\n(A) a\\n({}) c", "category": "x", "label": "{}", "question_id": 1}}'
+GOOD_LINE = LINE.format("B", "B")
+BAD_LINES = [
+    *("{", "{}", "7", "null", "[" * 100_000, LINE.format("C", "A"), LINE.format("B", "D")),
+    *(GOOD_LINE.replace('"x"', value) for value in ("3", "null", "[1]", '""', '"\\ud800"')),
+    *(GOOD_LINE.replace('"x.jpg"', value) for value in ("3", "null", "[1]", '""')),
+    *(GOOD_LINE.replace('"B",', f"{value},") for value in ("2", "null", "[1]")),
+]
+BAD_LINES += [GOOD_LINE.replace("(A)", "\\n" * 50_000 + "(X)" + " " * 50_000 + "y")]  # read in linear time
+BAD_OF_AUTHOR = [
+    *({"options": value} for value in ([], "ab", None, [1, 2], ["a", None], {"a": 1}, ["a"] * 27)),
+    *({"question": value} for value in (None, 7, " ", ["?"])),
+    *({"bbox": value} for value in (None, 3, [[1, 2, 3]], [["1", "2", "3", "4"]], [[1, 2, 3, float("nan")]])),
+]
 
 
 def test_vstar_as_published(folders):
@@ -210,26 +223,36 @@ def test_a_hand_written_line_of_vstar(tmp_path):
     assert example.id == "vstar/0" and example.image == tmp_path / "direct_attributes" / "sa_4690.jpg"
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "{",
-        "{}",
-        LINE.format("C", "A"),
-        LINE.format("B", "D"),
-    ],
-)
-def test_a_broken_line_of_vstar_is_named(tmp_path, line):
-    (tmp_path / "test_questions.jsonl").write_text("\n" + line)
-    with pytest.raises(UserError, match=r"test_questions\.jsonl:2: not in V\*Bench's format"):
+@pytest.mark.parametrize("line", BAD_LINES, ids=lambda line: line[:60])
+def test_a_bad_line_of_vstar_is_skipped_and_named(tmp_path, caplog, line):
+    file = tmp_path / "test_questions.jsonl"
+    file.write_text(f"{GOOD_LINE}\n\n{line}\n", errors="surrogatepass")
+    assert [example.id for example in rows_of(data("vstar", f"data.path={tmp_path}").test)] == ["vstar/1"]
+    assert f"V*Bench: skipped a question: {file}:3: not in V*Bench's format (" in caplog.text
+    file.write_text(line)
+    with pytest.raises(UserError, match=r"none of its 1 questions is usable; see above"):
         data("vstar", f"data.path={tmp_path}")
 
 
-def test_a_broken_json_of_the_author_is_named(tmp_path):
+def test_a_question_of_vstar_counts_once(tmp_path, caplog):
+    (tmp_path / "test_questions.jsonl").write_text(f"{GOOD_LINE}\n{GOOD_LINE}\n")
+    assert len(data("vstar", f"data.path={tmp_path}").test) == 1
+    assert "V*Bench: skipped a question: another one before it is vstar/1, too\n" in caplog.text
+
+
+@pytest.mark.parametrize("change", BAD_OF_AUTHOR, ids=ascii)
+def test_a_bad_json_of_the_author_is_skipped_and_named(tmp_path, caplog, change):
     (tmp_path / "direct_attributes").mkdir()
-    (tmp_path / "direct_attributes" / "sa_1.json").write_text('{"question": "?", "options": [], "bbox": []}')
-    with pytest.raises(UserError, match=r"sa_1\.json: not in the format of V\*Bench's author"):
-        data("vstar", f"data.path={tmp_path}")
+    good = {"question": "?", "options": ["a", "b"], "bbox": [[1, 2, 3, 4]], "target_object": ["x"]}
+    for name, row in [("sa_1", good | change), ("sa_2", good)]:
+        (tmp_path / "direct_attributes" / f"{name}.json").write_text(json.dumps(row))
+    examples = rows_of(data("vstar", f"data.path={tmp_path}").test)
+    assert [example.id for example in examples] == ["vstar/direct_attributes/sa_2"]
+    assert "sa_1.json: not in the format of V*Bench's author" in caplog.text
+
+
+def test_a_folder_without_questions_is_refused(tmp_path):
+    (tmp_path / "direct_attributes").mkdir()
     with pytest.raises(UserError, match=r"neither test_questions\.jsonl nor"):
         data("vstar", f"data.path={tmp_path / 'direct_attributes'}")
 
@@ -248,6 +271,9 @@ def test_hrbench(folders, form):
             row["cycle_category"],
         )
         assert open_picture(example.image).size == (1600, 1200)
+        options = "".join(f"{letter}. {row[letter]}\n" for letter in "ABCD")
+        request = "Please select the correct answer from the options above."
+        assert example.question == f"Question: {row['question']}\nOptions:\n{options}{request}"
     clusters = [example.cluster for example in examples]
     assert [clusters[i] for i in range(0, 16, 4) for _ in range(4)] == clusters and len(set(clusters)) == 4
     assert len({example.id for example in examples}) == 16
@@ -259,6 +285,21 @@ def test_a_row_of_hrbench_may_name_its_picture_by_path():
     one, other = (hrbench.example(row | {"image": {"bytes": None, "path": name}}, "4k") for name in ("1.jpg", "2.jpg"))
     assert one.image == Path("1.jpg")
     assert one.cluster != other.cluster
+
+
+def test_hrbench_may_be_asked_as_vstar_is(folders):
+    given = ["hrbench_4k", f"data.path={folders['hrbench']}"]
+    example, row = data(*given, "data.prompt=letters").test[0], published.hrbench_rows()[0]
+    assert example.question.startswith(f"{row['question']}\n(A) {row['A']}\n(B) ")
+    with pytest.raises(UserError, match=r"data\.prompt=mine: must be one of official, letters"):
+        data(*given, "data.prompt=mine")
+
+
+def test_a_rotation_of_hrbench_counts_once(tmp_path, caplog):
+    rows = published.hrbench_rows(1)
+    datasets.Dataset.from_list([*rows, rows[2]]).to_parquet(tmp_path / "hr_bench_4k.parquet")
+    assert len(data("hrbench_4k", f"data.path={tmp_path}").test) == 4
+    assert "skipped rows that repeat the index and cycle_category of an earlier one: 4\n" in caplog.text
 
 
 def test_hrbench_8k_is_another_file(folders):
@@ -289,13 +330,34 @@ def test_hand_written_rows_of_hrbench(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("name", "repo"), [("textvqa", textvqa.HUB), ("vstar", vstar.HUB), ("hrbench_4k", hrbench.HUB)]
+    ("name", "ids"),
+    [
+        ("textvqa", ["lmms-lab/textvqa", "lmms-lab-encoder/textvqa"]),
+        ("vstar", ["craigwu/vstar_bench"]),
+        ("hrbench_4k", ["DreamMr/HR-Bench"]),
+        ("refcoco", ["lmms-lab/RefCOCO", "lmms-lab-encoder/RefCOCO"]),
+    ],
 )
-def test_without_the_hub_one_line_names_the_fix(monkeypatch, tmp_path, name, repo):
+def test_without_the_hub_one_line_names_what_was_tried_and_the_fix(monkeypatch, tmp_path, name, ids):
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=rf"cannot load {repo}.* from the hub.*give data\.path="):
-        data(name)
+    for overrides, tried in [([], ids), (["data.hub=some/copy"], ["some/copy"])]:
+        listed = "; ".join(f"{known}: [^;]+" for known in tried)
+        with pytest.raises(UserError, match=rf"data: cannot be loaded from the hub \({listed}\); give data\.path="):
+            data(name, *overrides)
+    with pytest.raises(UserError, match=r"data\.hub=copy: must be <owner/name>, such as "):
+        data(name, "data.hub=copy")
+
+
+def test_a_data_set_that_has_moved_is_found(monkeypatch):
+    def load(name):
+        if name.startswith("lmms-lab/"):
+            raise datasets.exceptions.DatasetNotFoundError(f"{name} does not exist")
+        return name
+
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    assert tables.from_hub(None, textvqa.HUBS, load) == "lmms-lab-encoder/textvqa"
+    assert tables.from_hub("my/copy", textvqa.HUBS, load) == "my/copy"
 
 
 def test_pictures_in_every_cell():

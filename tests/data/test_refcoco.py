@@ -1,5 +1,6 @@
 import io
 import json
+import random
 import shutil
 
 import datasets
@@ -8,7 +9,7 @@ import pytest
 from conftest import compose_config, make_rollout
 from PIL import Image
 
-from loupe.data.refcoco import refcoco_datamodule
+from loupe.data.refcoco import PUBLISHED_ROWS, heldout, refcoco_datamodule
 from loupe.errors import BadExample, UserError
 from loupe.pictures import open_picture
 from loupe.records import Example
@@ -94,6 +95,52 @@ def test_training_in_both_formats_of_the_json(files):
         assert example.id == f"refcoco_train/{number}"
         assert open_picture(example.image).size == (1600, 1200)
     assert len(load(files, n_train=2, n_val=1, n_test=3).train) == 2
+
+
+def test_held_out_pictures_are_not_trained_on(files, tmp_path, caplog):
+    shutil.copytree(files, tmp_path / "copy")
+    rows = published.refcoco_rows("val")
+    rows[1]["file_name"] = "COCO_train2014_000000000004_2.jpg"  # trained on
+    (file,) = (tmp_path / "copy" / "data").glob("val-*")
+    datasets.Dataset.from_list(rows).to_parquet(file)
+    data = load(tmp_path / "copy", n_train=1)  # whichever part of the file is used
+    assert [data.val[i].cluster for i in range(4)] == ["refcoco/val/500"] * 2 + ["refcoco/val/502"] * 2
+    assert len(data.val) == 4 and len(data.test) == 6
+    assert "refcoco/val: skipped rows whose picture is in the training file: 1\n" in caplog.text
+    for row in rows:
+        row["file_name"] = "COCO_train2014_000000000004_2.jpg"
+    datasets.Dataset.from_list(rows).to_parquet(file)
+    with pytest.raises(UserError, match="refcoco/val: all of its pictures are in the training file"):
+        load(tmp_path / "copy")
+
+
+@pytest.mark.parametrize(("n", "warned"), [(3, False), (4, True)])
+def test_a_split_of_another_size_than_the_published_one_is_named(monkeypatch, caplog, n, warned):
+    monkeypatch.setitem(PUBLISHED_ROWS["refcoco"], "val", 3)
+    heldout(datasets.Dataset.from_list(published.refcoco_rows("val", n)), "refcoco", "val", "{expression}")
+    assert ("refcoco/val: has 4 rows, the published split 3; scores do not compare\n" in caplog.text) == warned
+
+
+def test_the_test_split_of_each_data_set(files, tmp_path):
+    assert load(files, test_split=None).test[0].id.startswith("refcoco/testA/")
+    with pytest.raises(UserError, match=r"no file .*RefCOCOg/\*\*/test-"):
+        load(files, dataset="refcocog", test_split=None)
+
+
+def test_an_evaluation_file_of_vlm_r1(files, tmp_path):
+    entries = [json.loads(line) for line in (files / "refcoco_train.jsonl").read_text().splitlines()]
+    entries = [entry for entry in entries if "problem" in entry] * 10
+    entries[4] = entries[4] | {"solution": None}
+    (tmp_path / "lisa_test.json").write_text(json.dumps(entries))
+    data = load(None, test=str(tmp_path / "lisa_test.json"), images=str(files), n_test=20)
+    order = list(range(30))
+    random.seed(42)
+    random.shuffle(order)
+    order.remove(4)
+    assert [data.test[i].id for i in range(len(data.test))] == [f"lisa_test/{number}" for number in order[:20]]
+    assert data.train is None and data.val is None
+    with pytest.raises(UserError, match=r"data\.test=none\.json: no such file; give VLM-R1's json"):
+        load(None, test="none.json")
 
 
 def test_training_on_hard_questions(files, tmp_path):

@@ -51,6 +51,13 @@ def test_a_mistyped_row_is_skipped_and_named(write, caplog, change):
     assert f"TextVQA validation: skipped rows without a usable {next(iter(change))}: 1\n" in caplog.text
 
 
+def test_a_question_counts_once(write, caplog):
+    entries = [GOOD, GOOD | {"image_id": "b"}, GOOD | {"image_id": "b", "question_id": 2}]
+    with caplog.at_level(logging.WARNING):
+        assert len(load(write(json.dumps({"data": entries}))).test) == 2
+    assert "TextVQA validation: skipped rows that repeat the question_id of an earlier one: 1\n" in caplog.text
+
+
 @pytest.mark.parametrize("entry", [None, 3, "x", [], {}], ids=repr)
 def test_an_entry_that_is_no_row_is_skipped(write, entry):
     others = [GOOD, GOOD | {"image_id": "b", "question_id": 2}]

@@ -5,7 +5,7 @@ from loupe.errors import UserError
 from loupe.geometry import Frame
 from loupe.records import Example, Trajectory
 from loupe.rewards import terms
-from loupe.rewards.boxes import BoxError, IouAbove, Length, box_iou, iou, read_box
+from loupe.rewards.boxes import BoxError, IouAbove, Length, box_iou, format_box, iou, read_box
 
 FRAME = Frame.of("shown", (100, 50), (200, 150))
 
@@ -50,6 +50,26 @@ def test_answers_that_are_not_boxes(answer, kind):
     assert read_box(answer, FRAME) is kind
     said = Trajectory(0, turns=[f"<answer>{answer or ''}</answer>"])
     assert iou(said, bare_group(Example("q", b"", "?", (), answer_box=(0, 0, 9, 9)), said, frame=FRAME)) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('<think>left</think>\n<answer>{"bbox_2d": [1, 2, 3, 4]}</answer>', 1),
+        ('So: <think></think><answer>```json\n[{"a": 1, "b": [1,2, 3,4]}]\n```</answer> done', 1),
+        ("<think>left</think><answer>[1, 2, 3, 4]</answer>", 0),
+        ('<think>left</think><answer>{"bbox_2d": [1.5, 2, 3, 4]}</answer>', 0),
+        ('<think>left</think> so <answer>{"bbox_2d": [1, 2, 3, 4]}</answer>', 0),
+        ('<answer>{"bbox_2d": [1, 2, 3, 4]}</answer>', 0),
+        ('<think>left</think><answer>{"bbox_2d": [1, 2, 3, 4]}', 0),
+        ("<think>left</think><answer>{} [1, 2, 3, 4] {</answer>", 0),
+        ("<think>" + "</think><answer>{[1, 2, 3, 4]}" * 20_000, 0),  # in time linear in its length
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_the_form_that_vlm_r1_rewards(text, value):
+    said = Trajectory(0, turns=[text])
+    assert format_box(said, bare_group(Example("q", b"", "?", ()), said)) == value
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,13 @@ def test_none_of_the_above_is_not_the_option_above():
     assert chosen_option("It is above the table", options) == 0
     assert chosen_option("None of the above", options) is None
     assert chosen_option("None of the above", ["above", "None of the above"]) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["A ", "a ", "(A) ", "(", " ", "/", "A, ", "A or ", "answer ", "answer:", "answer is ", "option ", "none of ", "x"],
+)
+def test_reading_takes_time_linear_in_the_length(said):
+    """At this length, a quadratic way would take minutes for one of these."""
+    for answer in (said * 50_000, f"answer is A{said * 50_000}x"):
+        assert chosen_option(answer, ["rubber", "cotton"]) in (None, 0)

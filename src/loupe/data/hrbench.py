@@ -4,6 +4,7 @@ Each question occurs four times, with its options rotated. Published as parquet 
 TSV, with the same columns.
 """
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -11,37 +12,56 @@ import datasets
 
 from loupe.data import tables
 from loupe.data.datamodule import LoupeDataModule
+from loupe.errors import require_choice
 from loupe.records import Example
 from loupe.rewards.choice import LETTERS, with_options
 
-HUB = "DreamMr/HR-Bench"
+HUBS = ("DreamMr/HR-Bench",)
 OPTIONS = tuple(LETTERS[:4])
 COLUMNS = ("index", "question", *OPTIONS, "answer", "category", "cycle_category", "image")
+OFFICIAL_REQUEST = "Please select the correct answer from the options above."
 SUBSETS = {"single": "FSP", "cross": "FCP"}
 """Fine-grained single-instance and cross-instance perception."""
 
 
-def hrbench_datamodule(path: str | None, split: str, **settings: Any) -> LoupeDataModule:
+def hrbench_datamodule(
+    path: str | None, split: str, prompt: str, hub: str | None = None, **settings: Any
+) -> LoupeDataModule:
     """A test split only.
 
-    path: the folder with the parquet files or the TSV, or None for the hub. split: "hrbench_4k" or "hrbench_8k".
-    settings: see ``tables.evaluation_only``.
+    path: the folder with the parquet files or the TSV, or None for the hub. hub: the id there, if it is not the known
+    one. split: "hrbench_4k" or "hrbench_8k". prompt: the form of the questions, one of ``PROMPTS``. settings: see
+    ``tables.evaluation_only``.
     """
-    table = _open(path, split)
-    checks = dict.fromkeys(OPTIONS, tables.is_given) | {"question": tables.has_text, "answer": OPTIONS.__contains__}
-    rows = tables.usable_rows(table, split, COLUMNS, **checks)
-    return tables.evaluation_only(tables.Rows(table, lambda row: example(row, split), rows), **settings)
+    require_choice("data.prompt", prompt, PROMPTS)
+    table = _open(path, hub, split)
+    checks: dict[str, tables.Check] = dict.fromkeys(OPTIONS, tables.is_given) | {
+        "question": tables.has_text,
+        "answer": OPTIONS.__contains__,
+    }
+    rows = tables.usable_rows(table, split, COLUMNS, ("index", "cycle_category"), **checks)
+    return tables.evaluation_only(tables.Rows(table, lambda row: example(row, split, prompt), rows), **settings)
 
 
-def example(row: dict, split: str) -> Example:
-    """One row of the published table as an example."""
+def official(question: str, options: Sequence[str]) -> str:
+    """The question as VLMEvalKit and the evaluators that follow it ask it."""
+    lettered = (f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+    return "\n".join([f"Question: {question}", "Options:", *lettered, OFFICIAL_REQUEST])
+
+
+PROMPTS = {"official": official, "letters": with_options}
+"""Forms of a question. "letters" is that of V*Bench."""
+
+
+def example(row: dict, split: str, prompt: str = "official") -> Example:
+    """One row of the published table as an example. prompt: one of ``PROMPTS``."""
     options = [str(row[letter]) for letter in OPTIONS]
     picture = tables.stored_picture(row["image"])
     identity = (row["question"], sorted(options), sha256(bytes(picture)).digest())  # shared by the rotations
     return Example(
         id=f"{split}/{row['index']}/{row['cycle_category']}",
         image=picture,
-        question=with_options(row["question"], options),
+        question=PROMPTS[prompt](row["question"], options),
         references=(row["answer"],),
         options=tuple(options),
         subset=SUBSETS.get(row["category"], row["category"]),
@@ -50,9 +70,9 @@ def example(row: dict, split: str) -> Example:
     )
 
 
-def _open(path: str | None, split: str) -> datasets.Dataset:
+def _open(path: str | None, hub: str | None, split: str) -> datasets.Dataset:
     if path is None:
-        return tables.from_hub(HUB, split)
+        return tables.split_from_hub(hub, HUBS, split)
     size = split.removeprefix("hrbench_")
     files = tables.find_files(path, f"*{size}*.parquet", f"*{size}*.tsv")
     if files[0].suffix == ".parquet":

@@ -5,15 +5,17 @@ The mixes "zero", "at_most_half" and "one_to_one" are those of arXiv 2506.14821.
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
+from loupe.atomic import replacing
 from loupe.data.datamodule import Questions, subset
 from loupe.errors import UserError, require_choice, require_number
 
 LOG = logging.getLogger(__name__)
 MINED = "mined.csv"
+FORMULA = ("=", "+", "-", "@", "'", "\t", "\r")  # how a cell begins that a spreadsheet would compute
 HARD = 0.5
 """The highest mean score of a hard question."""
 KEPT = {"all": 1.0, "zero": 0.0, "at_most_half": HARD, "one_to_one": 1.0}
@@ -55,6 +57,12 @@ def mixed(
     return subset(questions, kept)
 
 
+def write_mined(scores: Mapping[str, float], path: Path) -> None:
+    """Replace ``path`` with the score of each question by its id."""
+    with replacing(path) as partial, partial.open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "score"), *((_as_text(name), score) for name, score in scores.items())])
+
+
 def read_mined(path: Path) -> dict[str, float]:
     """The mean score of each question by its id, from one file or from all that a folder holds."""
     files = [path] if path.is_file() else sorted(path.rglob(MINED))
@@ -64,7 +72,7 @@ def read_mined(path: Path) -> dict[str, float]:
     for file in files:
         try:
             with file.open(newline="") as lines:
-                rows = {row["id"]: float(row["score"]) for row in csv.DictReader(lines)}
+                rows = {_plain(row["id"]): float(row["score"]) for row in csv.DictReader(lines)}
         except (KeyError, TypeError, ValueError) as error:
             lacks = f"lacks the columns id and score ({error})"
             raise UserError(f"data.mined: {file} {lacks}; write it with python src/mine.py") from error
@@ -72,6 +80,15 @@ def read_mined(path: Path) -> dict[str, float]:
             raise UserError(f"data.mined={path}: {conflicts[0]} has two scores; keep only one set of mined.csv there")
         scores |= rows
     return scores
+
+
+def _as_text(name: str) -> str:
+    """``name`` in a form that no spreadsheet takes for a formula: with an apostrophe before such a beginning."""
+    return f"'{name}" if name.startswith(FORMULA) else name
+
+
+def _plain(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
 
 
 def _known(ids: Sequence[str], scores: dict[str, float], mined: str) -> list[int]:

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 import datasets
 from huggingface_hub import constants
@@ -19,10 +20,12 @@ from torch.utils.data import Dataset
 
 from loupe import hub
 from loupe.data.datamodule import LoupeDataModule, Questions, subset
-from loupe.errors import UserError, require_int
+from loupe.errors import UserError, is_number, require_int
 from loupe.records import Example
 
 LOG = logging.getLogger(__name__)
+Loaded = TypeVar("Loaded")
+Check = Callable[[Any], bool]
 GIVE_PATH = "give data.path=<folder with the published files>"
 
 
@@ -43,21 +46,27 @@ class Rows(Dataset[Example]):
         return self.read(self.table[self.indices[index]])
 
 
-@contextmanager
-def required_hub(name: str) -> Iterator[None]:
-    """Prepare for loading ``name`` from the hub or its local cache. Raises UserError if there is neither."""
+def from_hub(repo: str | None, known: Sequence[str], load: Callable[[str], Loaded]) -> Loaded:
+    """What ``load`` makes of the first data set that the hub, or its local cache, has: of ``repo``, or of ``known``.
+
+    repo: ``data.hub``. known: the ids under which the data set has been published. Raises UserError if there is none.
+    """
+    if repo is not None and not hub.is_id(repo):
+        raise UserError(f"data.hub={repo}: must be <owner/name>, such as {known[0]}")
     hub.prepare()
     datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE
-    try:
-        yield
-    except (OSError, ValueError) as error:  # ValueError: no such split or configuration in the cache
-        raise UserError(f"data: cannot load {name} from the hub ({_first_line(error)}); {GIVE_PATH}") from error
+    failed = []
+    for name in [repo] if repo else known:
+        try:
+            return load(name)
+        except (OSError, ValueError) as error:  # ValueError: no such split or configuration in the cache
+            failed.append(f"{name}: {_first_line(error)}")
+    raise UserError(f"data: cannot be loaded from the hub ({'; '.join(failed)}); {GIVE_PATH}, or data.hub=<owner/name>")
 
 
-def from_hub(repo: str, split: str) -> datasets.Dataset:
-    """A split of a data set on the hub, or of its cached copy."""
-    with required_hub(f"{repo} (split {split})"):
-        return _load(repo, split=split)
+def split_from_hub(repo: str | None, known: Sequence[str], split: str) -> datasets.Dataset:
+    """A split of a data set on the hub; see :func:`from_hub`."""
+    return from_hub(repo, known, partial(_load, split=split))
 
 
 def from_files(kind: str, files: Sequence[Path], **options: Any) -> datasets.Dataset:
@@ -92,26 +101,42 @@ def required_format(name: object, form: str) -> Iterator[None]:
 
 
 def usable_rows(
-    table: datasets.Dataset, name: str, columns: Sequence[str], **checks: Callable[[Any], bool]
+    table: datasets.Dataset,
+    name: str,
+    columns: Sequence[str] = (),
+    key: Sequence[str] = (),
+    **checks: Check,
 ) -> list[int]:
     """The numbers of the rows whose columns pass their checks; the others are named in the log.
 
-    Reads the checked columns only. name: of the table, for messages. Raises UserError if one of ``columns`` is missing,
-    or if no row is usable.
+    Reads the checked columns only. name: of the table, for messages. key: columns whose values together identify a row;
+    of several rows with the same, the first is kept. Raises UserError if one of ``columns`` is missing, or if no row is
+    usable.
     """
     if missing := [column for column in columns if column not in table.column_names]:
         found = ", ".join(table.column_names)
         raise UserError(f"{name}: no column {', '.join(missing)}, only {found}; {GIVE_PATH}")
-    good = set(range(len(table)))
+    plain, good = table.with_format(None), set(range(len(table)))
     for column, check in checks.items():
-        bad = [i for i, value in enumerate(table.with_format(None)[column]) if not check(value)]
-        if bad:
-            rows = ", ".join(map(str, bad[:5])) + (f" .. ({len(bad)} in all)" if len(bad) > 5 else "")
-            LOG.warning("%s: skipped rows without a usable %s: %s", name, column, rows)
+        bad = [i for i, value in enumerate(plain[column]) if not check(value)]
+        report_skipped(name, f"without a usable {column}", bad)
         good.difference_update(bad)
+    if key:
+        keys = list(zip(*(map(repr, plain[column]) for column in key), strict=True))  # values may be of any type
+        first = dict(reversed([(keys[i], i) for i in sorted(good)]))
+        repeated = [i for i in sorted(good) if first[keys[i]] != i]
+        report_skipped(name, f"that repeat the {' and '.join(key)} of an earlier one", repeated)
+        good.difference_update(repeated)
     if not good:
         raise UserError(f"{name}: none of its {len(table)} rows is usable; see the skipped rows above")
     return sorted(good)
+
+
+def report_skipped(name: str, why: str, rows: Sequence[int]) -> None:
+    """Name the rows of a table that are left out, if there are any. why: completes "skipped rows"."""
+    if rows:
+        numbers = ", ".join(map(str, rows[:5])) + (f" .. ({len(rows)} in all)" if len(rows) > 5 else "")
+        LOG.warning("%s: skipped rows %s: %s", name, why, numbers)
 
 
 def is_given(value: object) -> bool:
@@ -131,6 +156,10 @@ def is_texts(value: object) -> TypeGuard[list[str]]:
 def has_text(value: object) -> TypeGuard[str]:
     """Whether ``value`` is a text with anything but white space."""
     return is_text(value) and bool(value.strip())
+
+
+def is_four_numbers(numbers: object) -> TypeGuard[Sequence[float]]:
+    return isinstance(numbers, list | tuple) and len(numbers) == 4 and all(map(is_number, numbers))
 
 
 def take(rows: Questions, n: int | None, name: str) -> Questions:

@@ -21,7 +21,8 @@ from loupe.data.tables import Rows
 from loupe.errors import UserError, require_int
 from loupe.records import Example
 
-HUB = "lmms-lab/textvqa"
+HUBS = ("lmms-lab/textvqa", "lmms-lab-encoder/textvqa")
+"""The data set has moved from the first owner to the second."""
 OFFICIAL = {"train": "train", "validation": "val"}
 PREFIX = "textvqa/"
 COLUMNS = ("image_id", "question_id", "question", "image", "answers")
@@ -38,6 +39,7 @@ def textvqa_datamodule(
     mined: str | None = None,
     mix: str = "all",
     hard_fraction: float | None = None,
+    hub: str | None = None,
     **settings: Any,
 ) -> LoupeDataModule:
     """The published training split, of which about ``n_val`` questions are held out for validation, and a test split.
@@ -46,11 +48,11 @@ def textvqa_datamodule(
     split, because the answers of the published test split are not public: ``n_test`` random ones, or all in order if it
     is None. Both choices are keyed by ``heldout_seed``.
 
-    path: a folder, or None for the hub. images: the folder with the pictures of the official json, if it is not
-    train_images beside the json. mined, mix, hard_fraction: see ``mixing.mixed``. settings: see
-    :class:`LoupeDataModule`.
+    path: a folder, or None for the hub. hub: the id there, if it is not one of the known ones. images: the folder with
+    the pictures of the official json, if it is not train_images beside the json. mined, mix, hard_fraction: see
+    ``mixing.mixed``. settings: see :class:`LoupeDataModule`.
     """
-    (train, rows), (test, test_rows) = (_open(path, images, split) for split in ("train", "validation"))
+    (train, rows), (test, test_rows) = (_open(path, hub, images, split) for split in ("train", "validation"))
     kept, held = hold_out(rows, train["image_id"][:], require_int("data.n_val", n_val, 1), heldout_seed)
     kept = kept[: None if n_train is None else require_int("data.n_train", n_train, 1)]
     if n_test is not None:
@@ -90,18 +92,20 @@ def _shuffled(items: Iterable, seed: int) -> list:
     return sorted(items, key=lambda item: sha256(f"{seed}/{item}".encode()).digest())
 
 
-def _open(path: str | None, images: str | None, split: str) -> tuple[datasets.Dataset, list[int]]:
+def _open(path: str | None, hub: str | None, images: str | None, split: str) -> tuple[datasets.Dataset, list[int]]:
     """The table of a split, and the numbers of its usable rows."""
     name = f"TextVQA {split}"
     if path is None:
-        table = tables.from_hub(HUB, split)
+        table = tables.split_from_hub(hub, HUBS, split)
     else:
         files = tables.find_files(path, f"{split}-*.parquet", f"{split}.parquet", f"TextVQA_*_{OFFICIAL[split]}.json")
         table = _official(files[0], images) if files[0].suffix == ".json" else tables.from_files("parquet", files)
-    rows = tables.usable_rows(
-        table, name, COLUMNS, question_id=tables.is_given, question=tables.has_text, answers=tables.is_texts
-    )
-    return table, rows
+    checks: dict[str, tables.Check] = {
+        "question_id": tables.is_given,
+        "question": tables.has_text,
+        "answers": tables.is_texts,
+    }
+    return table, tables.usable_rows(table, name, COLUMNS, ("question_id",), **checks)
 
 
 def _official(file: Path, images: str | None) -> datasets.Dataset:

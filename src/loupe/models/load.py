@@ -4,7 +4,6 @@ Tokenizer and image processor are loaded separately, because ``Qwen2_5_VLProcess
 """
 
 import importlib.util
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -32,7 +31,6 @@ from loupe.paths import located, portable
 
 LORA = {"r": 64, "alpha": 128, "dropout": 0.0, "target": "all-linear"}
 """What may be given about an adapter, with the defaults."""
-HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 VISION = r".*\bvisual\..*"
 """Names of the modules of the vision tower."""
 NO_CODE = {"trust_remote_code": False}  # of the model's author; by default transformers asks whether to run it
@@ -126,7 +124,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 def _is_adapter(path: str) -> bool:
     """Whether a folder or a repository of the hub contains an adapter."""
-    if Path(path).exists() or not HUB_ID.fullmatch(path):
+    if Path(path).exists() or not hub.is_id(path):
         return (Path(path) / "adapter_config.json").is_file()
     hub.prepare()
     return find_adapter_config_file(path) is not None
@@ -167,7 +165,7 @@ def _load_or_build(path: str | None, build: Callable[[], Parts] | None, options:
 
 def _load(path: str, options: dict) -> Parts:
     folder = Path(path)
-    if not folder.exists() and not HUB_ID.fullmatch(path):  # saves the wait for the network
+    if not folder.exists() and not hub.is_id(path):  # saves the wait for the network
         raise UserError(
             f"model.path={path}: no such folder, and not a hub id; give model.path=<folder> or <owner/name>"
         )

@@ -18,6 +18,9 @@ HIT = 0.5
 
 NUMBER = r"\s*((?>[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|nan|inf(?:inity)?)))\s*"
 BOX = re.compile(rf"\[{','.join([NUMBER] * 4)}\]", re.IGNORECASE)
+WHOLE_BOX = r"\[\d+,\s*\d+,\s*\d+,\s*\d+\]"
+BOX_FORM = [re.compile(part) for part in ("<think>", r"</think>\s*<answer>", r"\{", WHOLE_BOX, r"\}", "</answer>")]
+"""What VLM-R1's format reward looks for, in this order, with anything between."""
 
 
 class BoxError(StrEnum):
@@ -79,6 +82,18 @@ def answer_iou(trajectory: Trajectory, group: Group) -> float:
     """Intersection over union of the answered and the correct box, as the benchmarks compute it; 0 without a box."""
     box, correct = read_box(trajectory.answer, group.prompt.frame, within=False), group.example.answer_box
     return 0.0 if isinstance(box, BoxError) or correct is None else box_iou(box, correct)
+
+
+def format_box(trajectory: Trajectory, group: Group) -> float:
+    """1 if the response has the form that VLM-R1 rewards, else 0: somewhere a thought, then an answer with a box of
+    four whole numbers in braces. Unlike :func:`terms.well_formed`, it allows other text around them.
+    """
+    text, start = trajectory.text, 0
+    for part in BOX_FORM:  # one at a time, because a single pattern would take cubic time
+        if (found := part.search(text, start)) is None:
+            return 0.0
+        start = found.end()
+    return 1.0
 
 
 @dataclass(frozen=True)

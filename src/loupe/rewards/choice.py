@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from string import ascii_uppercase
 
 LABEL = r"""(?:\((?P<bracketed>[A-Za-z])\)|(?P<bare>[A-Za-z])(?=\s*[.):,;*"'/]|\W*$)|(?P<capital>[A-Z])(?=\s))"""
@@ -57,12 +58,14 @@ def _number(found: re.Match, answer: str, options: Sequence[str]) -> int | None:
     if number >= len(options):
         return None
     is_capital_a = groups.get("capital") == "A" and found.re is not ANNOUNCED
-    return None if is_capital_a and _is_article(_words(answer[found.end() :]), _words(options[number])) else number
+    return None if is_capital_a and _is_article(answer, found.end(), _words(options[number])) else number
 
 
-def _is_article(rest: list[str], text: list[str]) -> bool:
-    """Whether an "A" followed by the words ``rest`` is the article, where the option A is the words ``text``."""
-    return bool(rest) and rest[: len(text)] != text and not NOT_AFTER_AN_ARTICLE.fullmatch(rest[0])
+def _is_article(answer: str, end: int, text: list[str]) -> bool:
+    """Whether an "A" that ends at ``end`` is the article, where the option A is the words ``text``."""
+    following = islice(WORD.finditer(answer, end), max(1, len(text)))  # not all: there may be many such letters
+    words = [found[0].lower() for found in following]
+    return bool(words) and words[: len(text)] != text and not NOT_AFTER_AN_ARTICLE.fullmatch(words[0])
 
 
 def _letters(pattern: re.Pattern, answer: str, options: Sequence[str]) -> set[int]:

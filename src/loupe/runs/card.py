@@ -12,10 +12,10 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
 from omegaconf import DictConfig
 
+from loupe import hub
 from loupe.engine.dialogue import STOP_TEXTS, Dialogue
 from loupe.engine.policy import Policy
 from loupe.geometry import COORDINATES
-from loupe.models.load import HUB_ID
 from loupe.paths import portable
 from loupe.records import Example
 from loupe.runs.config import command_line, resolved
@@ -54,7 +54,7 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
         adapter=policy.has_adapter,
         base=base,
         base_name=Path(base).name if base else None,
-        base_on_hub=_on_hub(base),
+        base_on_hub=hub.is_id(base),
         folder=portable(str(out)),
         dialogue=dialogue,
         question=dialogue.user.replace("{frame}", frame.format("{original_width}", "{original_height}")),
@@ -76,12 +76,8 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
 def front_matter(policy: Policy, base: str | None) -> str:
     """The metadata that the hub reads, as YAML. It accepts only hub ids as a base; the license is not ours to state."""
     return ModelCardData(
-        base_model=base if _on_hub(base) else None,
+        base_model=base if hub.is_id(base) else None,
         library_name="peft" if policy.has_adapter else "transformers",
         pipeline_tag="image-text-to-text",
         tags=[*TAGS, "lora"] if policy.has_adapter else TAGS,
     ).to_yaml()
-
-
-def _on_hub(base: str | None) -> bool:
-    return bool(base and HUB_ID.fullmatch(base))
