@@ -3,12 +3,13 @@
 Each piece of text is tokenized once; what the policy sampled is never tokenized again.
 """
 
+import re
 from dataclasses import dataclass
 from string import Formatter
 
 from PIL import Image
 
-from loupe.engine.policy import Policy
+from loupe.engine.policy import Policy, special_tokens
 from loupe.errors import BadExample, UserError
 from loupe.geometry import Box, Frame, Size
 from loupe.pictures import open_picture, resize_to_grid
@@ -21,6 +22,8 @@ STOP_TEXTS = ("</tool>", "</answer>")
 
 IMAGE = "<image>"
 _SENTINEL = "\x00"
+_CUT = "\ufdd0"
+"""Text is tokenized in pieces that end here. A noncharacter, which Unicode reserves for such marks."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,12 @@ class Dialogue:
         if not isinstance(self.prefill, str):
             raise UserError(f"prompt.prefill={self.prefill!r}: must be text")
         self.system = self.system.format(tool=self.tool.instruction)
+        name_of = self.policy.tokenizer.convert_ids_to_tokens
+        self._special = re.compile("|".join(map(re.escape, name_of(sorted(special_tokens(self.policy.tokenizer))))))
+        placeholder = name_of(self.policy.image_token)
+        for name in ("system", "user", "observation", "earlier", "prefill"):
+            if placeholder in getattr(self, name):
+                raise UserError(f"prompt.{name}: must not contain {placeholder}, which is what {IMAGE} becomes")
 
     def prompt(self, example: Example) -> Prompt:
         """Open the pictures, reduce them and write the prompt. Raises :class:`BadExample`, which names the row."""
@@ -97,19 +106,18 @@ class Dialogue:
         uses_coordinates = bool(self.tool.max_calls or example.answer_box)
         sizes = [picture.size for picture in shown]
         ids = self.opening(example.question, patches, sizes, frame.sentence if uses_coordinates else "")
-        if ids.count(self.policy.image_token) != sum(image.tokens(self.policy.merge) for image in patches):
-            raise BadExample("the question contains a picture placeholder token; remove it")
         cut_from = picture if example.zoom_image is None else open_picture(example.zoom_image)
         return Prompt(ids, patches, cut_from, sizes[-1], frame, self.prefill)
 
     def opening(self, question: str, patches: list[ImagePatches], sizes: list[Size], frame: str = "") -> list[int]:
         """The tokens of the prompt, up to where the policy begins to write.
 
-        patches, sizes: of the pictures as shown, the last of which the question is about. frame: ``Frame.sentence``.
+        question: plain text, also where it spells a special token. patches, sizes: of the pictures as shown, the last
+        of which the question is about. frame: ``Frame.sentence``.
         """
         *earlier, (width, height) = sizes
         content = [part for w, h in earlier for part in self._content(self.earlier, width=w, height=h)]
-        content += self._content(self.user, question=question, frame=frame, width=width, height=height)
+        content += self._content(self.user, question=self._plain(question), frame=frame, width=width, height=height)
         return self._tokens(self._render([("system", self.system), ("user", content)]) + self.prefill, patches)
 
     def overview(self, picture: Image.Image) -> Image.Image:
@@ -129,7 +137,7 @@ class Dialogue:
         images: list[ImagePatches] = []
         content: str | list[dict]
         if isinstance(result, Failure):
-            content = result.message
+            content = self._plain(result.message)
         else:
             image = self.close_up(result)
             images = [self.policy.patches(image)]
@@ -150,11 +158,16 @@ class Dialogue:
         messages = [{"role": role, "content": content} for role, content in contents]
         return self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
+    def _plain(self, text: str) -> str:
+        """``text`` with a cut inside whatever spells a special token, so that none is read there."""
+        return self._special.sub(lambda token: token[0][0] + _CUT + token[0][1:], text)
+
     def _tokens(self, text: str, images: list[ImagePatches]) -> list[int]:
         """Token ids, with the n-th image placeholder repeated once per merged cell of the n-th picture."""
         ids, cells = [], (image.tokens(self.policy.merge) for image in images)
-        for token in self.policy.tokenizer(text, add_special_tokens=False)["input_ids"]:
-            ids += [token] * (next(cells, 1) if token == self.policy.image_token else 1)
+        for piece in text.split(_CUT):
+            for token in self.policy.tokenizer(piece, add_special_tokens=False)["input_ids"]:
+                ids += [token] * (next(cells, 1) if token == self.policy.image_token else 1)
         return ids
 
 

@@ -159,6 +159,9 @@ def banned_tokens(tokenizer, vocabulary: int, end_of_turn: int) -> set[int]:
 
     A sampled image placeholder would crash the next forward pass, because there is no picture behind it.
     """
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    special |= set(tokenizer.all_special_ids)
-    return (special - {end_of_turn}) | set(range(len(tokenizer), vocabulary))
+    return (special_tokens(tokenizer) - {end_of_turn}) | set(range(len(tokenizer), vocabulary))
+
+
+def special_tokens(tokenizer) -> set[int]:
+    """Ids of the tokens that control a dialogue or stand for pictures, rather than for text."""
+    return {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | set(tokenizer.all_special_ids)
