@@ -81,6 +81,21 @@ def test_a_run_is_not_resumed_as_another(first, overrides, message):
         read_checkpoint(compose_config(f"resume={first}", *overrides))
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "algorithm.optimizer._target_=torch.optim.SGD",
+            r"resume: algorithm\.optimizer\._target_=torch\.optim\.SGD cannot",
+        ),
+        ("trainer.max_steps=0", r"trainer\.max_steps=0: the checkpoint is of step 1; give as many or more"),
+    ],
+)
+def test_what_cannot_go_on_from_a_checkpoint(first, override, message):
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(compose_config(f"resume={first}", "model=tiny_random", override))
+
+
 def test_changed_settings_are_named_when_resuming(first, caplog):
     read_checkpoint(compose_config(f"resume={first}", "model=tiny_random", "crop=200"))
     assert "crop" in caplog.text

@@ -27,7 +27,7 @@ class Signs(Dataset[Example]):
     def __init__(self, split: str, seed: int, size: int, **style: Any) -> None:
         self.split = split
         self.seed = require_int("seed", seed, 0)
-        self.size = require_int(f"data.n_{split}", size, 1)
+        self.size = require_int(f"data.n_{split.replace('validation', 'val')}", size, 1)
         self.style = SceneStyle(**style)
 
     def __len__(self) -> int:

@@ -33,9 +33,9 @@ class GroupRollout:
     """Samples groups of trajectories.
 
     tool: executes calls (``loupe.tools``). max_new_tokens: sampled tokens per turn. max_observation_tokens: tokens of
-    one observation; a larger one is a failed call. temperature: > 0. prompts_per_batch: groups decoded together.
-    seed: random numbers are keyed by seed, step, example id and sample index, so that results depend neither on the
-    batch layout nor on the rank.
+    one observation; a larger one is a failed call. temperature: from 1e-6 to 1e6.
+    prompts_per_batch: groups decoded together. seed: random numbers are keyed by seed, step, example id and sample
+    index, so that results depend neither on the batch layout nor on the rank.
     """
 
     policy: Policy
@@ -50,7 +50,7 @@ class GroupRollout:
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "max_observation_tokens", "prompts_per_batch"):
             require_int(f"rollout.{name}", getattr(self, name), 1)
-        require_number("rollout.temperature", self.temperature, 0, above=True)
+        require_number("rollout.temperature", self.temperature, 1e-6, 10**6)  # logits divided by it stay finite
         ids, _ = self.dialogue.observe(Failure(CallError.UNCLOSED, SHORTEST), last_token=-1)
         if self.max_observation_tokens < len(ids):
             raise UserError(f"rollout.max_observation_tokens={self.max_observation_tokens}: must be {len(ids)} or more")

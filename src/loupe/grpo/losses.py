@@ -33,7 +33,7 @@ class GRPO:
 
     def __post_init__(self):
         for name in ("clip_low", "clip_high", "beta"):
-            require_number(f"algorithm.loss.{name}", getattr(self, name), 0)
+            require_number(f"algorithm.loss.{name}", getattr(self, name), 0, 10**6)
         if self.clip_low >= 1:
             raise UserError(f"algorithm.loss.clip_low={self.clip_low}: must be below 1, because ratios are positive")
 

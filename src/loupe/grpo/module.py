@@ -25,7 +25,7 @@ from loupe.errors import BadExample, NonFiniteError, require_choice, require_int
 from loupe.grpo import distributed
 from loupe.grpo.advantages import SCALES, group_advantages
 from loupe.grpo.losses import GRPO, mean_report
-from loupe.grpo.optim import Clock, checked, warmup_cosine
+from loupe.grpo.optim import Clock, checked, keep_settings, warmup_cosine
 from loupe.grpo.scoring import ScoringModule
 from loupe.logs.reporter import Reporter
 from loupe.metrics.training import advantage_metrics, rollout_metrics
@@ -140,9 +140,8 @@ class GRPOModule(ScoringModule):
             (optimizer if epoch == self.inner_epochs - 1 else optimizer.optimizer).step()
             optimizer.zero_grad()
             torch.clear_autocast_cache()  # it holds low-precision copies of the weights before the step
-        schedule = self.lr_schedulers()
-        report = mean_report(epochs) | {"grad_norm": norm, "learning_rate": schedule.get_last_lr()[0]}
-        schedule.step()
+        report = mean_report(epochs) | {"grad_norm": norm, "learning_rate": optimizer.optimizer.param_groups[0]["lr"]}
+        self.lr_schedulers().step()
         return report
 
     def _assign_token_weights(self, trajectories: list[Trajectory]) -> None:
@@ -215,6 +214,9 @@ class GRPOModule(ScoringModule):
     def on_fit_start(self) -> None:
         self.policy.train()
         self.started = time.perf_counter()
+
+    def on_train_start(self) -> None:
+        keep_settings(self.optimizers().optimizer, self.lr_schedulers())
 
     def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
         if self.global_step == self.total_steps:  # Lightning then validates the last step too, whatever the interval

@@ -6,20 +6,38 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 from loupe.errors import UserError
 
 
 def checked(name: str, optimizer: Callable) -> Callable:
-    """``optimizer``, after trying its settings on a dummy parameter, so that a mistake shows before the first rollout.
+    """``optimizer``, after a step with it on a dummy parameter, so that a mistake shows before the first rollout.
 
-    name: of the setting. Raises UserError if the optimizer refuses its settings.
+    name: of the setting. Raises UserError if the optimizer refuses its settings, or if they are out of all proportion.
     """
+    settings = getattr(optimizer, "keywords", {})
+    given = f" (given: {', '.join(f'{key}={value}' for key, value in settings.items())})" if settings else ""
+    parameter = torch.nn.Parameter(torch.ones(1, 1))
+    parameter.grad = torch.ones(1, 1)
     try:
-        optimizer([torch.nn.Parameter(torch.zeros(1, 1))])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: {error}") from error
+        optimizer([parameter]).step()
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        raise UserError(f"{name}: {str(error).splitlines()[0]}{given}") from error
+    if not torch.isfinite(parameter).all() or math.inf in settings.values():
+        raise UserError(f"{name}: a setting, or a weight after one step, is not finite; use smaller numbers{given}")
     return optimizer
+
+
+def keep_settings(optimizer: torch.optim.Optimizer, schedule: LambdaLR) -> None:
+    """Give an optimizer the settings that it was made with. Its state in a checkpoint brings those of an earlier start.
+
+    The state itself (moments, number of steps) stays.
+    """
+    for group, share in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):
+        peak = optimizer.defaults["lr"]
+        group.update(optimizer.defaults | {"initial_lr": peak, "lr": peak * share(schedule.last_epoch)})
+    schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:

@@ -26,7 +26,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from loupe import hub
 from loupe.engine.policy import Policy
-from loupe.errors import UserError, require_choice, require_int
+from loupe.errors import UserError, require_choice, require_int, require_number
 from loupe.paths import located, portable
 
 LORA = {"r": 64, "alpha": 128, "dropout": 0.0, "target": "all-linear"}
@@ -218,16 +218,19 @@ def _with_adapter(model: PreTrainedModel, lora: dict, train_vision: bool) -> Pef
             f"model.lora.dropout={settings['dropout']}: must be 0; with dropout, the update would score tokens "
             "under a distribution that they were not sampled from"
         )
+    width = model.config.get_text_config().hidden_size
+    if require_int("model.lora.r", settings["r"], 1) > width:
+        raise UserError(f"model.lora.r={settings['r']}: must be {width}, the width of the model, or less")
     config = LoraConfig(
-        r=require_int("model.lora.r", settings["r"], 1),
-        lora_alpha=settings["alpha"],
+        r=settings["r"],
+        lora_alpha=require_number("model.lora.alpha", settings["alpha"], 0, 10**6, above=True),
         target_modules=settings["target"],
         exclude_modules=None if train_vision else VISION,
         task_type="CAUSAL_LM",
     )
     try:
         adapted = get_peft_model(model, config)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, re.error) as error:
         raise UserError(f"model.lora={lora}: {str(error).splitlines()[0]}") from error
     if model.name_or_path:
         adapted.active_peft_config.base_model_name_or_path = portable(model.name_or_path)

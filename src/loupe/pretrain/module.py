@@ -15,7 +15,7 @@ from loupe.atomic import write_json
 from loupe.engine.packing import Context
 from loupe.engine.policy import Policy
 from loupe.errors import NonFiniteError, require_int, require_number
-from loupe.grpo.optim import checked, warmup_cosine
+from loupe.grpo.optim import checked, keep_settings, warmup_cosine
 from loupe.models.load import save_policy
 from loupe.pretrain.curriculum import Curriculum
 from loupe.pretrain.lessons import LessonBatch
@@ -114,6 +114,10 @@ class PretrainModule(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         self.policy.train()
+
+    def on_train_start(self) -> None:
+        for optimizer, schedule in zip(self.optimizers(), self.lr_schedulers(), strict=True):
+            keep_settings(optimizer.optimizer, schedule)
 
     def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
         if self.global_step == self.curriculum.steps:  # makes Lightning validate after the last step too

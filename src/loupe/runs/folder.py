@@ -175,10 +175,17 @@ def read_checkpoint(cfg: DictConfig) -> dict:
         raise UserError(f"resume={cfg.resume}: {path} is damaged or not a checkpoint; {other}") from error
     if not isinstance(state, dict) or "global_step" not in state:
         raise UserError(f"resume={cfg.resume}: not a checkpoint of a training run")
+    if state["global_step"] > cfg.trainer.max_steps:
+        raise UserError(
+            f"trainer.max_steps={cfg.trainer.max_steps}: the checkpoint is of step {state['global_step']}; "
+            "give as many or more, or resume from an earlier one"
+        )
     if distributed.is_main():  # which is about to rewrite the file
         changed = changed_settings(resolved(saved_settings(own)), resolved(cfg))
         if any(name.startswith("model.") for name in changed):
             raise UserError("resume: the model settings differ from those in the run's config.yaml; use the same ones")
+        if others := [f"{name}={value}" for name, value in changed.items() if name.endswith("optimizer._target_")]:
+            raise UserError(f"resume: {others[0]} cannot use the state of the run's optimizer; leave it as it was")
         if changed:
             named = ", ".join(f"{name}={value}" for name, value in changed.items())
             LOG.warning("resuming with settings that differ from the start of the run: %s", named)
