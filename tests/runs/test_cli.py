@@ -2,7 +2,9 @@
 
 import errno
 import re
+import shlex
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import compose_config
@@ -13,7 +15,7 @@ from omegaconf import OmegaConf
 
 import train as entry
 from loupe.errors import UserError
-from loupe.runs import cli
+from loupe.runs import cli, config, folder
 from loupe.runs.build import build_module
 
 
@@ -123,26 +125,73 @@ def test_a_checkpoint_folder_without_a_tokenizer(monkeypatch, tmp_path):
     assert "no tokenizer there" in line and "\n" not in line
 
 
-@pytest.mark.parametrize("below", ["file/run", "file"])
+@pytest.mark.parametrize("below", ["file/run", "file", "x" * 300])
 def test_an_output_folder_that_cannot_be_written(monkeypatch, tmp_path, below):
     (tmp_path / "file").write_text("")
     line = complain(monkeypatch, f"paths.output_dir={tmp_path / below}")
-    assert re.fullmatch(rf"error: cannot write {tmp_path}/file.*: .*; choose another paths\.output_dir", line), line
+    name = below.partition("/")[0]
+    assert re.fullmatch(rf"error: cannot write {tmp_path}/{name}.*: .*; choose another paths\.output_dir", line), line
+
+
+@pytest.mark.parametrize("empty", ["", "''", "' '", "null"])
+def test_an_empty_output_folder(monkeypatch, tmp_path, empty):
+    monkeypatch.chdir(tmp_path)
+    line = complain(monkeypatch, f"paths.output_dir={empty}")
+    assert line == "error: paths.output_dir is empty; name a folder, or leave it out"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("error", "message"),
     [
-        *("a b, c", "it's", "x\\", "\\'", "a\\\\'b", "${oops}", "\\${x}", '(a) [b] {c}; d! é 日本 "q"', "'", ""),
-        *("C:\\dir\\", "null", "1,2", "a=b", "$x {y}", "\\\\", "'''", "${a}'\\", "~!@#%^&*?<>|`"),
+        (OSError(errno.ENOSPC, "Full", "/out/run/a/.hydra/config.yaml"), "/out/run/a/.hydra/config.yaml: Full"),
+        (OSError(errno.ENOSPC, "Full"), "/out/run/a: Full"),
+        (OSError(errno.EACCES, "Denied", "/out"), "/out: Denied"),
+        (OSError(errno.EACCES, "Denied", "/out/run/b"), None),
+        (OSError(errno.ENOENT, "Missing", "/data/pictures"), None),
+        (OSError(errno.EIO, "Input/output error", "/out/run/a"), None),
+        (ValueError("a bug"), None),
     ],
 )
+def test_only_errors_of_the_output_folder_are_blamed_on_it(error, message):
+    told = message and f"error: cannot write {message}; choose another paths.output_dir"
+    assert cli.explain_folder(error, Path("/out/run/a")) == told
+
+
+def test_an_error_inside_a_job_is_not_blamed_on_its_folder(monkeypatch, tmp_path):
+    def fail(*args):
+        raise FileNotFoundError(errno.ENOENT, "Missing", str(tmp_path / "metrics.jsonl"))
+
+    monkeypatch.setattr(folder, "open_for_training", fail)
+    monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, "logger=none", f"paths.output_dir={tmp_path}"])
+    with pytest.raises(FileNotFoundError):
+        entry.main()
+
+
+ODD = [
+    *("a b, c", "it's", "x\\", "\\'", "a\\\\'b", "${oops}", "\\${x}", '(a) [b] {c}; d! é 日本 "q"', "'", ""),
+    *("C:\\dir\\", "null", "1,2", "a=b", "$x {y}", "\\\\", "'''", "${a}'\\", "~!@#%^&*?<>|`"),
+]
+
+
+def as_read(argument, key):
+    """The value of ``key`` after Hydra has parsed ``argument``."""
+    cfg = OmegaConf.create({key: None})
+    OmegaConf.update(cfg, key, OverridesParser.create().parse_override(argument).value())
+    return cfg[key]
+
+
+@pytest.mark.parametrize("value", ODD)
 def test_literal_values_reach_the_program_as_typed(value):
-    override = OverridesParser.create().parse_override(cli.quoted(f"question={value}", ("question",)))
-    cfg = OmegaConf.create({"question": None})
-    OmegaConf.update(cfg, "question", override.value())
-    assert cfg.question == value
+    assert as_read(cli.quoted(f"question={value}", ("question",)), "question") == value
     assert cli.quoted(f"crop={value}", ("question",)) == f"crop={value}"
+
+
+@pytest.mark.parametrize("value", [*(f"/runs/{odd}" for odd in ODD), "outputs/first"])
+def test_a_command_that_is_printed_can_be_pasted(value):
+    (argument,) = shlex.split(config.override("resume", value))
+    assert as_read(argument, "resume") == value
+    assert config.override("resume", "outputs/2025-01-01/first") == "resume=outputs/2025-01-01/first"
 
 
 @pytest.mark.parametrize("debug", ["debug=true", "debug=True"])
@@ -155,7 +204,6 @@ def test_debug_shows_the_traceback(monkeypatch, tmp_path, debug):
 
 def test_bugs_keep_their_traceback():
     assert cli.explain(ValueError("a bug")) is None
-    assert cli.explain_folder(OSError(errno.EIO, "Input/output error", "disk")) is None
 
 
 def test_a_user_error_is_found_behind_what_wraps_it():

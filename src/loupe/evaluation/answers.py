@@ -1,7 +1,6 @@
 """From a configuration to the answers that evaluate.py and mine.py count."""
 
 import logging
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from loupe.evaluation.journal import Journal
 from loupe.evaluation.settings import answer_settings
 from loupe.metrics.rows import Rows
 from loupe.runs.build import build_rollout, device
-from loupe.runs.config import command_line, instantiate, resolved
+from loupe.runs.config import command_line, instantiate, override, resolved
 from loupe.runs.folder import open_for_answers
 from loupe.runs.provenance import write_provenance
 from loupe.tools.zoom import NoTool
@@ -54,7 +53,7 @@ def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: t
                     journal.add(outcomes)
                     bar.update(len(outcomes))
     except KeyboardInterrupt as stop:
-        command = f"{command_line()} {shlex.quote(f'paths.output_dir={cfg.paths.output_dir}')}"
+        command = f"{command_line()} {override('paths.output_dir', cfg.paths.output_dir)}"
         raise Interrupted(f"stopped; to resume: {command}") from stop
     for line in journal.skipped:
         LOG.warning("skipped: %s", line)

@@ -11,6 +11,7 @@ from loupe.atomic import replacing
 from loupe.errors import Interrupted
 from loupe.grpo import distributed
 from loupe.paths import moved
+from loupe.runs.config import override
 from loupe.runs.files import BEST, LAST
 
 
@@ -79,7 +80,7 @@ class LastCheckpoint(Checkpoint):
     def _how_to_resume(self) -> str:
         if not self.path.exists():
             return "there is no checkpoint to resume from yet"
-        return f"to resume: {self.command} resume={self.path.parents[1]}"
+        return f"to resume: {self.command} {override('resume', self.path.parents[1])}"
 
     def _request(self, number, frame) -> None:
         self.requested = True

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -22,11 +23,12 @@ from loupe.errors import Interrupted, UserError
 from loupe.grpo import distributed
 from loupe.paths import CONF, package_path
 from loupe.runs import config, folder, sweeps
+from loupe.runs.disk import FIXES
 from loupe.runs.files import RunFile
 from loupe.runs.resume import own_settings
 
 LOG = logging.getLogger(__name__)
-UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENOSPC}
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, *FIXES}
 RENAMED = {  # former spellings of overrides, which are refused with the new one
     "reward=hard_only": "reward=accuracy_only",
     "reward.weights.hard": "reward.weights.accuracy",
@@ -44,6 +46,8 @@ def entry(
     as Optuna's optimizes.
     """
 
+    bugs: list[Exception] = []  # of the jobs themselves
+
     def job(cfg: DictConfig):
         # For a single run this is the folder asked for; for a sweep Hydra makes one folder per job below it.
         cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
@@ -53,6 +57,7 @@ def entry(
         except Exception as error:
             message = explain(error)
             if message is None or wants_traceback():
+                bugs.append(error)
                 raise
             if HydraConfig.get().mode == RunMode.RUN or isinstance(error, Interrupted):
                 sys.exit(distributed.signed(message))
@@ -66,9 +71,10 @@ def entry(
             signal.signal(number, signal.default_int_handler)  # they end a job as Ctrl-C does
         try:
             refuse_renamed(sys.argv[1:])
+            output_folder(sys.argv[1:])  # refuses an empty one
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=task.__name__)(job)()
         except Exception as error:
-            message = explain(error) or explain_folder(error)
+            message = explain(error) or (None if error in bugs else explain_folder(error, output_folder(sys.argv[1:])))
             if message is None or wants_traceback():
                 raise
             sys.exit(message)
@@ -79,15 +85,9 @@ def entry(
 
 
 def quoted(argument: str, literal: tuple[str, ...]) -> str:
-    """``key=value`` with the value as a quoted string of Hydra's grammar, if the key is one of ``literal``.
-
-    Within quotes, only a quote, the backslashes before one or at the end, and ``${`` have a meaning.
-    """
+    """``key=value`` with the value as a quoted string of Hydra's grammar, if the key is one of ``literal``."""
     key, given, value = argument.partition("=")
-    if not given or key not in literal:
-        return argument
-    value = re.sub(r"(\\*)('|\$\{)", r"\1\1\\\2", value)
-    return f"{key}='" + re.sub(r"(\\+)$", r"\1\1", value) + "'"
+    return f"{key}={config.quoted(value)}" if given and key in literal else argument
 
 
 def with_own_settings(cfg: DictConfig) -> DictConfig:
@@ -102,6 +102,21 @@ def refuse_renamed(arguments: list[str]) -> None:
         for former, name in RENAMED.items():
             if re.match(rf"[+~]*{re.escape(former)}\b", argument):
                 raise UserError(f"{argument}: this is called {name} now")
+
+
+def output_folder(arguments: list[str]) -> Path:
+    """The folder that a job will write to, or one above it; Hydra makes it before it calls the job.
+
+    Raises UserError if it is empty, which would mean the current folder.
+    """
+    given: dict = {"resume": None, "paths.output_dir": "outputs"}
+    for argument in arguments:
+        if (key := argument.partition("=")[0]) in given:
+            given[key] = OverridesParser.create().parse_overrides([argument])[0].value()
+    resume, output = given.values()
+    if not str(output or "").strip():
+        raise UserError("paths.output_dir is empty; name a folder, or leave it out")
+    return Path(folder.run_folder(resume if isinstance(resume, str) else None, str(output))).absolute()
 
 
 def explain(error: BaseException) -> str | None:
@@ -119,10 +134,13 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
-def explain_folder(error: BaseException) -> str | None:
-    """One line for an output folder that Hydra could not create before any job started; None for a bug."""
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        return f"error: cannot write {error.filename}: {error.strerror}; choose another paths.output_dir"
+def explain_folder(error: BaseException, output: Path) -> str | None:
+    """One line if Hydra could not create ``output``, or write there, before any job started; None for a bug."""
+    if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
+        return None
+    path = Path(error.filename or output).absolute()  # a write, unlike an open, names no file
+    if path.is_relative_to(output) or output.is_relative_to(path):
+        return f"error: cannot write {path}: {error.strerror}; choose another paths.output_dir"
     return None
 
 

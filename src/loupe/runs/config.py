@@ -1,5 +1,6 @@
 """What Hydra knows about the current job: its configuration, the objects it describes, its command, its sweep."""
 
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,21 @@ def command_line() -> str:
         job, overrides = HydraConfig.get().job.config_name, HydraConfig.get().overrides.task
     kept = [override for override in overrides if not override.startswith(("paths.output_dir=", "resume="))]
     return shlex.join(["python", f"src/{job}.py", *kept])
+
+
+def override(key: str, value: str | Path) -> str:
+    """``key=value`` as Hydra's grammar reads it, quoted for the shell."""
+    plain = re.fullmatch(r"[\w./+@-]+", str(value), re.ASCII)
+    return shlex.quote(f"{key}={value if plain else quoted(str(value))}")
+
+
+def quoted(value: str) -> str:
+    """``value`` as a quoted string of Hydra's grammar.
+
+    Within quotes, only a quote, the backslashes before one or at the end, and ``${`` have a meaning.
+    """
+    value = re.sub(r"(\\*)('|\$\{)", r"\1\1\\\2", value)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", value) + "'"
 
 
 def in_sweep() -> bool:

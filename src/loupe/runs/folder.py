@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pickle
 import shutil
 from functools import reduce
@@ -31,8 +32,9 @@ def run_folder(resume: str | None, new: str) -> str:
     resume: a run's folder, its folder of checkpoints, or a checkpoint file in that. A path that does not exist is
     refused later.
     """
-    if not resume or not (path := Path(resume)).exists():
+    if not resume or not os.path.exists(resume):  # unlike Path.exists, also for a name that is too long
         return new
+    path = Path(resume)
     if path.is_file():
         return str(path.parent.parent)
     return str(path.parent if path.name == RunFile.CHECKPOINTS else path)
@@ -151,9 +153,9 @@ def checkpoint_path(cfg: DictConfig) -> str | None:
     if not cfg.resume:
         return None
     path = Path(cfg.resume)
-    if not path.is_file():
+    if not os.path.isfile(path):
         path = Path(run_folder(cfg.resume, cfg.resume)) / RunFile.CHECKPOINTS / LAST
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"resume={cfg.resume}: no checkpoint at {path}; give a checkpoint file or a run's folder")
     return str(path)
 

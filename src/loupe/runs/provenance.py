@@ -2,7 +2,6 @@
 
 import logging
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loupe.atomic import replacing, write_json
 from loupe.paths import PROJECT
-from loupe.runs.config import command_line
+from loupe.runs.config import command_line, override
 from loupe.runs.files import RunFile
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ def write_provenance(cfg: DictConfig, folder: Path) -> None:
         LOG.warning("%s leaves out changes to what may hold secrets: %s", RunFile.PATCH, secret.replace("\n", ", "))
     untracked = _git("ls-files", "--others", "--exclude-standard", "conf", "src")
     provenance = {
-        "command": f"{command_line()} {shlex.quote(f'paths.output_dir={folder}')}",
+        "command": f"{command_line()} {override('paths.output_dir', folder)}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "commit": commit(),
         "uncommitted": bool(diff or secret or untracked),

@@ -21,6 +21,7 @@ from loupe.models.load import save_policy
 from loupe.records import TrajectoryType
 from loupe.runs import plots
 from loupe.runs.card import write_card
+from loupe.runs.disk import limits_explained
 from loupe.runs.files import RunFile
 from loupe.runs.text import comparison, in_columns
 
@@ -51,7 +52,9 @@ def job(cfg: DictConfig) -> Iterator[Path]:
             for message in NOISE:
                 warnings.filterwarnings("ignore", message)
             seed_everything(cfg.seed, verbose=False)
-            yield Path(cfg.paths.output_dir)
+            folder = Path(cfg.paths.output_dir)
+            with limits_explained(folder):
+                yield folder
     finally:
         torch.set_num_threads(threads)
 
