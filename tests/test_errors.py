@@ -16,6 +16,12 @@ def test_other_values_than_whole_numbers_are_refused(value):
         require_int("crop", value, 1)
 
 
+def test_whole_numbers_with_a_maximum():
+    assert require_int("threads", 8, 1, 8) == 8
+    with pytest.raises(UserError, match=r"^threads=9: must be a whole number from 1 to 8$"):
+        require_int("threads", 9, 1, 8)
+
+
 @pytest.mark.parametrize("value", [0, 0.5, 3])
 def test_numbers_pass(value):
     assert require_number("beta", value, 0) == value

@@ -10,6 +10,9 @@ from typing import TypeGuard, TypeVar
 
 T = TypeVar("T")
 
+MOST_THREADS = 1024
+"""Of one process, and processes that it may start. Far beyond that the system ends the job without a word."""
+
 
 class UserError(Exception):
     """A setting, file or input that the user can fix. Shown as one line, without a traceback."""
@@ -31,10 +34,11 @@ class Interrupted(UserError):
     prefix = "\n"
 
 
-def require_int(name: str, value: object, minimum: int) -> int:
-    """``value`` if it is an integer (not a bool) of at least ``minimum``, else a :class:`UserError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise UserError(f"{name}={value}: must be a whole number, {minimum} or more")
+def require_int(name: str, value: object, minimum: int, maximum: float = math.inf) -> int:
+    """``value`` if it is an integer (not a bool) within bounds, else a :class:`UserError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+        bounds = f", {minimum} or more" if maximum == math.inf else f" from {minimum} to {maximum}"
+        raise UserError(f"{name}={value}: must be a whole number{bounds}")
     return value
 
 

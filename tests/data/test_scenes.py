@@ -68,6 +68,8 @@ def test_p_small_of_0_and_1():
         ({"colors": ["red", "mauve"]}, "mauve"),
         ({"digits": 4}, "digits=4"),
         ({"canvas": [800, 600]}, "canvas=800"),
+        ({"canvas": [10**6, 10**6]}, r"canvas=\[1000000, 1000000\]: must have 200 million pixels or less"),
+        ({"clutter": 10**9}, "clutter=1000000000: must be a whole number from 0 to 10000"),
     ],
 )
 def test_a_bad_style_is_named(style, named):

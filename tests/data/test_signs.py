@@ -55,7 +55,14 @@ def test_splits_and_seeds_are_disjoint():
 
 
 @pytest.mark.parametrize(
-    ("options", "named"), [({"size": 0}, "data.n_train=0"), ({"seed": -1}, "seed=-1"), ({"digits": 4}, "digits=4")]
+    ("options", "named"),
+    [
+        ({"size": 0}, "data.n_train=0"),
+        ({"size": 0, "split": "validation"}, "data.n_val=0"),
+        ({"size": 10**10}, "data.n_train=10000000000: must be a whole number from 1 to 10000000"),
+        ({"seed": -1}, "seed=-1"),
+        ({"digits": 4}, "digits=4"),
+    ],
 )
 def test_bad_options_are_named(options, named):
     with pytest.raises(UserError, match=named):

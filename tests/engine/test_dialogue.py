@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import pytest
 from conftest import ANSWER, OVERVIEW, call, compose_config, examples, make_rollout, prompt_texts, scripted
@@ -72,6 +73,25 @@ def test_an_empty_question_is_a_bad_row(shared_policy):
     example = dataclasses.replace(examples(1)[0], question="  ")
     with pytest.raises(BadExample, match="signs/train/0/0: the question is empty"):
         make_rollout(shared_policy).dialogue.prompt(example)
+
+
+def test_a_question_that_is_too_long_is_a_bad_row(shared_policy):
+    long = dataclasses.replace(examples(1)[0], question="What is this? " * 20_000)
+    rollout = make_rollout(shared_policy)
+    groups, (skipped,) = rollout.prompts([long, *examples(1)], 2)
+    assert len(groups) == 1
+    said = r"signs/train/0/0: the prompt takes \d{6} tokens, more than prompt\.max_tokens=16384; shorten the question"
+    assert re.match(said, str(skipped))
+
+
+def test_the_longest_prompt(shared_policy):
+    texts, example = prompt_texts(), examples(1)[0]
+    length = len(Dialogue(shared_policy, OVERVIEW, NoTool(), **texts).prompt(example).ids)
+    Dialogue(shared_policy, OVERVIEW, NoTool(), **texts, max_tokens=length).prompt(example)
+    with pytest.raises(BadExample, match=f"takes {length} tokens, more than .*; .* lower resolution"):
+        Dialogue(shared_policy, OVERVIEW, NoTool(), **texts, max_tokens=length - 1).prompt(example)
+    with pytest.raises(UserError, match=r"prompt\.max_tokens=0: must be a whole number"):
+        Dialogue(shared_policy, OVERVIEW, NoTool(), **texts, max_tokens=0)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +184,9 @@ def test_templates_must_place_the_picture(shared_policy):
         ("<image>hello", r"prompt\.user='<image>hello': must contain \{question\}"),
         ("<image>{question.__class__}", r"prompt\.user: only \{frame\}, \{height\}, \{question\}, \{width\} can be"),
         ("<image>{question[0]}", r"prompt\.user: only .* can be filled in; double other braces"),
+        ("<image>{question:>99999999999}", r"prompt\.user: only .* \(\{question\} with a format\)"),
+        ("<image>{question!r}", r"prompt\.user: only .* \(\{question\} with a format\)"),
+        ("<image>{question} {", r"prompt\.user: only .* \(Single"),
         ("<image>{0}{question}", r"prompt\.user: only .* can be filled in"),
     ],
 )

@@ -1,6 +1,7 @@
 import contextlib
 import importlib.util
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -256,6 +257,13 @@ def test_an_unknown_name(monkeypatch):
         ({"path": None, "build": None}, r"model\.path is empty"),
         ({"lora": {"rank": 4}}, r"model\.lora\.rank: unknown; must be one of alpha, dropout, r, target"),
         ({"lora": 8}, r"model\.lora=8: must be null or \{r, alpha, target\}"),
+        *(
+            ({"lora": {"alpha": value}}, rf"model\.lora\.alpha={value}: must be a number above 0 to 1000000")
+            for value in (0, -1, math.nan, math.inf, 10**7, "much", None)
+        ),
+        ({"lora": {"r": 100000}}, r"model\.lora\.r=100000: must be 128, the width of the model, or less"),
+        ({"lora": {"target": "("}}, r"model\.lora=.*: missing \), unterminated subpattern"),
+        ({"path": 5}, r"model\.path=5: must be text; put quotes around"),
         ({"lora": {"dropout": 0.1}}, r"model\.lora\.dropout=0\.1: must be 0"),
         ({"dtype": "bfloat16"}, r"model\.dtype=bfloat16 model\.four_bit=false: only frozen weights"),
         ({"attention": "flash_attention_2"}, r"model\.attention=flash_attention_2: cannot mask"),

@@ -167,7 +167,9 @@ def test_run_returns_failures():
         ({"crop": "big"}, "crop=big: must be a whole number, 1 or more"),
         ({"crop": -1}, "crop=-1: must be a whole number, 1 or more"),
         ({"crop": 0}, "crop=0: must be a whole number, 1 or more"),
-        ({"crop": 4, "output_size": 0}, "tool.output_size=0: must be a whole number, 1 or more"),
+        ({"crop": 4, "output_size": 0}, "tool.output_size=0: must be a whole number from 1 to 14142"),
+        ({"crop": 4, "output_size": 10**6}, "tool.output_size=1000000: must be a whole number from 1 to 14142"),
+        ({"crop": 4, "instruction": None}, "tool.instruction=None: must be text"),
         ({"crop": 4, "max_calls": -1}, "tool.max_calls=-1: must be a whole number, 0 or more"),
         (
             {"crop": 4, "pixels": "sharp"},

@@ -11,7 +11,7 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Sampler, Subset
 
-from loupe.errors import UserError, require_int
+from loupe.errors import MOST_THREADS, UserError, require_int
 from loupe.records import Example
 
 
@@ -101,7 +101,7 @@ class LoupeDataModule(lightning.LightningDataModule):
         self.batch_size = require_int("data.batch_size", batch_size, 1)
         self.eval_batch_size = require_int("data.eval_batch_size", eval_batch_size, 1)
         self.seed = require_int("seed", seed, 0)
-        self.num_workers = require_int("data.num_workers", num_workers, 0)
+        self.num_workers = require_int("data.num_workers", num_workers, 0, MOST_THREADS)
 
     def train_dataloader(self) -> DataLoader[list[Example]]:
         """An endless loader. With a trainer attached, it starts at the trainer's global step."""

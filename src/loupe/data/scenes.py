@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw
 from loupe.data.drawing import COLORS, draw_clutter, draw_sign, light
 from loupe.errors import UserError, require_int, require_number
 from loupe.geometry import Box, Size
+from loupe.pictures import MAX_PIXELS
 
 FONT_SIZES = {"small": (80, 104), "large": (340, 400)}
 ADVANCE, MARGIN, HEIGHT = 0.58, 0.35, 1.42
@@ -31,6 +32,7 @@ ADVANCE, MARGIN, HEIGHT = 0.58, 0.35, 1.42
 GAP, STEP = 10, 8
 """The least distance between two signs, and between the positions that a sign may take, in pixels."""
 MIN_CANVAS = (1600, 1200)
+MAX_CLUTTER = 10_000
 MAX_SIGNS, MAX_LARGE, MAX_DIGITS = 4, 2, 3
 """What always fits on ``MIN_CANVAS``, wherever the signs fall."""
 
@@ -58,12 +60,12 @@ class SceneStyle:
     def __post_init__(self) -> None:
         object.__setattr__(self, "colors", _checked_colors(self.colors))
         object.__setattr__(self, "n_signs", _checked_n_signs(self.n_signs))
-        object.__setattr__(self, "canvas", _checked_pair("canvas", self.canvas, MIN_CANVAS))
+        object.__setattr__(self, "canvas", _checked_canvas(self.canvas))
         if self.n_signs[1] > len(self.colors):
             raise UserError(f"data.n_signs={list(self.n_signs)}: more signs than the {len(self.colors)} colors")
         if require_int("data.digits", self.digits, 1) > MAX_DIGITS:
             raise UserError(f"data.digits={self.digits}: must be {MAX_DIGITS} or less so that the signs fit")
-        require_int("data.clutter", self.clutter, 0)
+        require_int("data.clutter", self.clutter, 0, MAX_CLUTTER)
         require_number("data.p_small", self.p_small, 0, 1)
 
 
@@ -145,6 +147,13 @@ def _checked_n_signs(n_signs: object) -> tuple[int, int]:
     if not low <= high <= MAX_SIGNS:
         raise UserError(f"data.n_signs={[low, high]}: must be [fewest, most], {MAX_SIGNS} or less")
     return low, high
+
+
+def _checked_canvas(canvas: object) -> Size:
+    width, height = _checked_pair("canvas", canvas, MIN_CANVAS)
+    if width * height > MAX_PIXELS:
+        raise UserError(f"data.canvas={[width, height]}: must have {MAX_PIXELS // 10**6} million pixels or less")
+    return width, height
 
 
 def _checked_pair(name: str, pair: object, minimum: tuple[int, int]) -> tuple[int, int]:

@@ -13,6 +13,8 @@ from loupe.data.scenes import SceneStyle, SignScene
 from loupe.errors import require_int
 from loupe.records import Example
 
+MOST = 10**7
+"""The most questions of a split. They cost nothing, but their order in an epoch of training is a list in memory."""
 ANNOTATORS, MAX_DISSENT = 10, 3
 LOOKALIKES = ("689", "247", "137", "258", "179", "368", "058", "129", "036", "047")
 """The digits that each digit, from 0 to 9, is misread as."""
@@ -27,7 +29,7 @@ class Signs(Dataset[Example]):
     def __init__(self, split: str, seed: int, size: int, **style: Any) -> None:
         self.split = split
         self.seed = require_int("seed", seed, 0)
-        self.size = require_int(f"data.n_{split.replace('validation', 'val')}", size, 1)
+        self.size = require_int(f"data.n_{split.replace('validation', 'val')}", size, 1, MOST)
         self.style = SceneStyle(**style)
 
     def __len__(self) -> int:

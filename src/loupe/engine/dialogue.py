@@ -10,7 +10,7 @@ from string import Formatter
 from PIL import Image
 
 from loupe.engine.policy import Policy, special_tokens
-from loupe.errors import BadExample, UserError
+from loupe.errors import BadExample, UserError, require_int
 from loupe.geometry import Box, Frame, Size
 from loupe.pictures import open_picture, resize_to_grid
 from loupe.records import Example, ImagePatches, Prompt
@@ -58,6 +58,7 @@ class Dialogue:
         for the picture, ``{width}`` and ``{height}`` for its size as shown, after rounding to the patch grid; ``user``
         also takes ``{question}`` and ``{frame}``.
     prefill: text that starts every first turn; the policy does not sample it, so it gets no gradient.
+    max_tokens: of a prompt, pictures included. The memory that a prompt needs grows with the square of its tokens.
     Raises UserError for a resolution below one patch and for a template that cannot be filled in.
     """
 
@@ -69,6 +70,7 @@ class Dialogue:
     observation: str
     earlier: str = IMAGE
     prefill: str = ""
+    max_tokens: int = 16384
 
     def __post_init__(self) -> None:
         side, least = self.resolution, self.policy.factor
@@ -80,6 +82,7 @@ class Dialogue:
         _check_template("prompt.earlier", self.earlier, 1, {"width", "height"})
         if not isinstance(self.prefill, str):
             raise UserError(f"prompt.prefill={self.prefill!r}: must be text")
+        require_int("prompt.max_tokens", self.max_tokens, 1)
         self.system = self.system.format(tool=self.tool.instruction)
         name_of = self.policy.tokenizer.convert_ids_to_tokens
         self._special = re.compile("|".join(map(re.escape, name_of(sorted(special_tokens(self.policy.tokenizer))))))
@@ -106,6 +109,11 @@ class Dialogue:
         uses_coordinates = bool(self.tool.max_calls or example.answer_box)
         sizes = [picture.size for picture in shown]
         ids = self.opening(example.question, patches, sizes, frame.sentence if uses_coordinates else "")
+        if len(ids) > self.max_tokens:
+            raise BadExample(
+                f"the prompt takes {len(ids)} tokens, more than prompt.max_tokens={self.max_tokens}; "
+                "shorten the question, or lower resolution"
+            )
         cut_from = picture if example.zoom_image is None else open_picture(example.zoom_image)
         return Prompt(ids, patches, cut_from, sizes[-1], frame, self.prefill)
 
@@ -182,11 +190,11 @@ def _check_template(name: str, template: object, pictures: int, fields: set[str]
     if not isinstance(template, str) or template.count(IMAGE) != pictures:
         raise UserError(f"{name}={template!r}: must be text that contains {IMAGE} {pictures} times")
     try:
-        template.format(**dict.fromkeys(fields, ""))
-        named = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
-        if odd := named - fields:  # such as {question.__class__}
-            raise ValueError(f"{{{min(odd)}}}")
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        parts = [part for part in Formatter().parse(template) if part[1] is not None]
+        named = {field for _, field, _, _ in parts}
+        if odd := [field for _, field, width, form in parts if field not in fields or width or form]:
+            raise ValueError(f"{{{odd[0]}}}" + " with a format" * (odd[0] in fields))  # such as {question:>9999999999}
+    except ValueError as error:
         known = ", ".join(f"{{{field}}}" for field in sorted(fields))
         raise UserError(f"{name}: only {known} can be filled in; double other braces ({error})") from error
     if "question" in fields - named:

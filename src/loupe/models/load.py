@@ -70,6 +70,8 @@ def load_policy(
     trainable: False freezes all weights, so that all of them may be in low precision.
     Raises UserError for bad settings, and for files that are missing or cannot be read.
     """
+    if path is not None and not isinstance(path, str):
+        raise UserError(f"model.path={path}: must be text; put quotes around a folder that is called like a number")
     require_choice("model.dtype", dtype, ("float32", "bfloat16", "float16"))
     if attention == "flash_attention_2":
         raise UserError(

@@ -12,6 +12,8 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Q
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from loupe.errors import require_int
+
 SPECIAL_TOKENS = ("endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad")
 
 CHAT_TEMPLATE = (
@@ -60,6 +62,7 @@ Parts = tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer, Qwen2VLImagePr
 
 def build(seed: int = 0) -> Parts:
     """A model with random weights, its tokenizer and its image processor. seed: of the weights."""
+    require_int("model.build.seed", seed, 0, 2**32 - 1)
     tokenizer = build_tokenizer(512)
     end, padding = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
     special = {"bos_token_id": None, "eos_token_id": end, "pad_token_id": padding}

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from loupe.atomic import write_json
 from loupe.engine.packing import Context
 from loupe.engine.policy import Policy
-from loupe.errors import NonFiniteError, require_int, require_number
+from loupe.errors import MOST_THREADS, NonFiniteError, require_int, require_number
 from loupe.grpo.optim import checked, keep_settings, warmup_cosine
 from loupe.models.load import save_policy
 from loupe.pretrain.curriculum import Curriculum
@@ -54,7 +54,7 @@ class PretrainModule(lightning.LightningModule):
         self.make_optimizer = checked("pretrain.module.optimizer", optimizer)
         self.warmup_steps = require_int("pretrain.module.warmup_steps", warmup_steps, 0)
         self.max_grad_norm = require_number("pretrain.module.max_grad_norm", max_grad_norm, 0, above=True)
-        self.num_workers = require_int("pretrain.module.num_workers", num_workers, 0)
+        self.num_workers = require_int("pretrain.module.num_workers", num_workers, 0, MOST_THREADS)
         self.skills: dict[str, float] = {}
 
     def configure_optimizers(self):

@@ -31,7 +31,7 @@ STYLES = {
 SUBSET_COLORS = ("#4D4D4D", "#E69F00", "#0072B2", "#009E73", "#CC79A7")
 ZOOMS = "Share of answers with a zoom"
 MEMORY = 0.9  # share of its past that a smoothed line keeps at each point
-HEIGHT, GAP = 480, 8  # of the panels of an exchange, and between them, in pixels
+HEIGHT, WIDEST, GAP = 480, 3840, 8  # of the panels of an exchange, and between them, in pixels
 
 
 def advantage_figure(history: list[dict], out: Path) -> None:
@@ -137,10 +137,20 @@ def exchange_picture(group: Group, dialogue: "Dialogue", tool: Tool) -> Image.Im
             result = tool.cut(keypoint, group.prompt.require_picture(), group.prompt.shown_size, arguments={})
             crops.append(dialogue.close_up(result))
         drawn = draw_zoom(drawn, keypoint, box, width=drawn.width)
-    panels = [panel.resize((max(1, round(panel.width * HEIGHT / panel.height)), HEIGHT)) for panel in (drawn, *crops)]
     gap = Image.new("RGB", (GAP, HEIGHT), "white")
-    columns = [np.asarray(column) for panel in panels for column in (gap, panel)]
+    columns = [np.asarray(column) for picture in (drawn, *crops) for column in (gap, _panel(picture))]
     return Image.fromarray(np.hstack(columns[1:]))
+
+
+def _panel(picture: Image.Image) -> Image.Image:
+    """``picture`` at the height of a panel; one that would become very wide is reduced further, on a white panel."""
+    scale = min(HEIGHT / picture.height, WIDEST / picture.width)
+    reduced = picture.resize([max(1, round(side * scale)) for side in picture.size])
+    if reduced.height == HEIGHT:
+        return reduced
+    panel = Image.new("RGB", (reduced.width, HEIGHT), "white")
+    panel.paste(reduced, (0, (HEIGHT - reduced.height) // 2))
+    return panel
 
 
 def example_figure(examples: list[Example], dialogue: "Dialogue", tool: ZoomTool, out: Path) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from transformers.utils import logging as transformers_logging
 
 from loupe.atomic import replacing, write_json
-from loupe.errors import UserError, require_int
+from loupe.errors import MOST_THREADS, UserError, require_int
 from loupe.grpo import distributed
 from loupe.grpo.module import GRPOModule
 from loupe.logs.history import history
@@ -43,7 +43,7 @@ def job(cfg: DictConfig) -> Iterator[Path]:
     if require_int("seed", cfg.seed, 0) >= 2**32:
         raise UserError(f"seed={cfg.seed}: must be below 2^32")
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads if cfg.threads is None else require_int("threads", cfg.threads, 1))
+    torch.set_num_threads(threads if cfg.threads is None else require_int("threads", cfg.threads, 1, MOST_THREADS))
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     transformers_logging.disable_progress_bar()

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from PIL import Image
 
-from loupe.errors import require_choice, require_int
+from loupe.errors import UserError, require_choice, require_int
 from loupe.geometry import COORDINATES, Frame, Size
-from loupe.pictures import FILTER, REDUCING_GAP
+from loupe.pictures import FILTER, MAX_PIXELS, REDUCING_GAP
 from loupe.tools import ToolResult
 from loupe.tools.errors import CallError, Failure
 from loupe.tools.parse import Call, parse_call, read_keypoint
@@ -42,7 +42,9 @@ class ZoomTool:
         require_int("crop", self.crop, 1)
         require_int("tool.max_calls", self.max_calls, 0)
         if self.output_size is not None:
-            require_int("tool.output_size", self.output_size, 1)
+            require_int("tool.output_size", self.output_size, 1, math.isqrt(MAX_PIXELS))
+        if not isinstance(self.instruction, str):
+            raise UserError(f"tool.instruction={self.instruction}: must be text")
         if self.max_calls == 0:  # the prompt does not explain a tool that may not be called
             object.__setattr__(self, "instruction", "")
         require_choice("coordinates", self.coordinates, COORDINATES)
