@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from loupe.errors import UserError
+from loupe.errors import UserError, require_choice
 from loupe.records import Example, Group
 from loupe.runs import build, cli, folder, plots, run
 from loupe.runs.config import instantiate
@@ -19,9 +19,12 @@ def question(cfg) -> Example:
     for key in ("image", "question"):
         if OmegaConf.is_missing(cfg, key) or not str(cfg[key]).strip():
             raise UserError(f'{key} is empty; give image=photo.jpg question="What does the sign say?"')
+    if not OmegaConf.is_list(cfg.earlier):
+        raise UserError(f"earlier={cfg.earlier}: must be a list of pictures, such as [a.jpg, b.jpg]")
     *earlier, path = (Path(str(name)).expanduser() for name in (*cfg.earlier, cfg.image))
     if missing := [file for file in (*earlier, path) if not file.is_file()]:
         raise UserError(f"image={missing[0]}: no such file")
+    require_choice("ask.greedy", cfg.ask.greedy, (True, False))
     return Example(path.name, path, str(cfg.question), references=(), earlier_images=tuple(earlier))
 
 

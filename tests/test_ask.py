@@ -1,6 +1,7 @@
 """python src/ask.py, as a user runs it."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ANSWER, call
@@ -73,11 +74,37 @@ def test_the_model_itself_answers(ask, photo, capsys):
         ("", "What?", "error: image is empty; give image=photo.jpg question="),
         (__file__, " ", "error: question is empty; give image=photo.jpg question="),
         (__file__, "What?", "error: test_ask.py: .*test_ask.py: corrupt, truncated or not a picture"),
+        (Path(__file__).parent, "What?", "error: image=.*: no such file"),
+        ("/dev/zero", "What?", "error: image=/dev/zero: no such file"),
+        ("x" * 300, "What?", "error: x*: File name too long; choose a shorter name"),
     ],
 )
 def test_what_cannot_be_asked(ask, image, question, message):
     with pytest.raises(SystemExit, match=message):
         ask(image, question)
+
+
+@pytest.mark.parametrize(
+    ("question", "override", "message"),
+    [
+        ("\udcff what?", "", r"error: it's a .*: the question holds a broken character \(a lone surrogate\)"),
+        ("what " * 20_000, "", r"error: it's a .*: the prompt takes \d{5} tokens, more than prompt\.max_tokens"),
+        ("What?", "earlier=a.png", r"error: earlier=a\.png: must be a list of pictures"),
+        ("What?", "earlier=null", r"error: earlier=None: must be a list of pictures"),
+        ("What?", "ask.greedy=5", r"error: ask\.greedy=5: must be one of true, false"),
+    ],
+)
+def test_a_picture_that_cannot_be_asked_about_like_this(ask, photo, question, override, message):
+    with pytest.raises(SystemExit, match=message):
+        ask(photo, question, *filter(None, [override]))
+
+
+@pytest.mark.parametrize("size", [(20_000, 1), (1, 20_000)])
+def test_about_a_thin_picture(ask, monkeypatch, tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "thin.png")
+    scripted(monkeypatch, call("[0, 0]"), ANSWER)
+    ask(tmp_path / "thin.png", "What?")
+    assert Image.open(tmp_path / "out" / "exchange.png").width < 6000
 
 
 def test_both_must_be_given(monkeypatch, tmp_path):

@@ -75,6 +75,12 @@ def test_an_empty_question_is_a_bad_row(shared_policy):
         make_rollout(shared_policy).dialogue.prompt(example)
 
 
+def test_a_lone_surrogate_in_the_question_is_a_bad_row(shared_policy):
+    example = dataclasses.replace(examples(1)[0], question="What \ud800?")
+    with pytest.raises(BadExample, match="signs/train/0/0: the question holds a broken character"):
+        make_rollout(shared_policy).dialogue.prompt(example)
+
+
 def test_a_question_that_is_too_long_is_a_bad_row(shared_policy):
     long = dataclasses.replace(examples(1)[0], question="What is this? " * 20_000)
     rollout = make_rollout(shared_policy)

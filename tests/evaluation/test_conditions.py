@@ -100,6 +100,12 @@ def test_nothing_to_ask_under(shared_policy):
             conditions(asked, KNOWN | {"sampled": {"samples": 0}}, Signs("test", 0, 2), builder(shared_policy))
 
 
+@pytest.mark.parametrize("asked", [None, 5, {"greedy": {}}])
+def test_conditions_are_a_list(shared_policy, asked):
+    with pytest.raises(UserError, match=r"evaluate\.conditions=.*: must be a list of conditions, such as \[greedy\]"):
+        conditions(asked, KNOWN, Signs("test", 0, 2), builder(shared_policy))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -108,6 +114,8 @@ def test_nothing_to_ask_under(shared_policy):
         ({"tool": "zoom"}, r"evaluate\.known\.mine\.tool=zoom: must be one of true, false"),
         ({"crops": "none"}, r"evaluate\.known\.mine\.crops=none: must be one of own, shuffled"),
         ({"samples": -1}, r"evaluate\.samples=-1"),
+        ({"prompt": 5}, r"evaluate\.known\.mine\.prompt=5: must be a group of settings, such as"),
+        (5, r"evaluate\.known\.mine=5: must be a group of settings; \{\} for the defaults"),
     ],
 )
 def test_bad_conditions(shared_policy, settings, message):

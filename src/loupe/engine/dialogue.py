@@ -101,6 +101,8 @@ class Dialogue:
     def _prompt(self, example: Example) -> Prompt:
         if not example.question.strip():
             raise BadExample("the question is empty; write one or drop the row")
+        if not _is_unicode(example.question):
+            raise BadExample("the question holds a broken character (a lone surrogate); correct it or drop the row")
         *_, picture = pictures = [open_picture(image) for image in (*example.earlier_images, example.image)]
         _require_inside(example.answer_box, picture.size)
         shown = [self.overview(picture) for picture in pictures]
@@ -177,6 +179,15 @@ class Dialogue:
             for token in self.policy.tokenizer(piece, add_special_tokens=False)["input_ids"]:
                 ids += [token] * (next(cells, 1) if token == self.policy.image_token else 1)
         return ids
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether ``text`` has no lone surrogates, which come from broken JSON, or bytes that are not UTF-8."""
+    try:
+        text.encode()
+        return True
+    except UnicodeEncodeError:
+        return False
 
 
 def _require_inside(box: Box | None, size: Size) -> None:

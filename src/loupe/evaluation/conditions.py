@@ -86,6 +86,8 @@ def conditions(
     another question's picture), samples (null: greedy; 0: omit the condition), prompt (changes to it). build: makes the
     rollout of a condition from its settings. Conditions that need a tool are omitted if there is none.
     """
+    if not isinstance(asked, Sequence):
+        raise UserError(f"evaluate.conditions={asked}: must be a list of conditions, such as [greedy]")
     made: list[Condition] = []
     seen: list[dict] = []
     for name in [asked] if isinstance(asked, str) else asked:
@@ -120,9 +122,13 @@ def _checked(name: str, known: dict[str, dict]) -> dict:
     if name not in known:
         raise UserError(f"evaluate.conditions: no condition {name}; there are {', '.join(known)}")
     where = f"evaluate.known.{name}"
+    if not isinstance(known[name], dict):
+        raise UserError(f"{where}={known[name]}: must be a group of settings; {{}} for the defaults")
     if unknown := known[name].keys() - DEFAULTS:
         raise UserError(f"{where}.{min(unknown)}: unknown; known are {', '.join(sorted(DEFAULTS))}")
     settings = DEFAULTS | known[name]
+    if not isinstance(settings["prompt"], dict):
+        raise UserError(f"{where}.prompt={settings['prompt']}: must be a group of settings, such as {{prefill: text}}")
     require_choice(f"{where}.tool", settings["tool"], (True, False))
     require_choice(f"{where}.crops", settings["crops"], ("own", "shuffled"))
     if settings["samples"] is not None:

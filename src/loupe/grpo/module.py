@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from loupe.engine import update
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
-from loupe.errors import BadExample, NonFiniteError, require_choice, require_int, require_number
+from loupe.errors import BadExample, NonFiniteError, UserError, require_choice, require_int, require_number
 from loupe.grpo import distributed
 from loupe.grpo.advantages import SCALES, group_advantages
 from loupe.grpo.losses import GRPO, mean_report
@@ -70,6 +70,8 @@ class GRPOModule(ScoringModule):
         super().__init__(policy, rollout, reward, reporter)
         self.automatic_optimization = False
         self.strict_loading = False  # a checkpoint holds what is trained, not the frozen base
+        if loss is None:
+            raise UserError("algorithm.loss is empty; choose an algorithm (algorithm=grpo) and change its values")
         self.loss = loss
         self.make_optimizer = checked("algorithm.optimizer", optimizer)
         self.total_steps = require_int("trainer.max_steps", total_steps, 1)

@@ -131,6 +131,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
         text = str(error).partition("Config search path")[0]
         return f"error: {_suggestion(text)}{' '.join(text.split())}"
+    if str(error).startswith("Config group override"):  # Hydra, for data=null
+        return f"error: {error}; name one of the group's files, such as data=signs"
     return None
 
 
