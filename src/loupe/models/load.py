@@ -4,6 +4,7 @@ Tokenizer and image processor are loaded separately, because ``Qwen2_5_VLProcess
 """
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
