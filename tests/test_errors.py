@@ -1,8 +1,10 @@
 import math
+import signal
+import time
 
 import pytest
 
-from loupe.errors import UserError, require_choice, require_int, require_number
+from loupe.errors import UserError, require_choice, require_int, require_number, time_limit
 
 
 @pytest.mark.parametrize("value", [1, 7, 10**12])
@@ -43,3 +45,12 @@ def test_choices():
     assert require_choice("gate", "open", ("open", "shut")) == "open"
     with pytest.raises(UserError, match=r"^gate=ajar: must be one of open, shut$"):
         require_choice("gate", "ajar", ("open", "shut"))
+
+
+def test_what_takes_too_long_is_stopped():
+    handler = signal.getsignal(signal.SIGALRM)
+    with time_limit(5, "slow"):
+        pass
+    with pytest.raises(UserError, match=r"^slow$"), time_limit(0.01, "slow"):
+        time.sleep(5)
+    assert signal.getsignal(signal.SIGALRM) is handler and signal.getitimer(signal.ITIMER_REAL) == (0, 0)

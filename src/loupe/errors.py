@@ -4,9 +4,12 @@ Any other exception is a bug and keeps its traceback.
 """
 
 import math
+import signal
 import sys
-from collections.abc import Iterable
-from typing import TypeGuard, TypeVar
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn, TypeGuard, TypeVar
 
 T = TypeVar("T")
 
@@ -32,6 +35,25 @@ class Interrupted(UserError):
     """The user stopped the run; the message says how to resume it."""
 
     prefix = "\n"
+
+
+@contextmanager
+def time_limit(seconds: float, message: str) -> Iterator[None]:
+    """Raise UserError with ``message`` if the body takes longer; without effect beside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise UserError(message)
+
+    earlier = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, earlier)
 
 
 def require_int(name: str, value: object, minimum: int, maximum: float = math.inf) -> int:

@@ -4,6 +4,7 @@ import re
 import pytest
 from conftest import ANSWER, OVERVIEW, call, compose_config, examples, make_rollout, prompt_texts, scripted
 
+from loupe.engine import dialogue
 from loupe.engine.dialogue import Dialogue, Turn, read_turn
 from loupe.engine.policy import special_tokens
 from loupe.errors import BadExample, UserError
@@ -199,3 +200,13 @@ def test_templates_must_place_the_picture(shared_policy):
 def test_a_prompt_asks_the_question_and_nothing_odd(shared_policy, user, message):
     with pytest.raises(UserError, match=message):
         Dialogue(shared_policy, OVERVIEW, NoTool(), **prompt_texts() | {"user": user})
+
+
+def test_an_endless_chat_template_is_stopped(shared_policy, monkeypatch):
+    numbers = "range(100000)"
+    endless = f"{{% for i in {numbers} %}}{{% for j in {numbers} %}}{{% for k in {numbers} %}}{{% endfor %}}"
+    monkeypatch.setattr(shared_policy.tokenizer, "chat_template", endless + "{% endfor %}{% endfor %}")
+    monkeypatch.setattr(dialogue, "RENDERING_SECONDS", 0.05)
+    made = Dialogue(shared_policy, OVERVIEW, NoTool(), **prompt_texts())
+    with pytest.raises(UserError, match="the chat template of the model does not come to an end"):
+        made.prompt(examples(1)[0])

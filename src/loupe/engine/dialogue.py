@@ -10,7 +10,7 @@ from string import Formatter
 from PIL import Image
 
 from loupe.engine.policy import Policy, special_tokens
-from loupe.errors import BadExample, UserError, require_int
+from loupe.errors import BadExample, UserError, require_int, time_limit
 from loupe.geometry import Box, Frame, Size
 from loupe.pictures import open_picture, resize_to_grid
 from loupe.records import Example, ImagePatches, Prompt
@@ -19,6 +19,10 @@ from loupe.tools.errors import Failure
 
 STOP_TEXTS = ("</tool>", "</answer>")
 """A turn ends when its decoded text contains one of these, however it is split into tokens."""
+
+RENDERING_SECONDS = (
+    20.0  # for one conversation, which takes a millisecond; the template is code that comes with a model
+)
 
 IMAGE = "<image>"
 _SENTINEL = "\x00"
@@ -166,7 +170,8 @@ class Dialogue:
     def _render(self, contents: list[tuple[str, str | list[dict]]]) -> str:
         """The conversation of these roles and contents as the chat template writes it, up to the policy's next turn."""
         messages = [{"role": role, "content": content} for role, content in contents]
-        return self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        with time_limit(RENDERING_SECONDS, "the chat template of the model does not come to an end; use another model"):
+            return self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
     def _plain(self, text: str) -> str:
         """``text`` with a cut inside whatever spells a special token, so that none is read there."""

@@ -1,13 +1,9 @@
 """Scoring rollouts, and judging held-out questions in Lightning's validation and test loops."""
 
-import sys
-from itertools import product
-
 import lightning
 
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
-from loupe.errors import require_number
 from loupe.grpo import distributed
 from loupe.grpo.skipped import SkippedRows
 from loupe.logs.reporter import Reporter
@@ -15,9 +11,6 @@ from loupe.metrics.rows import Rows, answer_rows
 from loupe.metrics.training import rollout_metrics
 from loupe.records import Example, Group
 from loupe.rewards.composite import CompositeReward
-
-MAX_WEIGHT = 10**6
-"""The largest weight of a reward's term. Advantages are float32, in which greater ones would hide all other terms."""
 
 
 class ScoringModule(lightning.LightningModule):
@@ -29,8 +22,6 @@ class ScoringModule(lightning.LightningModule):
 
     def __init__(self, policy: Policy, rollout: GroupRollout, reward: CompositeReward, reporter: Reporter):
         super().__init__()
-        for name, step in product(reward.terms, (0, sys.maxsize)):  # the ends of its schedule
-            require_number(f"reward.weights.{name}", reward.weight(name, step), -MAX_WEIGHT, MAX_WEIGHT)
         self.policy = policy
         self.rollout = rollout
         self.reward = reward

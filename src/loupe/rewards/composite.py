@@ -12,6 +12,9 @@ Term = Callable[[Trajectory, Group], float]
 GATES = {"none": (), "group_correct": ("accuracy",), "tool_needed": ("accuracy", "tool")}
 """The gates, and the terms that each needs."""
 
+MAX_WEIGHT = 10**6
+"""Advantages are float32, in which a greater weight would hide all other terms."""
+
 RENAMED = {"hard": "accuracy"}
 """Former names of terms."""
 
@@ -50,6 +53,11 @@ class CompositeReward:
         shaping: Sequence[str] = (),
         gate: str = "none",
     ):
+        for key, value in (("terms", terms), ("weights", weights)):
+            if not isinstance(value, Mapping):
+                raise UserError(f"reward.{key}={value}: must be a group of settings, one for each term")
+        if not isinstance(shaping, list | tuple):
+            raise UserError(f"reward.shaping={shaping}: must be a list of terms")
         for name in weights:
             _require_term(f"reward.weights.{name}", name, terms)
         for name in shaping:
@@ -116,6 +124,6 @@ def _schedule(key: str, weight: float | Mapping[str, float]) -> Schedule:
 
 
 def _require_number(key: str, value: object) -> float:
-    if not is_number(value):
-        raise UserError(f"{key}={value}: must be a finite number (0 keeps the term as a metric)")
+    if not is_number(value) or abs(value) > MAX_WEIGHT:
+        raise UserError(f"{key}={value}: must be a finite number, up to {MAX_WEIGHT} (0 keeps the term as a metric)")
     return float(value)

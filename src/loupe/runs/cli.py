@@ -52,6 +52,7 @@ def entry(
         # For a single run this is the folder asked for; for a sweep Hydra makes one folder per job below it.
         cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
         try:
+            require_groups(cfg)
             result = task(with_own_settings(cfg))
             return objective(result) if objective else result
         except Exception as error:
@@ -94,6 +95,20 @@ def with_own_settings(cfg: DictConfig) -> DictConfig:
     """``cfg``; for a resumed run, its own settings. A path that does not exist is refused later."""
     own = Path(folder.run_folder(cfg.resume, ""))
     return own_settings(cfg, own) if cfg.resume and (own / RunFile.CONFIG).exists() else cfg
+
+
+def require_groups(cfg: DictConfig) -> None:
+    """Raise UserError if a group of settings is something else, as after evaluate=null."""
+    groups = [path.name for path in CONF.iterdir() if path.is_dir() and path.name != "experiment"]
+    for file in map(OmegaConf.load, CONF.glob("*.yaml")):
+        for key, value in file.items_ex(resolve=False):
+            if OmegaConf.is_dict(value):
+                groups += [key, *(f"{key}.{k}" for k, part in value.items_ex(resolve=False) if OmegaConf.is_dict(part))]
+    for name in sorted(groups):
+        above, _, key = name.rpartition(".")
+        within = OmegaConf.select(cfg, above) if above else cfg
+        if OmegaConf.is_dict(within) and key in within and not OmegaConf.is_dict(within[key]):
+            raise UserError(f"{name}={within[key]}: must be a group of settings; set those in it, as {name}.<key>=..")
 
 
 def refuse_renamed(arguments: list[str]) -> None:

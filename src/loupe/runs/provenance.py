@@ -59,5 +59,7 @@ def commit() -> str | None:
 def _git(*arguments: str) -> str | None:
     if shutil.which("git") is None:
         return None
-    done = subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, errors="replace", check=False
+    )
     return done.stdout.strip() if done.returncode == 0 else None
