@@ -2,8 +2,10 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
+import wandb
 from conftest import CONF
 from helpers.wandb_files import exit_codes, finished
 from hydra import compose, initialize_config_dir
@@ -29,10 +31,11 @@ def test_offline_runs_are_separate_and_hold_the_same_keys(tmp_path, monkeypatch)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    offline_run(tmp_path, 0.25)
-    offline_run(tmp_path, 0.75)
-    runs = {path: finished(path) for path in tmp_path.glob("wandb/offline-run-*/*.wandb")}
+    offline_run(tmp_path / "a", 0.25)
+    offline_run(tmp_path / "b", 0.75)
+    runs = {path: finished(path) for path in tmp_path.glob("?/wandb/offline-run-*/*.wandb")}
     assert sorted(offline_rows(path)[0]["score"] for path in runs) == [0.25, 0.75]
+    assert len({path.name for path in runs}) == 2
     for path, run in runs.items():
         metrics, table = offline_rows(path)
         assert metrics["trainer/global_step"] == table["trainer/global_step"] == 5
@@ -43,9 +46,48 @@ def test_offline_runs_are_separate_and_hold_the_same_keys(tmp_path, monkeypatch)
         # Charts run over the training step.
         assert {r.metric.step_metric for r in run if r.metric.glob_name == "*"} == {"trainer/global_step"}
         assert exit_codes(run) == [0]
-    assert any(path.read_bytes()[:4] == b"\x89PNG" for path in tmp_path.glob("wandb/artifacts/staging/*"))
+    assert any(path.read_bytes()[:4] == b"\x89PNG" for path in tmp_path.glob("?/wandb/artifacts/staging/*"))
     assert not list((tmp_path / "home").rglob("staging"))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_offline_parts_of_a_resumed_run_are_one_run_to_wandb(tmp_path):
+    """``wandb sync`` appends a part that says ``resume``, and uploads the parts of a run in order of their start."""
+    for step in (5, 4, 6):  # the second part repeats a step that was logged after the checkpoint
+        logger = RunWandbLogger("offline", tmp_path, "loupe")
+        logger.log_metrics({"score": 0.5}, step)
+        logger.finish()
+    files = list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    started = [(run.start_time.ToNanoseconds(), run.run_id, run.resume, path) for path in files for run in starts(path)]
+    times, ids, resumed, paths = zip(*sorted(started), strict=True)
+    assert len(set(times)) == 3 and len(set(ids)) == 1 and resumed == (False, True, True)
+    assert [row["trainer/global_step"] for path in paths for row in offline_rows(path)] == [5, 4, 6]
+
+
+def starts(path: Path) -> list:
+    return [record.run for record in finished(path) if record.HasField("run")]
+
+
+@pytest.mark.parametrize(
+    ("parts", "given"),
+    [
+        ([], {}),
+        (["run-20260102_000000-b/run-b.wandb"], {"id": "b", "resume": "allow"}),
+        (
+            ["run-20260101_000000-z/run-z.wandb", "offline-run-20260102_000000-a/run-a.wandb"],
+            {"id": "a", "resume": "allow"},
+        ),
+    ],
+)
+def test_online_it_continues_the_run_whose_part_the_folder_holds(tmp_path, monkeypatch, parts, given):
+    for part in parts:
+        path = tmp_path / "moved" / "wandb" / part
+        path.parent.mkdir(parents=True)
+        path.touch()
+    asked = {}
+    monkeypatch.setattr(wandb, "init", lambda **options: asked.update(options) or MagicMock())
+    RunWandbLogger("online", tmp_path / "moved", "loupe").log_metrics({"score": 0.5}, 1)
+    assert {key: asked[key] for key in ("id", "resume") if key in asked} == given
 
 
 def test_a_failed_run_is_marked_as_failed(tmp_path):

@@ -24,7 +24,7 @@ STEP = "trainer/global_step"  # over which W&B charts all other keys; Lightning'
 
 
 class RunWandbLogger(FolderLogger):
-    """One W&B run per job, with its files under ``folder``/wandb.
+    """One W&B run per run of ours, with its files under ``folder``/wandb. A resumed run continues it.
 
     mode: "online", "offline" (upload later with ``wandb sync``), "disabled", or "auto": the value of WANDB_MODE or,
         if that is unset, online with an API key (WANDB_API_KEY or netrc) and offline without.
@@ -67,14 +67,24 @@ class RunWandbLogger(FolderLogger):
         if self._run is None:
             # The only message worth printing is the address of an online run.
             settings = wandb.Settings(console="off", quiet=True, silent=self.mode != "online")
+            options = {"project": self.project, "dir": self.folder, "settings": settings} | self._options
             try:
-                self._run = wandb.init(project=self.project, dir=self.folder, settings=settings, **self._options)
+                self._run = wandb.init(**options, **self._earlier())
             except wandb.Error as error:
                 reason = " ".join(str(error).split()).rstrip(".")
                 raise UserError(f"logger.mode={self.mode}: {reason}; or choose logger.mode=offline") from error
             self._run.define_metric(STEP)
             self._run.define_metric("*", step_metric=STEP, step_sync=True)
         return self._run
+
+    def _earlier(self) -> dict[str, str]:
+        """What makes W&B continue the run of which the folder already holds a part: its id, from W&B's newest file.
+
+        W&B numbers what is logged by itself, so it takes steps that were logged before the interruption a second time.
+        """
+        parts = (self.folder / "wandb").glob("*run-*/run-*.wandb")  # [offline-]run-<time>-<id>/run-<id>.wandb
+        newest = max(parts, key=lambda path: path.parent.name.partition("run-")[2], default=None)
+        return {"id": newest.stem.removeprefix("run-"), "resume": "allow"} if newest else {}
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, object], step: int) -> None:
