@@ -22,6 +22,7 @@ class RunFile(StrEnum):
     PROVENANCE = "provenance.json"  # commit, versions, command
     PARTS = "parts.jsonl"  # each time the run was resumed: from which step, by which command, what it changed
     PATCH = "diff.patch"  # uncommitted changes
+    PART_PATCH = "diff-*.patch"  # those of each time it was resumed
     METRICS = rows.METRICS
     TIMING = rows.TIMING
     TRAJECTORIES = rows.TRAJECTORIES

@@ -25,30 +25,37 @@ SECRETS = (".env*", ".netrc", "*.pem", "*.key", "*.p12", "id_rsa*", "id_ed25519*
 def write_provenance(cfg: DictConfig, folder: Path) -> None:
     """Write config.yaml (resolved), provenance.json (commit, versions, command) and diff.patch (uncommitted changes).
 
-    Changes to files that may hold secrets are left out of diff.patch, and those files are named in the log.
-
     ``uncommitted``: whether there are such changes, or files in conf/ and src/ that git does not track.
     """
     with replacing(folder / RunFile.CONFIG) as partial:
         OmegaConf.save(cfg, partial, resolve=True)
-    diff = _git("diff", "HEAD", "--", ".", *(f":(exclude,glob,icase)**/{name}" for name in SECRETS))
-    secret = _git("diff", "HEAD", "--name-only", "--", *(f":(glob,icase)**/{name}" for name in SECRETS))
-    if secret:
-        LOG.warning("%s leaves out changes to what may hold secrets: %s", RunFile.PATCH, secret.replace("\n", ", "))
     untracked = _git("ls-files", "--others", "--exclude-standard", "conf", "src")
     provenance = {
         "command": f"{command_line()} {override('paths.output_dir', folder)}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "commit": commit(),
-        "uncommitted": bool(diff or secret or untracked),
+        "uncommitted": write_patch(folder / RunFile.PATCH) or bool(untracked),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "versions": {package: version(package) for package in PACKAGES},
     }
     write_json(folder / RunFile.PROVENANCE, provenance)
-    (folder / RunFile.PATCH).unlink(missing_ok=True)  # of an earlier start
+
+
+def write_patch(path: Path) -> bool:
+    """Write the uncommitted changes to ``path``, if there are any; returns whether there are.
+
+    Changes to files that may hold secrets are left out, and those files are named in the log.
+    """
+    diff = _git("diff", "HEAD", "--", ".", *(f":(exclude,glob,icase)**/{name}" for name in SECRETS))
+    secret = _git("diff", "HEAD", "--name-only", "--", *(f":(glob,icase)**/{name}" for name in SECRETS))
+    if secret:
+        LOG.warning("%s leaves out changes to what may hold secrets: %s", path.name, secret.replace("\n", ", "))
+    path.unlink(missing_ok=True)  # of an earlier start
     if diff:
-        (folder / RunFile.PATCH).write_text(diff + "\n")
+        with replacing(path) as partial:
+            partial.write_text(diff + "\n")
+    return bool(diff or secret)
 
 
 def commit() -> str | None:

@@ -9,11 +9,11 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from loupe.logs.rows import read_rows
+from loupe.logs.rows import keep_rows, read_rows
 from loupe.paths import moved
 from loupe.runs.config import command_line
 from loupe.runs.files import RunFile, parsed, read_json
-from loupe.runs.provenance import commit
+from loupe.runs.provenance import commit, write_patch
 
 OF_THIS_START = ("resume", "paths.output_dir", "debug")
 """Overrides that say how a run is started, not what it does."""
@@ -48,10 +48,23 @@ def saved_settings(folder: Path) -> DictConfig:
 
 
 def record_part(folder: Path, step: int, changed: dict) -> None:
-    """Append to parts.jsonl: from which step a run was resumed, by which command and commit, and what it changed."""
-    started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    part = {"step": step, "started": started, "command": command_line(), "commit": commit(), "changed": changed}
-    with (folder / RunFile.PARTS).open("a") as file:
+    """Append to parts.jsonl: from which step a run was resumed, by which command and commit, and what it changed.
+
+    The uncommitted changes go to a file of their own, numbered like the parts, which the row names.
+    """
+    path = folder / RunFile.PARTS
+    earlier = keep_rows(path, lambda _: True) if path.exists() else []
+    patch = RunFile.PART_PATCH.replace("*", str(len(earlier) + 1))
+    write_patch(folder / patch)
+    part = {
+        "step": step,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": command_line(),
+        "commit": commit(),
+        "patch": patch if (folder / patch).exists() else None,
+        "changed": changed,
+    }
+    with path.open("a") as file:
         file.write(json.dumps(part) + "\n")
 
 
