@@ -48,7 +48,7 @@ def test_everything_of_a_run_lies_in_its_folder(first):
         *("config.yaml", "provenance.json", "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"),
         *("summary.json", "advantages.png", "model", "checkpoints", "wandb"),
     }
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     assert list((folder / "wandb").glob("offline-run-*/*.wandb"))
     assert Image.open(folder / "advantages.png").width > 500
     for told in (done.stdout, (folder / "train.log").read_text()):
@@ -174,9 +174,9 @@ def test_the_last_checkpoint_is_of_the_last_validation_though_the_score_stays(tm
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path):
-    """By its folder, its folder of checkpoints, or a file; paths.output_dir follows."""
+    """By its folder, its folder of checkpoints, or a file, also an earlier one; paths.output_dir follows."""
     run(tmp_path, "trainer.max_steps=2")
-    for steps, name in [(3, ""), (4, "checkpoints"), (5, "checkpoints/last.ckpt")]:
+    for steps, name in [(3, ""), (4, "checkpoints"), (5, "checkpoints/last.ckpt"), (6, "checkpoints/previous.ckpt")]:
         cfg = compose_config(*SMALL, "logger=none", f"trainer.max_steps={steps}", f"resume={tmp_path / name}")
         assert Path(cfg.paths.output_dir) == tmp_path
         entry.train(cfg)

@@ -110,10 +110,10 @@ def test_what_is_not_a_checkpoint_is_refused(tmp_path, content):
         read_checkpoint(compose_config(f"resume={tmp_path}"))
 
 
-def test_for_a_damaged_checkpoint_the_best_one_is_named(tmp_path):
+def test_for_a_damaged_checkpoint_the_others_are_named(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"half")
-    best = tmp_path / "checkpoints" / "best.ckpt"
+    best, previous = (tmp_path / "checkpoints" / f"{name}.ckpt" for name in ("best", "previous"))
     with pytest.raises(UserError, match="give another"):
         read_checkpoint(compose_config(f"resume={tmp_path}"))
     best.touch()
@@ -121,6 +121,11 @@ def test_for_a_damaged_checkpoint_the_best_one_is_named(tmp_path):
         read_checkpoint(compose_config(f"resume={tmp_path}"))
     with pytest.raises(UserError, match=f"{best} is damaged .*; give another"):
         read_checkpoint(compose_config(f"resume={best}"))
+    previous.touch()
+    with pytest.raises(UserError, match=f"; resume={previous} or resume={best} continues from there"):
+        read_checkpoint(compose_config(f"resume={tmp_path}"))
+    with pytest.raises(UserError, match=f"{previous} is damaged .*; resume={best} continues from there"):
+        read_checkpoint(compose_config(f"resume={previous}"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Checkpoints to resume from: after every validation, and when Ctrl-C or SIGTERM ends a run between two steps."""
 
+import logging
+import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,16 +15,43 @@ from loupe.errors import Interrupted
 from loupe.grpo import distributed
 from loupe.paths import moved
 from loupe.runs.config import override
-from loupe.runs.files import BEST, LAST
+from loupe.runs.files import BEST, LAST, PREVIOUS
+
+LOG = logging.getLogger(__name__)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Replaces a checkpoint only when the new one is complete and on disk."""
+    """Replaces a checkpoint only when the new one is complete and on disk. Keeps the last one as ``previous.ckpt``.
+
+    That one makes room before anything is written, so a disk that holds three checkpoints is large enough.
+    """
 
     def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: object = None) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as partial:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(PREVIOUS).unlink(missing_ok=True)
+        with replacing(path) as partial:
             torch.save(checkpoint, partial)
+            if path.name == LAST and path.exists():
+                _keep(path)
+
+
+def _keep(last: Path) -> None:
+    """Give ``last`` a second name, so that it outlives its replacement and is at no time missing."""
+    try:
+        os.link(last, last.with_name(PREVIOUS))
+    except OSError as error:  # a file system without hard links
+        LOG.warning("%s: %s is not kept (%s)", last.parent, PREVIOUS, error.strerror)
+
+
+def make_last(path: Path, folder: Path) -> None:
+    """The checkpoint that a run resumes from becomes its last one; a later one must not be taken up any more."""
+    if path.name != LAST:
+        with replacing(folder / LAST) as partial:
+            try:
+                os.link(path, partial)
+            except OSError:
+                shutil.copyfile(path, partial)
 
 
 class BestCheckpoint(ModelCheckpoint):

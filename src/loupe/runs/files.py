@@ -37,6 +37,7 @@ class RunFile(StrEnum):
 
 
 LAST = "last.ckpt"  # the checkpoint to resume from
+PREVIOUS = "previous.ckpt"  # the last but one, in case the last is damaged
 BEST = "best.ckpt"  # the one with the best validation score
 SETTINGS, ANSWERS = "settings.json", "answers.jsonl"  # what an evaluation resumes from
 

@@ -18,8 +18,9 @@ from loupe.grpo import distributed
 from loupe.grpo.module import NON_FINITE
 from loupe.logs.jsonl import JsonlLogger
 from loupe.paths import moved
+from loupe.runs.checkpoints import make_last
 from loupe.runs.config import SAME_JOB, in_sweep, resolved
-from loupe.runs.files import ANSWERS, BEST, LAST, SETTINGS, RunFile, read_json
+from loupe.runs.files import ANSWERS, BEST, LAST, PREVIOUS, SETTINGS, RunFile, read_json
 from loupe.runs.provenance import write_provenance
 from loupe.runs.resume import changed_settings, record_part, saved_settings
 
@@ -81,16 +82,17 @@ def open_for_training(cfg: DictConfig, folder: Path) -> dict:
 
     Returns the checkpoint to resume from; empty for a new run. Only the main rank changes the folder.
     """
-    earlier = read_checkpoint(cfg)
+    path, earlier = checkpoint_path(cfg), read_checkpoint(cfg)
     if distributed.is_main():
-        if earlier:
+        if path:
+            make_last(Path(path), folder / RunFile.CHECKPOINTS)  # first: later rows are lost with it
             JsonlLogger(folder).resume(earlier["global_step"])
         elif aside := set_aside(folder):
             LOG.info("%s held an earlier run, which is now in %s", folder, aside)
         folder.mkdir(parents=True, exist_ok=True)
         for place in (folder, folder / RunFile.CHECKPOINTS):
             remove_partial(place)
-        if earlier:
+        if path:
             record_part(
                 folder, earlier["global_step"], changed_settings(resolved(saved_settings(folder)), resolved(cfg))
             )
@@ -172,9 +174,10 @@ def read_checkpoint(cfg: DictConfig) -> dict:
     try:
         state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        best = Path(path).with_name(BEST)
-        other = f"resume={best} continues from there" if best.is_file() and best != Path(path) else "give another"
-        raise UserError(f"resume={cfg.resume}: {path} is damaged or not a checkpoint; {other}") from error
+        others = [other for name in (PREVIOUS, BEST) if (other := Path(path).with_name(name)).is_file()]
+        named = " or ".join(f"resume={other}" for other in others if other != Path(path))
+        fix = f"{named} continues from there" if named else "give another"
+        raise UserError(f"resume={cfg.resume}: {path} is damaged or not a checkpoint; {fix}") from error
     if not isinstance(state, dict) or "global_step" not in state:
         raise UserError(f"resume={cfg.resume}: not a checkpoint of a training run")
     if state["global_step"] > cfg.trainer.max_steps:

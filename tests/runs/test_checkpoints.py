@@ -1,0 +1,63 @@
+"""The checkpoints that are there, and which one counts as the last, whenever a run stops."""
+
+import os
+
+import pytest
+import torch
+
+from loupe.runs.checkpoints import WholeCheckpoints, make_last
+
+
+def held(folder):
+    return {path.name: torch.load(path)["global_step"] for path in folder.iterdir()}
+
+
+def save(folder, step, name="last"):
+    WholeCheckpoints().save_checkpoint({"global_step": step}, folder / f"{name}.ckpt")
+
+
+def test_the_last_but_one_is_kept(tmp_path):
+    save(tmp_path, 1, "best")
+    save(tmp_path, 1)
+    assert held(tmp_path) == {"best.ckpt": 1, "last.ckpt": 1}
+    for step in (2, 3):
+        save(tmp_path, step)
+        assert held(tmp_path) == {"best.ckpt": 1, "last.ckpt": step, "previous.ckpt": step - 1}
+
+
+def test_while_a_checkpoint_is_written_the_last_one_is_there_and_no_other_takes_room(tmp_path, monkeypatch):
+    for step in (1, 2):
+        save(tmp_path, step)
+
+    def full(*_):
+        assert held(tmp_path) == {"last.ckpt": 2}
+        raise OSError("full")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="full"):
+        save(tmp_path, 3)
+    assert held(tmp_path) == {"last.ckpt": 2}
+
+
+def unsupported(*_):
+    raise OSError(95, "Operation not supported")
+
+
+def test_without_hard_links_none_is_kept_and_the_log_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(os, "link", unsupported)
+    for step in (1, 2):
+        save(tmp_path, step)
+    assert held(tmp_path) == {"last.ckpt": 2}
+    assert "previous.ckpt is not kept (Operation not supported)" in caplog.text
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_one_that_a_run_resumes_from_becomes_the_last(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", unsupported)
+    save(tmp_path, 1, "best")
+    save(tmp_path, 2)
+    make_last(tmp_path / "last.ckpt", tmp_path)
+    assert held(tmp_path) == {"best.ckpt": 1, "last.ckpt": 2}
+    make_last(tmp_path / "best.ckpt", tmp_path)
+    assert held(tmp_path) == {"best.ckpt": 1, "last.ckpt": 1}
