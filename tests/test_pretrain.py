@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 from conftest import compose_config
@@ -12,6 +13,7 @@ from loupe.models import tiny
 from loupe.models.load import load_policy
 from loupe.pretrain import curriculum
 from loupe.pretrain.curriculum import Stage
+from loupe.pretrain.module import finish
 from loupe.runs.checkpoints import LastCheckpoint
 
 LITTLE = (
@@ -41,6 +43,17 @@ def test_a_run_saves_a_base(pretrain, tmp_path):
     assert json.loads((tmp_path / "skills.json").read_text()) == skills
     base, random = load_policy(str(tmp_path / "model")), load_policy(None, tiny.build)
     assert not any(a.equal(b) for a, b in zip(base.parameters(), random.parameters(), strict=True) if a.ndim == 2)
+
+
+def test_a_base_is_saved_as_a_whole(tmp_path, monkeypatch):
+    def killed(policy, folder):
+        folder.mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("loupe.pretrain.module.save_policy", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finish(tmp_path, Mock())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("stop", [1, 3])

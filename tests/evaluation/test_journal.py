@@ -17,6 +17,18 @@ def test_parquet_keeps_every_column_also_empty_ones(tmp_path):
     assert back == rows[0]
 
 
+def test_parquet_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    def full(table, path):
+        path.write_bytes(b"half")
+        raise OSError("full")
+
+    write_parquet([], tmp_path / "answers.parquet")
+    monkeypatch.setattr("pyarrow.parquet.write_table", full)
+    with pytest.raises(OSError, match="full"):
+        write_parquet([], tmp_path / "answers.parquet")
+    assert read_parquet(tmp_path / "answers.parquet") == []
+
+
 def test_a_journal_resumes_where_it_was_stopped(tmp_path):
     journal = Journal(tmp_path)
     journal.read()

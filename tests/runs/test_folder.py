@@ -41,6 +41,32 @@ def test_an_earlier_run_is_kept(tmp_path):
     assert (tmp_path / "notes.txt").exists()
 
 
+def test_a_run_is_set_aside_as_a_whole_though_the_process_is_killed_meanwhile(tmp_path, monkeypatch):
+    """The next process moves the rest; in between, what is left cannot be resumed."""
+    names = ("checkpoints", "metrics.jsonl", "summary.json")
+    for name in names:
+        (tmp_path / name).touch()
+    move = folder.shutil.move
+
+    def killed(path, to):
+        if path.name == "summary.json":
+            raise KeyboardInterrupt
+        move(path, to)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(folder.shutil, "move", killed)
+        set_aside(tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    assert {path.name for path in set_aside(tmp_path).iterdir()} == set(names)
+    assert [path.name for path in tmp_path.iterdir()] == ["previous-1"]
+
+
+def test_what_a_killed_evaluation_left_half_written_is_removed(tmp_path):
+    (tmp_path / "config.yaml.7.partial").touch()
+    open_for_answers(tmp_path, stated())
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+
+
 def test_a_folder_in_which_nothing_ran_is_left_alone(tmp_path):
     (tmp_path / "config.yaml").write_text("crop: 400")
     assert set_aside(tmp_path) is None

@@ -1,6 +1,7 @@
 """The command ``resume=<folder>`` continues a run with its own settings, wherever its folder is now."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,9 @@ def test_it_keeps_its_settings_and_changes_what_is_named(copy):
     steps = [row for row in lines(copy / "metrics.jsonl") if "loss" in row]
     assert [row["step"] for row in steps] == [1, 2, 3, 4] and {row["n/all"] for row in steps} == {6}
     assert json.loads((copy / "summary.json").read_text())["seed"] == 3
+    (stated,) = re.findall(r"\| command \| `(.*)` \|", (copy / "model" / "README.md").read_text())
+    assert "seed=3" in stated and "crop=200" in stated and "trainer.max_steps=4" in stated  # the run as a whole
+    assert "crop=300" not in stated and str(copy) not in stated
 
 
 def test_a_finished_copy_keeps_its_best_checkpoint(copy):

@@ -1,4 +1,7 @@
-"""A signal at any time ends a command with a line, a nonzero status, and whatever can be resumed."""
+"""A signal at any time ends a command with a line, a nonzero status, and whatever can be resumed.
+
+tests/faults/test_stopped.py sends each signal in every phase of a run.
+"""
 
 import signal
 import subprocess
@@ -29,26 +32,11 @@ def stopped(command, number, ready):
     return process.returncode, printed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
-def test_during_the_evaluation_before_training(tmp_path, number):
+def test_during_the_evaluation_before_training(tmp_path):
     command = ["src/train.py", *SMALL, "logger=none", "data.n_test=5000", f"paths.output_dir={tmp_path}"]
-    status, printed = stopped(command, number, (tmp_path / "metrics.jsonl").exists)
+    status, printed = stopped(command, signal.SIGTERM, (tmp_path / "metrics.jsonl").exists)
     assert status == 1
     assert "stopped at once; there is no checkpoint to resume from yet" in printed
-
-
-@pytest.mark.slow
-def test_during_the_evaluation_after_training(tmp_path):
-    """It resumes at the end, and evaluates again."""
-    command = ["src/train.py", *SMALL, "logger=none", "trainer.max_steps=2", f"paths.output_dir={tmp_path}"]
-    log, slow = tmp_path / "metrics.jsonl", ["data.n_test=400"]
-    finished = lambda: log.exists() and log.read_text().count("val/score/all") == 2  # noqa: E731
-    status, printed = stopped([*command, *slow], signal.SIGTERM, finished)
-    assert status == 1 and f"resume={tmp_path}" in printed
-    assert not (tmp_path / "summary.json").exists()
-    again = [sys.executable, "src/train.py", f"resume={tmp_path}", "data.n_test=6"]
-    subprocess.run(again, cwd=ROOT, check=True, capture_output=True)
-    assert (tmp_path / "summary.json").exists()
 
 
 def test_during_an_evaluation(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow
 from pyarrow import parquet
 
+from loupe.atomic import replacing
 from loupe.logs.rows import keep_rows
 from loupe.metrics.rows import TERM
 from loupe.runs.files import ANSWERS
@@ -76,7 +77,8 @@ class Journal:
 def write_parquet(rows: list[dict], path: Path) -> None:
     names = dict.fromkeys(key for row in rows for key in row if key.startswith(TERM))
     schema = pyarrow.schema([*COLUMNS.items(), *((name, NUMBER) for name in names)])
-    parquet.write_table(pyarrow.Table.from_pylist(rows, schema), path)
+    with replacing(path) as partial:
+        parquet.write_table(pyarrow.Table.from_pylist(rows, schema), partial)
 
 
 def read_parquet(path: Path) -> list[dict]:

@@ -11,7 +11,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from loupe.atomic import write_json
+from loupe.atomic import replacing, write_json
 from loupe.engine.packing import Context
 from loupe.engine.policy import Policy
 from loupe.errors import MOST_THREADS, NonFiniteError, require_int, require_number
@@ -141,7 +141,8 @@ def finish(folder: Path, module: PretrainModule) -> dict[str, float]:
     """Save the base in half precision, and its skills; returns the skills."""
     base = module.policy.frozen_copy()
     base.model.half()
-    save_policy(base, folder / "model")
+    with replacing(folder / "model") as partial:
+        save_policy(base, partial)
     skills = module.skills or module.measure()  # a run that resumes at its last step has not validated
     write_json(folder / "skills.json", skills)
     LOG.info("saved the base to %s", folder / "model")

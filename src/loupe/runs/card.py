@@ -18,8 +18,9 @@ from loupe.engine.policy import Policy
 from loupe.geometry import COORDINATES
 from loupe.paths import portable
 from loupe.records import Example
-from loupe.runs.config import command_line, resolved
+from loupe.runs.config import resolved
 from loupe.runs.files import RunFile, read_json
+from loupe.runs.resume import whole_command
 from loupe.runs.text import comparison, format_value
 from loupe.tools.zoom import ZoomTool
 
@@ -66,7 +67,7 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
         cfg=settings,
         data=settings["data"]["_target_"].rpartition(".")[2].removesuffix("_datamodule"),
         provenance=read_json(folder / RunFile.PROVENANCE),
-        command=command_line(),  # without the output folder, which means nothing to other people
+        command=whole_command(folder),  # without the output folder, which means nothing to other people
         configuration=yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True).rstrip(),
     )
     (out / "README.md").write_text(card)

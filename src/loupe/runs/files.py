@@ -16,8 +16,12 @@ Content = TypeVar("Content")
 
 
 class RunFile(StrEnum):
-    """The files and folders that a run leaves, besides its log and what Hydra writes."""
+    """The files and folders that a run leaves, besides its log and what Hydra writes.
 
+    They are set aside in this order: without its checkpoints, half a run cannot be resumed by mistake.
+    """
+
+    CHECKPOINTS = "checkpoints"
     CONFIG = "config.yaml"  # resolved
     PROVENANCE = "provenance.json"  # commit, versions, command
     PARTS = "parts.jsonl"  # each time the run was resumed: from which step, by which command, what it changed
@@ -27,7 +31,6 @@ class RunFile(StrEnum):
     TIMING = rows.TIMING
     TRAJECTORIES = rows.TRAJECTORIES
     WANDB = "wandb"
-    CHECKPOINTS = "checkpoints"
     MODEL = "model"
     ADVANTAGES = "advantages.png"
     LEARNING = "learning.png"

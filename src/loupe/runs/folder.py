@@ -25,6 +25,7 @@ from loupe.runs.provenance import write_provenance
 from loupe.runs.resume import changed_settings, record_part, saved_settings
 
 LOG = logging.getLogger(__name__)
+MOVING = "previous.moving"
 
 
 def run_folder(resume: str | None, new: str) -> str:
@@ -127,6 +128,7 @@ def open_for_answers(folder: Path, settings: dict) -> dict:
         if settings["commit"] != earlier["commit"]:
             LOG.warning("%s: holds answers given by commit %s; they are kept", folder, earlier["commit"])
             settings["commit"] = earlier["commit"]
+    remove_partial(folder)
     write_json(path, settings)
     return settings
 
@@ -140,14 +142,17 @@ def _changed(now: object, earlier: object) -> bool:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move what an earlier run left in this folder to previous-N. Returns that folder, or None if there was no run."""
-    if not (folder / RunFile.METRICS).exists() and not (folder / RunFile.CHECKPOINTS).exists():
+    """Move what an earlier run left in this folder to previous-N. Returns that folder, or None if there was no run.
+
+    A process that is killed meanwhile leaves some of it in the folder MOVING, and the next one moves the rest.
+    """
+    moving = folder / MOVING
+    if not any(path.exists() for path in (moving, folder / RunFile.METRICS, folder / RunFile.CHECKPOINTS)):
         return None
-    aside = next(path for number in count(1) if not (path := folder / f"previous-{number}").exists())
-    aside.mkdir()
+    moving.mkdir(exist_ok=True)
     for path in [path for pattern in (*RunFile, NON_FINITE) for path in folder.glob(str(pattern))]:
-        shutil.move(path, aside / path.name)
-    return aside
+        shutil.move(path, moving / path.name)
+    return moving.rename(next(path for n in count(1) if not (path := folder / f"previous-{n}").exists()))
 
 
 def checkpoint_path(cfg: DictConfig) -> str | None:

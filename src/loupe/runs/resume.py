@@ -27,8 +27,7 @@ def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
     hold. Raises UserError if a file of the run that records its settings is missing or damaged.
     """
     saved = saved_settings(folder)
-    parts = read_rows(folder / RunFile.PARTS) if (folder / RunFile.PARTS).exists() else []
-    first, *later = (_overrides(part["command"]) for part in (read_json(folder / RunFile.PROVENANCE), *parts))
+    first, *later = map(_overrides, _commands(folder))
     named = [override for overrides in later for override in overrides] + _overrides(command_line())
     if named:
         _apply(_composed(first), _composed([*first, *named]), saved)
@@ -45,6 +44,13 @@ def saved_settings(folder: Path) -> DictConfig:
         return OmegaConf.create(moved(settings, settings["paths"]["output_dir"], str(folder.resolve())))
 
     return parsed(folder / RunFile.CONFIG, parse)
+
+
+def whole_command(folder: Path) -> str:
+    """The command that would make the run in ``folder`` at one go, without the folder."""
+    commands = _commands(folder)
+    overrides = [override for command in commands for override in _overrides(command)]
+    return shlex.join([*shlex.split(commands[0])[:2], *_latest(overrides)])
 
 
 def record_part(folder: Path, step: int, changed: dict) -> None:
@@ -80,6 +86,12 @@ def changed_settings(before: dict, after: dict, prefix: str = "") -> dict:
     return dict(sorted(changed.items()))
 
 
+def _commands(folder: Path) -> list[str]:
+    """The commands that started a run and resumed it."""
+    parts = read_rows(folder / RunFile.PARTS) if (folder / RunFile.PARTS).exists() else []
+    return [part["command"] for part in (read_json(folder / RunFile.PROVENANCE), *parts)]
+
+
 def _overrides(command: str) -> list[str]:
     _, _, *overrides = shlex.split(command)
     return [override for override in overrides if _key(override) not in OF_THIS_START]
@@ -89,9 +101,14 @@ def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
+def _latest(overrides: list[str]) -> list[str]:
+    """The last override of each key."""
+    return list({_key(override): override for override in overrides}.values())
+
+
 def _composed(overrides: list[str]) -> dict:
-    last = {_key(override): override for override in overrides}.values()  # Hydra refuses to add a key twice
-    cfg = compose(HydraConfig.get().job.config_name, overrides=[*last, "paths.output_dir=."])
+    latest = _latest(overrides)  # Hydra refuses to add a key twice
+    cfg = compose(HydraConfig.get().job.config_name, overrides=[*latest, "paths.output_dir=."])
     return OmegaConf.to_container(cfg, resolve=True)
 
 

@@ -64,8 +64,11 @@ def finishing(trainer: Trainer) -> Iterator[None]:
     """Close the loggers when a run ends, whichever way; after an error also kill the processes that it started."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         distributed.end_children(trainer)
+        if isinstance(error, KeyboardInterrupt):  # outside of Lightning, which would have told them
+            for callback in trainer.callbacks:
+                callback.on_exception(trainer, trainer.lightning_module, error)
         raise
     finally:
         for logger in trainer.loggers:
