@@ -194,8 +194,8 @@ def read_checkpoint(cfg: DictConfig) -> dict:
         changed = changed_settings(resolved(saved_settings(own)), resolved(cfg))
         if any(name.startswith("model.") for name in changed):
             raise UserError("resume: the model settings differ from those in the run's config.yaml; use the same ones")
-        if others := [f"{name}={value}" for name, value in changed.items() if name.endswith("optimizer._target_")]:
-            raise UserError(f"resume: {others[0]} cannot use the state of the run's optimizer; leave it as it was")
+        if differing := [f"{name}={value}" for name, value in changed.items() if name.endswith("optimizer._target_")]:
+            raise UserError(f"resume: {differing[0]} cannot use the state of the run's optimizer; leave it as it was")
         if changed:
             named = ", ".join(f"{name}={value}" for name, value in changed.items())
             LOG.warning("resuming with settings that differ from the start of the run: %s", named)
