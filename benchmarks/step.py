@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from statistics import median
 
 import torch
@@ -48,10 +49,12 @@ class UnsharedRollout(ScriptedRollout):
         return self.script[number % len(self.script)]
 
 
-def build(questions: int, group: int, budget: int):
+def build(questions: int, group: int, budget: int, overrides: Sequence[str] = ()):
     """The module of the default configuration, a scripted rollout for each path, and the examples."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides=["paths.output_dir=unused", f"algorithm.microbatch_tokens={budget}"])
+        cfg = compose(
+            "train", overrides=["paths.output_dir=unused", f"algorithm.microbatch_tokens={budget}", *overrides]
+        )
     module = build_module(cfg)
     script = [[ANSWER] if g % 4 == 0 else [zoom([9 * g % 112, 7 * g % 84]), ANSWER] for g in range(group)]
     parts = module.policy, module.rollout.dialogue, module.rollout.tool

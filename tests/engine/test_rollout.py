@@ -8,6 +8,7 @@ from conftest import ANSWER, MIXED, THINK, call, examples, make_rollout, scripte
 from helpers.compare import assert_close
 
 from loupe.engine import reference
+from loupe.engine.layout import Prefixes
 from loupe.engine.rollout import draw
 from loupe.errors import NonFiniteError, UserError
 from loupe.records import StopReason, TrajectoryType
@@ -186,13 +187,14 @@ def test_a_row_that_cannot_be_read_is_skipped_and_named(shared_policy):
 def test_finished_rows_are_not_decoded_further(shared_policy, monkeypatch):
     """Of two rows one answers early: later steps feed the other's token alone."""
     fed = collections.Counter()
-    extend = type(shared_policy).extend
+    share = Prefixes.share
 
-    def counting(self, context, packed):
-        fed.update(owner for owner in packed.owners.flatten().tolist() if owner > 0)
-        return extend(self, context, packed)
+    def counting(self, prompts, counts, own=None):
+        # One branch is left in the buffers until the turn is over.
+        fed.update({number: count for number, count in enumerate(counts, start=1)})
+        return share(self, prompts, counts, own)
 
-    monkeypatch.setattr(type(shared_policy), "extend", counting)
+    monkeypatch.setattr(Prefixes, "share", counting)
     short, long = "<answer>1</answer>", THINK + "oh " * 30
     trajectories = scripted(shared_policy, [[short], [long]], max_new_tokens=40)[0].trajectories
     assert fed[1] == len(trajectories[0].ids) - 1

@@ -8,6 +8,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from loupe.engine import reference, update
+from loupe.engine.branches import Branch, Branches
 from loupe.engine.policy import Policy
 from loupe.models.load import load_policy
 from loupe.models.tiny import build
@@ -223,3 +224,52 @@ def test_an_adapter_on_some_layers_only(tmp_path):
     weights = random_weights(groups)
     expected = plain_gradients(policy, groups, weights)
     assert_norms_close(shared_gradients(policy, groups, weights, 700), expected, 1e-4)
+
+
+class Cost(TorchDispatchMode):
+    """Counts the elements that operations compute, and the products in matrix multiplications and attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = self.products = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements += tensor.numel()
+        tensors = [tensor for tensor in args if isinstance(tensor, torch.Tensor)]
+        if function._schema.name in ("aten::mm", "aten::bmm"):
+            self.products += tensors[0].numel() * tensors[1].shape[-1]
+        elif "flash_attention_for_cpu" in function._schema.name:
+            queries, keys = tensors[1:3] if "backward" in function._schema.name else tensors[:2]
+            self.products += queries.numel() * keys.shape[-2]
+        return out
+
+
+def costs(policy, group_size):
+    """Of decoding two tokens, the second of them behind a first, and of the update."""
+    groups = scripted(policy, MIXED[:1] * group_size, max_new_tokens=60)
+    prefixes = policy.encode_prefixes([(group.prompt.ids, group.prompt.images) for group in groups])
+    live = [Branch(t, groups[0].prompt, 0, prefixes.next_positions[0], None) for t in groups[0].trajectories]
+    branches = Branches(policy, prefixes, live)
+    with torch.no_grad(), Cost() as decoding:
+        for _ in range(2):
+            for branch in live:
+                branch.pending = [65]
+            branches.compute_pending(live)
+    with Cost() as updating:
+        update.backward(policy, groups, lambda t, logp, mask: (logp * mask).sum(), 1.0, 100_000)
+    policy.zero_grad()
+    return decoding, updating
+
+
+def test_cost_is_linear_in_the_group(policy):
+    """From 8 to 64 trajectories the cost of each is what it is from 2 to 8."""
+    policy.logits_chunk = 1
+    small, medium, large = (costs(policy, size) for size in (2, 8, 64))
+    for few, some, many in zip(small, medium, large, strict=True):
+        for unit in ("elements", "products"):
+            one, two, three = (getattr(cost, unit) for cost in (few, some, many))
+            assert one > 0
+            assert (three - two) / (64 - 8) == pytest.approx((two - one) / (8 - 2), rel=0.01)

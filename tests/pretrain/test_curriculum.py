@@ -11,11 +11,23 @@ from loupe.pretrain.curriculum import DIALOGUES, FIRST, STAGES, Curriculum, view
 
 def same(a, b):
     return (
-        torch.equal(a.packed.ids, b.packed.ids)
-        and len(a.packed.images) == len(b.packed.images)
+        [ids for _, ids, _ in a.branches] == [ids for _, ids, _ in b.branches]
         and torch.equal(a.weights, b.weights)
-        and all(torch.equal(x.pixels, y.pixels) for x, y in zip(a.packed.images, b.packed.images, strict=True))
+        and all(torch.equal(x.pixels, y.pixels) for x, y in zip(pictures(a), pictures(b), strict=True))
     )
+
+
+def pictures(batch):
+    return [image for _, images in batch.prefixes for image in images] + [
+        image for _, _, images in batch.branches for image in images
+    ]
+
+
+def text_of(batch, teacher):
+    ids = [token for prefix, _ in batch.prefixes for token in prefix] + [
+        token for _, branch, _ in batch.branches for token in branch
+    ]
+    return teacher.policy.tokenizer.decode(ids)
 
 
 def test_a_step_is_a_function_of_seed_and_step(teacher):
@@ -30,13 +42,12 @@ def test_stages_follow_each_other(teacher):
     assert [stage.until for stage in STAGES] == sorted(stage.until for stage in STAGES)
     assert STAGES[-1].until == 1
     curriculum = Curriculum(teacher, 1000, 0, SceneStyle())
-    decode = teacher.policy.tokenizer.decode
     first, last = curriculum[0], curriculum[999]
     for batches, stage in ((first, FIRST), (last, DIALOGUES)):
-        assert len(batches[0].packed.ids) == stage.views
-        assert sum(len(batch.packed.ids) for batch in batches[1:]) == stage.pictures
-    assert "zoom" not in decode(first[1].packed.ids.flatten().tolist())
-    assert "</think>\n<tool>" in decode(last[2].packed.ids.flatten().tolist())
+        assert len(batches[0].prefixes) == stage.views
+        assert sum(len(batch.prefixes) for batch in batches[1:]) == stage.pictures
+    assert "zoom" not in text_of(first[1], teacher)
+    assert "</think>\n<tool>" in text_of(last[2], teacher)
 
 
 def test_views_contain_the_whole_sign():
@@ -70,6 +81,6 @@ def test_with_the_tool_half_of_the_questions_get_a_zoom_and_a_seventh_of_the_cal
 def test_scenes_keep_the_style_of_the_data(teacher):
     style = SceneStyle(colors=["red", "green", "blue", "cyan"], digits=2)
     batch = Curriculum(teacher, 1000, 0, style)[999][1]
-    text = teacher.policy.tokenizer.decode(batch.packed.ids.flatten().tolist())
+    text = text_of(batch, teacher)
     assert not any(color in text for color in ("yellow", "orange", "purple", "pink"))
     assert re.search(r"<answer>\d\d</answer>", text) and not re.search(r"<answer>\d\d\d</answer>", text)

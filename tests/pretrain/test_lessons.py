@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from loupe.engine import reference
-from loupe.engine.packing import PREFIX
 from loupe.geometry import Frame
-from loupe.pretrain.lessons import Lesson, pack_lessons
+from loupe.pretrain.lessons import Lesson, batch_lessons
 from loupe.pretrain.module import score
 from loupe.records import Prompt, Trajectory
 
@@ -23,24 +22,22 @@ def test_a_turn_is_tokenized_as_a_whole_and_a_token_across_two_parts_gets_the_la
 
 def test_lessons_about_a_picture_share_its_tokens(desk, scene, shared_policy):
     lessons = [desk.point(scene.signs[0]), desk.direct(scene.signs[1]), desk.call(scene.signs[2], [3, 4], 1.0)]
-    batch = pack_lessons([lessons], shared_policy)
-    owners = batch.packed.owners[0]
-    ids = batch.packed.ids[0]
-    shared = ids[owners == PREFIX].tolist()
-    assert shared.count(shared_policy.image_token) == 12
-    assert len(batch.packed.images) == 2  # the overview once, and one crop
-    for number, lesson in enumerate(lessons, start=1):
-        assert shared + ids[owners == number].tolist() == lesson.ids
+    batch = batch_lessons([lessons])
+    ((shared, overview),) = batch.prefixes
+    assert shared.count(shared_policy.image_token) == 12 and len(overview) == 1
+    assert [len(images) for _, _, images in batch.branches] == [0, 0, 1]  # one crop
+    for (row, ids, _), lesson in zip(batch.branches, lessons, strict=True):
+        assert row == 0 and shared + ids == lesson.ids
 
 
-def test_packed_lessons_score_like_each_lesson_alone(desk, scene, teacher, shared_policy):
+def test_lessons_that_share_a_picture_score_like_each_lesson_alone(desk, scene, teacher, shared_policy):
     first, second, third = scene.signs
     picture = scene.render()
     pictures = [
         [desk.call(first, [20, 30], 1.0), desk.where(first), desk.call(second, "here", 1.0), desk.direct(third)],
         [teacher.view(picture, first, first.box, 84)],
     ]
-    batch = pack_lessons(pictures, shared_policy)
+    batch = batch_lessons(pictures)
     with torch.no_grad():
         nll, _ = score(shared_policy, batch)
         for number, lesson in enumerate(lesson for row in pictures for lesson in row):

@@ -1,22 +1,23 @@
-"""The branches of a rollout: trajectories that are being sampled, and the context that they share."""
+"""The branches of a rollout: trajectories that are being sampled behind the prefixes that they share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from loupe.engine.packing import Context, Segment, pack
+from loupe.engine.layout import OwnKeys, Prefixes
 from loupe.engine.policy import Policy
 from loupe.records import ImagePatches, Prompt, Trajectory
 
 
-@dataclass
+@dataclass(eq=False)
 class Branch:
     """A trajectory that is being sampled: one branch of the rollout."""
 
     trajectory: Trajectory
     prompt: Prompt
-    row: int  # of the context
+    row: int  # of its prefix
     position: int  # M-RoPE position of the next token
     random: np.random.Generator
     pending: list[int] = field(default_factory=list)  # tokens not yet computed
@@ -25,27 +26,41 @@ class Branch:
     turn_start: int = 0
 
 
-def compute_pending(policy: Policy, live: list[Branch], context: Context) -> torch.Tensor:
-    """Extend the context by the pending tokens of all branches; returns the state [R, D] after each branch's last."""
-    rows: list[list[Segment]] = [[] for _ in range(len(context.owners))]
-    places = []  # (row, index within the row) of each branch
-    for branch in live:
-        owner = branch.trajectory.sample + 1
-        segment, branch.position = policy.segment(owner, branch.pending, branch.images, branch.position)
-        places.append((branch.row, len(rows[branch.row])))
-        rows[branch.row].append(segment)
-        branch.pending, branch.images = [], []
-    packed = pack(rows, policy.pad_token, policy.device)
-    hidden = policy.extend(context, packed)
-    ends = [packed.offsets[row][i] + len(rows[row][i].ids) - 1 for row, i in places]
-    return hidden[[row for row, _ in places], ends]
+class Branches:
+    """What has been computed of the branches of a batch of prompts, which are in the order of their prompts."""
 
+    def __init__(self, policy: Policy, prefixes: Prefixes, branches: list[Branch]):
+        self.policy, self.prefixes, self.branches = policy, prefixes, branches
+        self.own = OwnKeys(len(branches), policy.device)
 
-def keep_rows(context: Context, live: list[Branch]) -> Context:
-    """Drop the prompts that no live branch needs, and renumber the rows of the branches."""
-    rows = sorted({branch.row for branch in live})
-    if len(rows) == len(context.owners):
-        return context
-    for branch in live:
-        branch.row = rows.index(branch.row)
-    return context.select(rows)
+    def compute_pending(self, live: Sequence[Branch]) -> torch.Tensor:
+        """Compute the pending tokens of ``live``; returns the state [R, D] after the last one of each.
+
+        The other branches wait for the end of the turn.
+        """
+        ids, positions, images, counts = [], [], [], dict.fromkeys(map(id, self.branches), 0)
+        for branch in live:
+            places, branch.position = self.policy.positions(branch.pending, branch.images, branch.position)
+            positions.append(places)
+            counts[id(branch)] = len(branch.pending)
+            ids += branch.pending
+            images += branch.images
+            branch.pending, branch.images = [], []
+        shared = self.prefixes.share([branch.row for branch in self.branches], list(counts.values()), self.own)
+        ends = np.cumsum([count for count in counts.values() if count]) - 1
+        return self.policy.extend(shared, torch.tensor(ids), torch.from_numpy(np.concatenate(positions, 1)), images)[
+            ends
+        ]
+
+    def keep(self, live: list[Branch]) -> None:
+        """Forget the branches that are over, and the prefixes that no other branch needs."""
+        if len(live) == len(self.branches):
+            return
+        slots = {id(branch): slot for slot, branch in enumerate(self.branches)}
+        self.own.keep([slots[id(branch)] for branch in live])
+        self.branches = list(live)
+        rows = sorted({branch.row for branch in live})
+        if len(rows) < len(self.prefixes.lengths):
+            self.prefixes = self.prefixes.select(rows)
+            for branch in live:
+                branch.row = rows.index(branch.row)

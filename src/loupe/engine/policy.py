@@ -1,23 +1,27 @@
 """The policy: a vision-language model of transformers with its tokenizer and image processor.
 
-It turns pictures into patches, extends a context by packed tokens and scores tokens; it is independent of groups, tools
-and rewards. The rollout and the update use the same object, so that both see one distribution.
+It turns pictures into patches, computes prefixes and branches and scores tokens; it is independent of groups, tools and
+rewards. The rollout and the update use the same object, so that both see one distribution.
 """
 
 import copy
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from peft import PeftModel
 from PIL import Image
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
-from loupe.engine.packing import PREFIX, Context, Packed, Segment, mrope_positions, pack, visibility
+from loupe.engine.attention import SHARED_PREFIX, attending_by
+from loupe.engine.layout import Prefixes, Shared
+from loupe.engine.positions import mrope_positions
+from loupe.engine.vision import WINDOWS, PatchProjection
 from loupe.errors import require_int
-from loupe.records import ImagePatches, Prompt
+from loupe.records import ImagePatches
 
 DEEPER = "deepstack_features"
 """The attribute with the features of deeper layers, which some models (Qwen3-VL) have."""
@@ -43,7 +47,11 @@ class Policy(nn.Module):
         self.end_of_turn = tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.merge = image_processor.merge_size
         self.factor = image_processor.patch_size * image_processor.merge_size
-        vocabulary = self.backbone.config.text_config.vocab_size
+        # The weights and their names stay.
+        self.backbone.model.visual.patch_embed.proj.__class__ = PatchProjection
+        text = self.backbone.config.text_config
+        self.queries_per_key = text.num_attention_heads // text.num_key_value_heads
+        vocabulary = text.vocab_size
         self.banned = banned_tokens(tokenizer, vocabulary, self.end_of_turn)
         ban = torch.zeros(vocabulary)
         ban[sorted(self.banned)] = -torch.inf
@@ -69,24 +77,57 @@ class Policy(nn.Module):
         out = self.image_processor(images=[image], do_resize=False, return_tensors="pt")
         return ImagePatches(out["pixel_values"], tuple(out["image_grid_thw"][0].tolist()))
 
-    def segment(self, owner: int, ids: list[int], images: list[ImagePatches], start: int) -> tuple[Segment, int]:
-        """Tokens that begin at position ``start``, to be packed, and the position of the token after them."""
-        positions, after = mrope_positions(ids, images, start, self.image_token, self.merge)
-        return Segment(owner, ids, positions, images), after
+    def positions(self, ids: list[int], images: list[ImagePatches], start: int) -> tuple[np.ndarray, int]:
+        """The M-RoPE positions [3, T] of tokens that begin at ``start``, and the position of the token after them."""
+        return mrope_positions(ids, images, start, self.image_token, self.merge)
 
-    def extend(self, context: Context, packed: Packed) -> torch.Tensor:
-        """Compute the packed tokens after ``context`` and add them to it. Returns their hidden states [P, T, D]."""
-        pictures = {"mm_encoder_outputs": {"image": self.encode(packed.images)}} if packed.images else {}
-        out = self.backbone.model(
-            input_ids=packed.ids,
-            position_ids=packed.positions,
-            attention_mask=visibility(packed.owners, context.owners),
-            past_key_values=context.cache,
-            use_cache=True,
-            **pictures,
-        )
-        context.owners = torch.cat([context.owners, packed.owners], dim=1)
-        return out.last_hidden_state
+    def encode_prefixes(self, prefixes: list[tuple[list[int], list[ImagePatches]]]) -> Prefixes:
+        """Compute each prefix, its tokens and the pictures behind their placeholders, once."""
+        lengths = [len(ids) for ids, _ in prefixes]
+        shape = len(prefixes), max(lengths)
+        tokens, mask, positions = np.full(shape, self.pad_token), np.zeros(shape, bool), np.zeros((3, *shape), int)
+        after = []
+        for row, (ids, images) in enumerate(prefixes):
+            tokens[row, : len(ids)], mask[row, : len(ids)] = ids, True
+            positions[:, row, : len(ids)], end = self.positions(ids, images, 0)
+            after.append(end)
+        on_device = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
+        given = {name: torch.from_numpy(array).to(self.device) for name, array in on_device.items()}
+        cache, pictures = DynamicCache(), self._pictures([image for _, images in prefixes for image in images])
+        hidden = self.backbone.model(**given, **pictures, past_key_values=cache, use_cache=True).last_hidden_state
+        states = hidden[list(range(len(prefixes))), [length - 1 for length in lengths]]
+        layers = [(layer.keys, layer.values) for layer in cache.layers]
+        return Prefixes(layers, lengths, states, after, self.queries_per_key)
+
+    def branch_states(
+        self, prefixes: Prefixes, branches: list[tuple[int, list[int], list[ImagePatches]]]
+    ) -> torch.Tensor:
+        """The hidden states [N, D] of the tokens of branches, which are in the order of their prefixes.
+
+        branches: of each, the row of its prefix, its tokens, and the pictures behind their placeholders.
+        """
+        positions = [self.positions(ids, images, prefixes.next_positions[row])[0] for row, ids, images in branches]
+        tokens = torch.tensor([token for _, ids, _ in branches for token in ids])
+        shared = prefixes.share([row for row, _, _ in branches], [len(ids) for _, ids, _ in branches])
+        pictures = [image for _, _, images in branches for image in images]
+        return self.extend(shared, tokens, torch.from_numpy(np.concatenate(positions, axis=1)), pictures)
+
+    def extend(
+        self, shared: Shared, ids: torch.Tensor, positions: torch.Tensor, images: list[ImagePatches]
+    ) -> torch.Tensor:
+        """The hidden states [N, D] of flat tokens of branches. ids: [N]; positions: [3, N]; images: in their order."""
+        with attending_by(SHARED_PREFIX, self.backbone.model.language_model.config):
+            out = self.backbone.model(
+                input_ids=ids[None].to(self.device),
+                position_ids=positions[:, None].to(self.device),
+                use_cache=False,
+                shared=shared,
+                **self._pictures(images),
+            )
+        return out.last_hidden_state[0]
+
+    def _pictures(self, images: list[ImagePatches]) -> dict:
+        return {"mm_encoder_outputs": {"image": self.encode(images)}} if images else {}
 
     def encode(self, images: list[ImagePatches]) -> SimpleNamespace:
         """The output of the vision tower in transformers' form. A frozen tower processes each picture only once."""
@@ -104,7 +145,8 @@ class Policy(nn.Module):
         """For each picture, the features [tokens, D] that replace its placeholders, then those of deeper layers."""
         pixels = torch.cat([image.pixels for image in images]).to(self.device, self.backbone.dtype)
         grid = torch.tensor([image.grid for image in images], device=self.device)
-        out = self.backbone.model.get_image_features(pixels, grid, return_dict=True)
+        with attending_by(WINDOWS, self.backbone.model.visual.config):
+            out = self.backbone.model.get_image_features(pixels, grid, return_dict=True)
         return [list(levels) for levels in zip(out.pooler_output, *getattr(out, DEEPER, ()), strict=True)]
 
     def log_distribution(self, states: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -134,19 +176,6 @@ class Policy(nn.Module):
     def adapter_off(self) -> AbstractContextManager:
         """Within it the policy is the one without its adapter: the reference of a KL term, at no cost in memory."""
         return self.model.disable_adapter()
-
-
-def encode_prompts(policy: Policy, prompts: list[Prompt]) -> tuple[Context, torch.Tensor, list[int]]:
-    """Compute the prefix of each group in a batch once.
-
-    Returns the context, the hidden state [P, D] of the last token of each prefix, and the position at which each
-    continuation begins.
-    """
-    segments, next_positions = zip(*(policy.segment(PREFIX, p.ids, p.images, 0) for p in prompts), strict=True)
-    context = Context.empty(len(prompts), policy.device)
-    hidden = policy.extend(context, pack([[segment] for segment in segments], policy.pad_token, policy.device))
-    ends = [len(prompt.ids) - 1 for prompt in prompts]
-    return context, hidden[list(range(len(prompts))), ends], list(next_positions)
 
 
 def entropy(logp: torch.Tensor) -> torch.Tensor:

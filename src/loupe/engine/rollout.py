@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from loupe.engine.branches import Branch, compute_pending, keep_rows
+from loupe.engine.branches import Branch, Branches
 from loupe.engine.dialogue import STOP_TEXTS, Dialogue, read_turn
 from loupe.engine.invariants import check_trajectory
-from loupe.engine.packing import Context
-from loupe.engine.policy import Policy, encode_prompts, entropy
+from loupe.engine.policy import Policy, entropy
 from loupe.errors import BadExample, NonFiniteError, UserError, require_int, require_number
 from loupe.records import OK, Example, Group, StopReason, ToolEvent, Trajectory
 from loupe.tools import Tool, ToolResult
@@ -84,19 +83,19 @@ class GroupRollout:
         self.policy.train(was_training)
 
     def _run(self, groups: list[Group], step: int, greedy: bool) -> None:
-        context, states, next_positions = encode_prompts(self.policy, [group.prompt for group in groups])
+        prefixes = self.policy.encode_prefixes([(group.prompt.ids, group.prompt.images) for group in groups])
         live = [
-            Branch(trajectory, group.prompt, row, next_positions[row], self._random(step, group, trajectory))
+            Branch(trajectory, group.prompt, row, prefixes.next_positions[row], self._random(step, group, trajectory))
             for row, group in enumerate(groups)
             for trajectory in group.trajectories
         ]
-        states = states[[branch.row for branch in live]]
+        branches, states = Branches(self.policy, prefixes, live), prefixes.states[[branch.row for branch in live]]
         while live:
-            self._decode_turn(live, states, context, greedy)
+            self._decode_turn(live, states, branches, greedy)
             live = [branch for branch in live if self._end_turn(branch)]
             if live:
-                context = keep_rows(context, live)
-                states = compute_pending(self.policy, live, context)
+                branches.keep(live)
+                states = branches.compute_pending(live)
         for group in groups:
             for trajectory in group.trajectories:
                 check_trajectory(trajectory, group.prompt, self.policy)
@@ -105,7 +104,7 @@ class GroupRollout:
         key = f"{self.seed}/{step}/{group.example.id}/{trajectory.sample}".encode()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(key).digest()[:16])))
 
-    def _decode_turn(self, live: list[Branch], states: torch.Tensor, context: Context, greedy: bool) -> None:
+    def _decode_turn(self, live: list[Branch], states: torch.Tensor, branches: Branches, greedy: bool) -> None:
         """Sample until every branch has ended its turn. states: [R, D], those before the next token of each branch."""
         for branch in live:
             branch.turn_start, branch.tail = len(branch.trajectory.ids), ""
@@ -116,7 +115,7 @@ class GroupRollout:
             live = [branch for branch in live if not self._turn_is_over(branch)]
             if not live or count == self.max_new_tokens:
                 return
-            states = compute_pending(self.policy, live, context)
+            states = branches.compute_pending(live)
 
     def _sample(self, live: list[Branch], states: torch.Tensor, greedy: bool) -> None:
         """Append one token to each branch."""

@@ -14,15 +14,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from loupe.engine.packing import Context, Segment, pack
-from loupe.engine.policy import Policy, encode_prompts
+from loupe.engine.layout import Prefixes
+from loupe.engine.policy import Policy
 from loupe.records import Group, Trajectory
 
-ROW_TOKENS = 4096
-"""The cost of attention and mask is quadratic in the length of a row, so longer rows do not pay."""
-
 Branches = list[tuple[int, Trajectory]]
-"""The trajectories of a micro-batch, each with the row of its prompt in the context."""
+"""The trajectories of a micro-batch, each with the row of its prefix."""
 
 
 def backward(
@@ -43,13 +40,12 @@ def backward(
 
 def _backward_chunk(policy: Policy, chunk: list[Group], loss_of: Callable, temperature: float, budget: int) -> None:
     """A separate function, so that the tensors of one chunk are freed before the next one is computed."""
-    context, states, positions = encode_prompts(policy, [group.prompt for group in chunk])
-    roots = [*context.tensors(), states]
+    prefixes = _encode(policy, chunk)
+    roots = prefixes.tensors()
     # With an adapter on some layers only, the first keys and values do not depend on trained weights.
     leaves = [root.detach().requires_grad_(root.requires_grad) for root in roots]
     for branches in micro_batches(chunk, budget):
-        fork = context.with_tensors(leaves[:-1])
-        logp, mask = _branch_logprobs(policy, fork, leaves[-1], positions, branches, temperature)
+        logp, mask = _branch_logprobs(policy, prefixes.with_tensors(leaves), branches, temperature)
         loss_of([trajectory for _, trajectory in branches], logp, mask).backward()
     used = [(root, leaf.grad) for root, leaf in zip(roots, leaves, strict=True) if leaf.grad is not None]
     if used:
@@ -63,10 +59,9 @@ def logprobs(
 ) -> Iterator[tuple[Trajectory, list[float]]]:
     """The log-probability of every sampled token of every trajectory under ``policy``."""
     for chunk in chunks(groups, token_budget):
-        context, states, positions = encode_prompts(policy, [group.prompt for group in chunk])
+        prefixes = _encode(policy, chunk)
         for branches in micro_batches(chunk, token_budget):
-            fork = context.with_tensors(context.tensors())
-            logp, _ = _branch_logprobs(policy, fork, states, positions, branches, temperature)
+            logp, _ = _branch_logprobs(policy, prefixes, branches, temperature)
             for (_, trajectory), row in zip(branches, logp.tolist(), strict=True):
                 yield trajectory, row[: trajectory.n_sampled]
 
@@ -90,7 +85,7 @@ def chunks(groups: list[Group], token_budget: int) -> Iterator[list[Group]]:
 def micro_batches(chunk: list[Group], token_budget: int) -> Iterator[Branches]:
     """Distribute the branches of a chunk so that each row stays within its share of the budget (at least one each)."""
     waiting = [list(group.trajectories) for group in chunk]
-    share = min(token_budget // len(chunk), ROW_TOKENS)
+    share = token_budget // len(chunk)
     while any(waiting):
         branches: Branches = []
         for row, (group, queue) in enumerate(zip(chunk, waiting, strict=True)):
@@ -101,34 +96,24 @@ def micro_batches(chunk: list[Group], token_budget: int) -> Iterator[Branches]:
         yield branches
 
 
+def _encode(policy: Policy, chunk: list[Group]) -> Prefixes:
+    return policy.encode_prefixes([(group.prompt.ids, group.prompt.images) for group in chunk])
+
+
 def _branch_logprobs(
-    policy: Policy,
-    context: Context,
-    prefix_states: torch.Tensor,
-    next_positions: list[int],
-    branches: Branches,
-    temperature: float,
+    policy: Policy, prefixes: Prefixes, branches: Branches, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities [R, T] of the branches' sampled tokens, and their mask."""
-    rows: list[list[Segment]] = [[] for _ in prefix_states]
-    places = []  # the index of each branch in its row
+    hidden = policy.branch_states(prefixes, [(row, t.ids, t.images) for row, t in branches])
+    ids = torch.tensor([token for _, t in branches for token in t.ids], device=policy.device)
+    # The state before a branch's first token is the last one of its prefix. States are numbered: prefixes, then hidden.
+    sources, end = [], len(prefixes.states)
     for row, trajectory in branches:
-        places.append(len(rows[row]))
-        segment, _ = policy.segment(len(rows[row]) + 1, trajectory.ids, trajectory.images, next_positions[row])
-        rows[row].append(segment)
-    packed = pack(rows, policy.pad_token, policy.device)
-    hidden = policy.extend(context, packed)
-    width = hidden.shape[1]
-    # The state before a branch's first token is the last one of the prefix. States are numbered: prefixes, then hidden.
-    sources, targets, lengths = [], [], []
-    for (row, trajectory), place in zip(branches, places, strict=True):
-        start = len(prefix_states) + row * width + packed.offsets[row][place] - 1
-        at = [i for i, sampled in enumerate(trajectory.sampled) if sampled]
-        sources += [row if i == 0 else start + i for i in at]
-        targets += [trajectory.ids[i] for i in at]
-        lengths.append(len(at))
-    states = torch.cat([prefix_states, hidden.flatten(0, 1)])[sources]
-    logp = policy.token_logprobs(states, torch.tensor(targets, device=policy.device), temperature)
+        sources += [row, *range(end, end := end + len(trajectory.ids))][:-1]
+    sampled = torch.tensor([mark for _, t in branches for mark in t.sampled], dtype=torch.bool, device=policy.device)
+    states = torch.cat([prefixes.states, hidden])[torch.tensor(sources, device=policy.device)[sampled]]
+    logp = policy.token_logprobs(states, ids[sampled], temperature)
+    lengths = [t.n_sampled for _, t in branches]
     logp = pad_sequence(list(logp.split(lengths)), batch_first=True)
     mask = torch.arange(logp.shape[1], device=policy.device) < torch.tensor(lengths, device=policy.device)[:, None]
     return logp, mask.to(logp.dtype)

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from loupe.data.scenes import SceneStyle, Sign, SignScene
 from loupe.errors import require_choice, require_int
 from loupe.geometry import Box, middle
-from loupe.pretrain.lessons import Lesson, LessonBatch, pack_lessons
+from loupe.pretrain.lessons import Lesson, LessonBatch, batch_lessons
 from loupe.pretrain.teacher import Teacher
 from loupe.tools.zoom import crop_box
 
@@ -84,7 +84,7 @@ class Curriculum(Dataset[list[LessonBatch]]):
         pictures.sort(key=lambda lessons: sum(len(lesson.ids) for lesson in lessons))
         half = len(pictures) // 2  # rows of similar length need less padding
         rows = [[[view] for view in views], pictures[:half], pictures[half:]]
-        return [pack_lessons(part, self.teacher.policy) for part in rows if part]
+        return [batch_lessons(part) for part in rows if part]
 
     def _scene(self, step: int, number: int, stage: Stage, n_signs: tuple[int, int]) -> tuple[SignScene, Random]:
         style = replace(self.style, n_signs=n_signs, clutter=stage.clutter)

@@ -1,7 +1,7 @@
 """Lessons: conversations about a picture to learn from, token for token in the form that the rollout produces.
 
-A picture has several lessons. They are packed like a group: what they share (system prompt and picture) once, each
-lesson as a branch behind it (``engine.packing``).
+A picture has several lessons. They are laid out like a group: what they share (system prompt and picture) once, each
+lesson as a branch behind it.
 """
 
 from dataclasses import dataclass, field
@@ -9,8 +9,6 @@ from itertools import takewhile
 
 import torch
 
-from loupe.engine.packing import PREFIX, Packed, Segment, pack
-from loupe.engine.policy import Policy
 from loupe.records import ImagePatches
 
 Part = tuple[str, float]
@@ -45,43 +43,39 @@ class Lesson:
 
 @dataclass(frozen=True)
 class LessonBatch:
-    """Lessons as tensors, each [N] for the N tokens with a weight.
+    """Lessons as a batch of prefixes and branches, for ``Policy.encode_prefixes`` and ``Policy.branch_states``.
 
-    rows, columns: their positions in ``packed``. targets: their ids. weights: their loss weights. lesson: the lesson
-    that each belongs to, numbered in the order given.
+    The rest are tensors [N] for the N tokens with a weight. places: of the token before, among those of all branches.
+    targets: their ids. weights: their loss weights. lesson: the lesson that each belongs to, in the order given.
     """
 
-    packed: Packed
-    rows: torch.Tensor
-    columns: torch.Tensor
+    prefixes: list[tuple[list[int], list[ImagePatches]]]
+    branches: list[tuple[int, list[int], list[ImagePatches]]]
+    places: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
     lesson: torch.Tensor
 
 
-def pack_lessons(pictures: list[list[Lesson]], policy: Policy) -> LessonBatch:
-    """One row per picture: the prefix that its lessons share, then every lesson's own continuation."""
-    rows, marks, count = [], [], 0
+def batch_lessons(pictures: list[list[Lesson]]) -> LessonBatch:
+    """One prefix per picture, which its lessons share, and every lesson's own continuation."""
+    prefixes: list[tuple[list[int], list[ImagePatches]]] = []
+    branches: list[tuple[int, list[int], list[ImagePatches]]] = []
+    marks, start = [], 0
     for row, lessons in enumerate(pictures):
-        segments = _segments(lessons, policy)
-        column = len(segments[0].ids)
-        for lesson, segment in zip(lessons, segments[1:], strict=True):
-            own = lesson.weights[-len(segment.ids) :]
-            marks += [(row, column + i, segment.ids[i], weight, count) for i, weight in enumerate(own) if weight]
-            column, count = column + len(segment.ids), count + 1
-        rows.append(segments)
-    packed = pack(rows, policy.pad_token, torch.device("cpu"))
-    return LessonBatch(packed, *map(torch.tensor, zip(*marks, strict=True)))
+        shared = _shared(lessons)
+        prefixes.append((shared, lessons[0].images[:1]))
+        for lesson in lessons:
+            ids, weights = lesson.ids[len(shared) :], lesson.weights[len(shared) :]
+            number = len(branches)
+            marks += [(start + i - 1, ids[i], weight, number) for i, weight in enumerate(weights) if weight]
+            branches.append((row, ids, lesson.images[1:]))
+            start += len(ids)
+    return LessonBatch(prefixes, branches, *map(torch.tensor, zip(*marks, strict=True)))
 
 
-def _segments(lessons: list[Lesson], policy: Policy) -> list[Segment]:
-    """The prefix and a branch per lesson. The prefix ends early enough that no branch starts with a weighted token."""
+def _shared(lessons: list[Lesson]) -> list[int]:
+    """The tokens with which all lessons begin, so few that no lesson goes on with a weighted token."""
     longest = min(next(i for i, weight in enumerate(lesson.weights) if weight) for lesson in lessons) - 1
     columns = zip(*(lesson.ids[:longest] for lesson in lessons), strict=True)
-    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
-    prefix, after = policy.segment(PREFIX, shared, lessons[0].images[:1], 0)
-    branches = (
-        policy.segment(owner, lesson.ids[len(shared) :], lesson.images[1:], after)
-        for owner, lesson in enumerate(lessons, start=1)
-    )
-    return [prefix, *(segment for segment, _ in branches)]
+    return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]

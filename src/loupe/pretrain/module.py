@@ -12,7 +12,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from loupe.atomic import replacing, write_json
-from loupe.engine.packing import Context
 from loupe.engine.policy import Policy
 from loupe.errors import MOST_THREADS, NonFiniteError, require_int, require_number
 from loupe.grpo.optim import checked, keep_settings, warmup_cosine
@@ -131,8 +130,7 @@ class PretrainModule(lightning.LightningModule):
 def score(policy: Policy, batch: LessonBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """For each weighted token [N] its negative log-probability in nats, and whether it is the most likely token."""
     device = policy.device
-    hidden = policy.extend(Context.empty(len(batch.packed.ids), device), batch.packed.to(device))
-    states = hidden[batch.rows.to(device), batch.columns.to(device) - 1]
+    states = policy.branch_states(policy.encode_prefixes(batch.prefixes), batch.branches)[batch.places.to(device)]
     logp, targets = policy.log_distribution(states, temperature=1.0), batch.targets.to(device)
     return -logp.gather(1, targets[:, None])[:, 0], logp.argmax(-1) == targets
 

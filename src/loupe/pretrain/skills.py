@@ -15,7 +15,7 @@ from loupe.engine.rollout import GroupRollout
 from loupe.geometry import middle
 from loupe.metrics.rows import answer_rows, is_hit
 from loupe.metrics.summary import ALL, summarize
-from loupe.pretrain.lessons import Lesson, pack_lessons
+from loupe.pretrain.lessons import Lesson, batch_lessons
 from loupe.pretrain.module import score
 from loupe.pretrain.teacher import FORM, POINT, SIZE, Teacher, keypoint_of
 from loupe.records import Example, Group
@@ -68,7 +68,7 @@ class Skills:
         """Share of lessons whose every digit is the policy's most likely token, given the tokens before it."""
         exact: list[bool] = []
         for i in range(0, len(lessons), BATCH):
-            batch = pack_lessons([[lesson] for lesson in lessons[i : i + BATCH]], self.teacher.policy)
+            batch = batch_lessons([[lesson] for lesson in lessons[i : i + BATCH]])
             _, hits = score(self.teacher.policy, batch)
             digits = batch.weights != FORM
             exact += [bool(hits[digits & (batch.lesson == k)].all()) for k in range(int(batch.lesson.max()) + 1)]

@@ -9,38 +9,9 @@ from helpers.compare import assert_close
 from PIL import Image
 
 from loupe.engine import reference, update
-from loupe.engine.packing import PAD, PREFIX, Context, Segment, mrope_positions, pack, visibility
+from loupe.engine.positions import mrope_positions
 from loupe.engine.scripted import ScriptedRollout
 from loupe.records import ImagePatches
-
-
-def segment(owner, ids):
-    return Segment(owner, ids, np.arange(3 * len(ids)).reshape(3, -1), [])
-
-
-def test_pack_lays_segments_behind_one_another_and_pads_rows_on_the_right():
-    packed = pack([[segment(1, [11, 12]), segment(2, [21])], [segment(1, [31])]], pad_id=9, device=torch.device("cpu"))
-    assert packed.ids.tolist() == [[11, 12, 21], [31, 9, 9]]
-    assert packed.owners.tolist() == [[1, 1, 2], [1, PAD, PAD]]
-    assert packed.positions[:, 0].tolist() == [[0, 1, 0], [2, 3, 1], [4, 5, 2]]
-    assert packed.offsets == [[0, 2], [0]]
-
-
-def test_a_token_sees_the_prefix_and_its_own_branch_up_to_itself():
-    past = torch.tensor([[PREFIX, PREFIX, 1, 2]])
-    new = torch.tensor([[2, 1, 1, PAD]])
-    seen = visibility(new, past)[0, 0].int().tolist()
-    assert seen == [
-        [1, 1, 0, 1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0, 1, 0, 0],
-        [1, 1, 1, 0, 0, 1, 1, 0],
-        [0, 0, 0, 0, 0, 0, 0, 1],
-    ]
-
-
-def test_prefix_tokens_do_not_see_branches_or_padding():
-    seen = visibility(torch.tensor([[PREFIX, PREFIX, PAD]]), torch.empty(1, 0, dtype=torch.long))[0, 0].int().tolist()
-    assert seen == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
 
 
 def test_positions_by_hand():
@@ -110,11 +81,3 @@ def test_three_turns_hold_three_pictures_in_order(shared_policy):
     trajectory = scripted(shared_policy, script, max_calls=2, max_new_tokens=60)[0].trajectories[0]
     assert [image.grid for image in trajectory.images] == [(1, 8, 8), (1, 8, 8)]
     assert not torch.equal(trajectory.images[0].pixels, trajectory.images[1].pixels)
-
-
-def test_selecting_prompts_keeps_their_columns():
-    context = Context.empty(3, torch.device("cpu")).with_tensors([torch.arange(3.0).reshape(3, 1, 1, 1)] * 2)
-    context.owners = torch.tensor([[0], [1], [2]])
-    chosen = context.select([0, 2])
-    assert chosen.owners.tolist() == [[0], [2]]
-    assert [t.flatten().tolist() for t in chosen.tensors()] == [[0, 2], [0, 2]]

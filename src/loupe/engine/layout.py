@@ -1,0 +1,164 @@
+"""How the tokens of branches lie in memory: flat, [N], without padding, branch after branch and prompt after prompt.
+
+Each branch is a block of its own for attention to itself, and the branches of a prompt are one block for attention to
+its prefix, whose keys and values exist once. Keys and values of earlier tokens are kept per branch, and grow in steps.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+KeysValues = tuple[torch.Tensor, torch.Tensor]
+"""Keys and values of one layer, each [blocks, kv heads, columns, head width]."""
+
+
+class Ragged:
+    """Where flat tokens [N] lie in blocks of a common width: block after block, each padded on the right.
+
+    lengths: tokens of each block, which may be none.
+    """
+
+    def __init__(self, lengths: list[int], device: torch.device):
+        self.blocks, self.width = len(lengths), max(lengths)
+        self.places: torch.Tensor | None = None  # of the tokens in the blocks, unless there is no padding
+        if min(lengths) < self.width:
+            counts = torch.tensor(lengths, device=device)
+            padding = torch.arange(len(lengths), device=device) * self.width - (counts.cumsum(0) - counts)
+            self.places = torch.repeat_interleave(padding, counts) + torch.arange(sum(lengths), device=device)
+
+    def pad(self, flat: torch.Tensor) -> torch.Tensor:
+        """[N, ...] as [blocks, width, ...], with zeros as padding."""
+        if self.places is not None:
+            zeros = flat.new_zeros(self.blocks * self.width, *flat.shape[1:])
+            flat = zeros.index_copy(0, self.places, flat)
+        return flat.view(self.blocks, self.width, *flat.shape[1:])
+
+    def flat(self, padded: torch.Tensor) -> torch.Tensor:
+        """[blocks, width, ...] as [N, ...]."""
+        padded = padded.flatten(0, 1)
+        return padded if self.places is None else padded.index_select(0, self.places)
+
+    def group(self, flat: torch.Tensor, kv_heads: int) -> torch.Tensor:
+        """[N, heads, ...] as [blocks, kv heads, width * heads per kv head, ...]."""
+        return self.pad(flat).unflatten(2, (kv_heads, -1)).transpose(1, 2).flatten(2, 3)
+
+    def ungroup(self, grouped: torch.Tensor) -> torch.Tensor:
+        """The inverse of :meth:`group`."""
+        return self.flat(grouped.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(2, 3))
+
+
+@dataclass(eq=False)
+class Shared:
+    """What a forward pass of branches needs to know about their attention.
+
+    prefix: by layer, the keys and values of each prompt's prefix. by_prompt, by_branch: the flat tokens in blocks.
+    prefix_bias, own_bias: added to the scores of the prefix's columns and of the branches' own; -inf where a token must
+    not look. own: earlier keys and values of the branches, to which this pass adds its own; None if there are none.
+    """
+
+    prefix: list[KeysValues]
+    prefix_bias: torch.Tensor
+    by_prompt: Ragged
+    by_branch: Ragged
+    own_bias: torch.Tensor
+    own: "OwnKeys | None" = None
+
+
+@dataclass(eq=False)
+class Prefixes:
+    """The computed prefixes of a batch of prompts.
+
+    layers: keys and values. lengths: tokens of each prefix. states: [P, D], the hidden state of its last token.
+    next_positions: the M-RoPE position at which its continuations begin. queries_per_key: heads that share keys.
+    """
+
+    layers: list[KeysValues]
+    lengths: list[int]
+    states: torch.Tensor
+    next_positions: list[int]
+    queries_per_key: int
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Keys and values of all layers, k0, v0, k1, v1, .., then the states."""
+        return [*(tensor for layer in self.layers for tensor in layer), self.states]
+
+    def with_tensors(self, tensors: list[torch.Tensor]) -> "Prefixes":
+        """The same prefixes with other :meth:`tensors`."""
+        *layers, states = tensors
+        return replace(self, layers=list(zip(layers[::2], layers[1::2], strict=True)), states=states)
+
+    def select(self, prompts: list[int]) -> "Prefixes":
+        """Some of the prefixes only."""
+        index = torch.tensor(prompts, device=self.states.device)
+        lengths, after = ([values[i] for i in prompts] for values in (self.lengths, self.next_positions))
+        chosen = self.with_tensors([tensor[index] for tensor in self.tensors()])
+        return replace(chosen, lengths=lengths, next_positions=after)
+
+    def share(self, prompts: list[int], counts: list[int], own: "OwnKeys | None" = None) -> Shared:
+        """The attention of branches. prompts, counts: of each branch, its prompt (ascending) and its new tokens."""
+        keys, device = self.layers[0][0], self.states.device
+        padding = torch.arange(keys.shape[2], device=device) >= torch.tensor(self.lengths, device=device)[:, None]
+        prefix_bias = torch.zeros(padding.shape, dtype=keys.dtype, device=device).masked_fill_(padding, -torch.inf)
+        per_prompt = [0] * len(self.lengths)
+        for prompt, count in zip(prompts, counts, strict=True):
+            per_prompt[prompt] += count
+        by_branch = Ragged(counts, device)
+        before, columns = torch.zeros(1, dtype=torch.long, device=device), by_branch.width
+        if own is not None:
+            before, columns = own.begin(counts), own.columns
+        own_bias = causal_bias(before, by_branch.width, columns, self.queries_per_key, keys.dtype)
+        return Shared(self.layers, prefix_bias[:, None, None], Ragged(per_prompt, device), by_branch, own_bias, own)
+
+
+def causal_bias(before: torch.Tensor, width: int, columns: int, heads: int, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to scores [blocks, kv heads, width * heads, columns] so that no token sees a later one.
+
+    before: [blocks] or [1], the columns of each branch that lie before its first new token. heads: per kv head.
+    """
+    last = before[:, None] + torch.arange(width * heads, device=before.device) // heads
+    later = torch.arange(columns, device=before.device) > last[..., None]
+    return torch.zeros(later.shape, dtype=dtype, device=before.device).masked_fill_(later, -torch.inf)[:, None]
+
+
+class OwnKeys:
+    """Keys and values of the branches' own tokens, in buffers that grow in steps; one row per branch."""
+
+    STEP = 64
+
+    def __init__(self, branches: int, device: torch.device):
+        self.lengths = torch.zeros(branches, dtype=torch.long, device=device)
+        self.layers: dict[int, KeysValues] = {}
+
+    def begin(self, counts: list[int]) -> torch.Tensor:
+        """Make room for so many new tokens of each branch. Returns the lengths before them."""
+        before, new = self.lengths, torch.tensor(counts, device=self.lengths.device)
+        self.lengths = before + new
+        self.columns = int(self.lengths.max())
+        self.rows = torch.repeat_interleave(torch.arange(len(new), device=new.device), new)
+        starts = torch.repeat_interleave(before - (new.cumsum(0) - new), new)
+        self.places = starts + torch.arange(len(self.rows), device=new.device)
+        return before
+
+    def append(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
+        """Add the new tokens' keys and values [N, kv heads, head width]; returns those of all tokens so far."""
+        held = self.layers.get(layer)
+        if held is None or held[0].shape[2] < self.columns:
+            held = self._grown(held, keys)
+            self.layers[layer] = held
+        for buffer, new in zip(held, (keys, values), strict=True):
+            buffer[self.rows, :, self.places] = new
+        return held[0][:, :, : self.columns], held[1][:, :, : self.columns]
+
+    def _grown(self, held: KeysValues | None, like: torch.Tensor) -> KeysValues:
+        columns = -(-self.columns // self.STEP) * self.STEP
+        # zeros, because what lies behind a mask must not be NaN
+        buffers = [like.new_zeros(len(self.lengths), like.shape[1], columns, like.shape[2]) for _ in range(2)]
+        for buffer, old in zip(buffers, held or (), strict=False):
+            buffer[:, :, : old.shape[2]] = old
+        return buffers[0], buffers[1]
+
+    def keep(self, branches: list[int]) -> None:
+        """Forget all branches but these."""
+        index = torch.tensor(branches, device=self.lengths.device)
+        self.lengths = self.lengths[index]
+        self.layers = {layer: (keys[index], values[index]) for layer, (keys, values) in self.layers.items()}

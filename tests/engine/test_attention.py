@@ -1,0 +1,77 @@
+"""The merged attention against a softmax over everything that a token may see, with gradients."""
+
+import math
+
+import pytest
+import torch
+from helpers.compare import assert_close
+
+from loupe.engine import attention
+from loupe.engine.attention import SharedAttention
+from loupe.engine.layout import Prefixes
+
+HEADS, KV_HEADS, WIDTH = 4, 2, 8
+PREFIX_LENGTHS, PROMPTS, COUNTS = [5, 3], [0, 0, 1], [4, 1, 3]
+
+
+def inputs(dtype):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(sum(COUNTS), HEADS), (sum(COUNTS), KV_HEADS), (sum(COUNTS), KV_HEADS)]
+    shapes += [(len(PREFIX_LENGTHS), KV_HEADS, max(PREFIX_LENGTHS))] * 2
+    tensors = [torch.randn(*shape, WIDTH, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
+    return [tensor.requires_grad_() for tensor in tensors]
+
+
+def plain(queries, keys, values, prefix_keys, prefix_values):
+    """Token by token and head by head."""
+    out, start = [], 0
+    for prompt, count in zip(PROMPTS, COUNTS, strict=True):
+        for i in range(start, start + count):
+            for head in range(HEADS):
+                shared = head * KV_HEADS // HEADS
+                before = (prefix_keys[prompt, shared], prefix_values[prompt, shared])
+                seen, told = (
+                    torch.cat([old[: PREFIX_LENGTHS[prompt]], new[start : i + 1, shared]])
+                    for old, new in zip(before, (keys, values), strict=True)
+                )
+                out.append(torch.softmax(seen @ queries[i, head] / math.sqrt(WIDTH), 0) @ told)
+        start += count
+    return torch.stack(out).view(-1, HEADS, WIDTH)
+
+
+def merged(queries, keys, values, prefix_keys, prefix_values):
+    layers = [(prefix_keys, prefix_values)]
+    shared = Prefixes(layers, PREFIX_LENGTHS, torch.zeros(2, 1), [0, 0], HEADS // KV_HEADS).share(PROMPTS, COUNTS)
+    own = (shared.by_branch.pad(tensor).transpose(1, 2) for tensor in (keys, values))
+    return SharedAttention.apply(queries, *own, prefix_keys, prefix_values, shared, 1 / math.sqrt(WIDTH))
+
+
+@pytest.fixture(params=["fused", "plain", "plain, block by block"])
+def kernel(request, monkeypatch):
+    if request.param != "fused":
+        monkeypatch.setattr(attention, "_has_flash", lambda part: False)
+    if "block" in request.param:
+        monkeypatch.setattr(attention, "MOST_SCORES", 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.05)], ids=str
+)
+def test_it_equals_one_softmax_over_all_that_a_token_sees(kernel, dtype, atol):
+    tensors, exact = inputs(dtype), inputs(torch.float64)
+    weights = torch.linspace(-1, 1, sum(COUNTS) * HEADS * WIDTH).view(-1, HEADS, WIDTH)
+    for function, given in ((merged, tensors), (plain, exact)):
+        out = function(*given)
+        (out.double() * weights).sum().backward()
+    assert merged(*tensors).dtype == dtype
+    assert_close(merged(*tensors).double(), plain(*exact), atol=atol, name="output")
+    names = ("queries", "keys", "values", "prefix keys", "prefix values")
+    for name, ours, expected in zip(names, tensors, exact, strict=True):
+        assert_close(ours.grad.double(), expected.grad, atol=atol, name=name)
+
+
+def test_the_padding_of_a_prefix_gets_no_gradient(kernel):
+    tensors = inputs(torch.float32)
+    merged(*tensors).sum().backward()
+    for tensor in tensors[3:]:
+        assert not tensor.grad[1, :, PREFIX_LENGTHS[1] :].any() and tensor.grad[1, :, : PREFIX_LENGTHS[1]].all()
