@@ -1,6 +1,6 @@
 """How time and memory of a training step grow with its size, each axis by itself.
 
-    python benchmarks/growth.py [repeats=3] [threads=1] [out=growth.png]
+    python benchmarks/growth.py [repeats=3] [threads=1] [out=growth.png] > benchmarks/results/growth.txt
 
 Scripted trajectories of the miniature, all with a zoom, grow along one axis at a time from 4 questions x 8 trajectories
 at 112 px with 32 new tokens: trajectories per question, resolution, new tokens in the last turn, and questions in a
@@ -78,6 +78,8 @@ def draw(found: dict[str, list[dict]], out: str) -> None:
             panel.loglog(AXES[axis], [row[name] / rows[0][name] for row in rows], marker="o", label=name)
         panel.loglog(AXES[axis], [size / AXES[axis][0] for size in AXES[axis]], ":", color="gray", label="linear")
         panel.set(xlabel=axis, ylabel=f"times that of {AXES[axis][0]}")
+        panel.set_xticks(AXES[axis], list(map(str, AXES[axis])), minor=False)
+        panel.set_xticks([], minor=True)
     panels[0].legend()
     figure.savefig(out, dpi=100)
 

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from loupe.engine.layout import OwnKeys, Prefixes, Ragged, causal_bias
+from loupe.engine.layout import OwnKeys, Prefixes, Ragged, causal_bias, consecutive
 
 CPU = torch.device("cpu")
 
@@ -15,6 +16,10 @@ def test_flat_tokens_in_blocks_and_back(lengths):
     for block, rows, length in zip(padded, flat.split(lengths), lengths, strict=True):
         assert torch.equal(block[:length], rows) and not block[length:].any()
     assert torch.equal(ragged.flat(padded), flat)
+
+
+def test_consecutive_numbers():
+    assert consecutive(np.array([5, 0, 9]), [2, 3, 0]).tolist() == [5, 6, 0, 1, 2]
 
 
 def test_heads_that_share_keys_become_further_queries():

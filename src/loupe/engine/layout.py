@@ -4,12 +4,20 @@ Each branch is a block of its own for attention to itself, and the branches of a
 its prefix, whose keys and values exist once. Keys and values of earlier tokens are kept per branch, and grow in steps.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of one layer, each [blocks, kv heads, columns, head width]."""
+
+
+def consecutive(starts: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """``counts[i]`` numbers from ``starts[i]`` on, for every i in turn: consecutive([5, 0], [2, 3]) is 5 6 0 1 2."""
+    ends = np.cumsum(counts)
+    return np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1])
 
 
 class Ragged:
@@ -22,9 +30,8 @@ class Ragged:
         self.blocks, self.width = len(lengths), max(lengths)
         self.places: torch.Tensor | None = None  # of the tokens in the blocks, unless there is no padding
         if min(lengths) < self.width:
-            counts = torch.tensor(lengths, device=device)
-            padding = torch.arange(len(lengths), device=device) * self.width - (counts.cumsum(0) - counts)
-            self.places = torch.repeat_interleave(padding, counts) + torch.arange(sum(lengths), device=device)
+            starts = self.width * np.arange(len(lengths))
+            self.places = torch.from_numpy(consecutive(starts, lengths)).to(device)
 
     def pad(self, flat: torch.Tensor) -> torch.Tensor:
         """[N, ...] as [blocks, width, ...], with zeros as padding."""
@@ -103,10 +110,11 @@ class Prefixes:
         for prompt, count in zip(prompts, counts, strict=True):
             per_prompt[prompt] += count
         by_branch = Ragged(counts, device)
-        before, columns = torch.zeros(1, dtype=torch.long, device=device), by_branch.width
+        before, columns = np.zeros(1, int), by_branch.width
         if own is not None:
             before, columns = own.begin(counts), own.columns
-        own_bias = causal_bias(before, by_branch.width, columns, self.queries_per_key, keys.dtype)
+        begins = torch.from_numpy(before).to(device)
+        own_bias = causal_bias(begins, by_branch.width, columns, self.queries_per_key, keys.dtype)
         return Shared(self.layers, prefix_bias[:, None, None], Ragged(per_prompt, device), by_branch, own_bias, own)
 
 
@@ -126,17 +134,16 @@ class OwnKeys:
     STEP = 64
 
     def __init__(self, branches: int, device: torch.device):
-        self.lengths = torch.zeros(branches, dtype=torch.long, device=device)
+        self.lengths, self.device = np.zeros(branches, int), device
         self.layers: dict[int, KeysValues] = {}
 
-    def begin(self, counts: list[int]) -> torch.Tensor:
+    def begin(self, counts: list[int]) -> np.ndarray:
         """Make room for so many new tokens of each branch. Returns the lengths before them."""
-        before, new = self.lengths, torch.tensor(counts, device=self.lengths.device)
-        self.lengths = before + new
+        before = self.lengths
+        self.lengths = before + counts
         self.columns = int(self.lengths.max())
-        self.rows = torch.repeat_interleave(torch.arange(len(new), device=new.device), new)
-        starts = torch.repeat_interleave(before - (new.cumsum(0) - new), new)
-        self.places = starts + torch.arange(len(self.rows), device=new.device)
+        self.rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(self.device)
+        self.places = torch.from_numpy(consecutive(before, counts)).to(self.device)
         return before
 
     def append(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
@@ -159,6 +166,5 @@ class OwnKeys:
 
     def keep(self, branches: list[int]) -> None:
         """Forget all branches but these."""
-        index = torch.tensor(branches, device=self.lengths.device)
-        self.lengths = self.lengths[index]
+        self.lengths, index = self.lengths[branches], torch.tensor(branches, device=self.device)
         self.layers = {layer: (keys[index], values[index]) for layer, (keys, values) in self.layers.items()}

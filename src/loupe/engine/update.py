@@ -10,6 +10,7 @@ memory of the prefixes and of one micro-batch.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import compress
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -105,14 +106,17 @@ def _branch_logprobs(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities [R, T] of the branches' sampled tokens, and their mask."""
     hidden = policy.branch_states(prefixes, [(row, t.ids, t.images) for row, t in branches])
-    ids = torch.tensor([token for _, t in branches for token in t.ids], device=policy.device)
     # The state before a branch's first token is the last one of its prefix. States are numbered: prefixes, then hidden.
-    sources, end = [], len(prefixes.states)
-    for row, trajectory in branches:
-        sources += [row, *range(end, end := end + len(trajectory.ids))][:-1]
-    sampled = torch.tensor([mark for _, t in branches for mark in t.sampled], dtype=torch.bool, device=policy.device)
-    states = torch.cat([prefixes.states, hidden])[torch.tensor(sources, device=policy.device)[sampled]]
-    logp = policy.token_logprobs(states, ids[sampled], temperature)
+    sources: list[int] = []
+    targets: list[int] = []
+    start = len(prefixes.states)
+    for row, t in branches:
+        before = (row, *range(start, start + len(t.ids) - 1))
+        sources += compress(before, t.sampled)
+        targets += compress(t.ids, t.sampled)
+        start += len(t.ids)
+    states = torch.cat([prefixes.states, hidden])[sources]
+    logp = policy.token_logprobs(states, torch.tensor(targets, device=policy.device), temperature)
     lengths = [t.n_sampled for _, t in branches]
     logp = pad_sequence(list(logp.split(lengths)), batch_first=True)
     mask = torch.arange(logp.shape[1], device=policy.device) < torch.tensor(lengths, device=policy.device)[:, None]
