@@ -42,27 +42,24 @@ def test_no_token_sees_a_later_one():
 
 def test_own_keys_grow_with_each_branch(monkeypatch):
     monkeypatch.setattr(OwnKeys, "STEP", 2)
-    own, told = OwnKeys(3, CPU), [[], [], []]
+    own, told = OwnKeys(3, 2, CPU), [torch.empty(2, 0, 4) for _ in range(3)]
     for counts in ([1, 2, 1], [1, 0, 3], [0, 0, 1], [2, 1, 0]):
-        before = own.begin(counts)
-        assert before.tolist() == [len(row) for row in told]
-        new = torch.randn(sum(counts), 1, 1)
-        for row, values in zip(told, new.flatten().split(counts), strict=True):
-            row += values.tolist()
+        assert own.begin(counts).tolist() == [row.shape[1] for row in told]
+        new = torch.randn(sum(counts), 2, 4)
+        told = [torch.cat([row, part.transpose(0, 1)], 1) for row, part in zip(told, new.split(counts), strict=True)]
         keys, values = own.append(0, new, -new)
-        assert keys.shape == values.shape == (3, 1, max(map(len, told)), 1)
-        for held, row in zip(keys, told, strict=True):
-            assert held.flatten()[: len(row)].tolist() == pytest.approx(row)
+        assert keys.shape == values.shape == (3, 2, max(row.shape[1] for row in told), 4)
+        assert all(torch.equal(held[:, : row.shape[1]], row) for held, row in zip(keys, told, strict=True))
         assert torch.equal(values, -keys)
     own.keep([0, 2])
     own.begin([1, 1])
-    keys, _ = own.append(0, torch.zeros(2, 1, 1), torch.zeros(2, 1, 1))
-    assert [row.flatten()[:4].tolist() for row in keys] == [pytest.approx(told[i][:4]) for i in (0, 2)]
+    keys, _ = own.append(0, torch.zeros(2, 2, 4), torch.zeros(2, 2, 4))
+    assert all(torch.equal(held[:, : told[i].shape[1]], told[i]) for held, i in zip(keys, (0, 2), strict=True))
 
 
 def test_what_is_behind_the_columns_is_finite():
     """Nothing that a mask hides may be NaN."""
-    own = OwnKeys(2, CPU)
+    own = OwnKeys(2, 1, CPU)
     own.begin([3, 1])
     keys, _ = own.append(0, torch.ones(4, 1, 1), torch.ones(4, 1, 1))
     assert keys.flatten(1).tolist() == [[1, 1, 1], [1, 0, 0]]

@@ -4,7 +4,7 @@ columns of other branches.
 Every token attends to two blocks of keys: those of its prompt's prefix, which exist once, and those of its own branch
 (``layout``). The two results are merged by their log-sum-exps, which is exact (as in Hydragen, arXiv 2402.05099)::
 
-    out = a * exp(lse_a - lse) + b * exp(lse_b - lse)        lse = log(exp(lse_a) + exp(lse_b))
+    out = (1 - share) * a + share * b        share = exp(lse_b) / (exp(lse_a) + exp(lse_b))
 
 The backward pass of each part is the usual one, given the merged output and log-sum-exp. Cost and memory are linear in
 the group size. Heads that share keys (grouped-query attention) are laid out as further queries, so that no keys are
@@ -104,9 +104,8 @@ class SharedAttention(torch.autograd.Function):
         (a, lse_a), (b, lse_b) = attend(prefix), attend(own)
         a, lse_a = shared.by_prompt.ungroup(a), shared.by_prompt.ungroup(lse_a[..., None])
         b, lse_b = shared.by_branch.ungroup(b), shared.by_branch.ungroup(lse_b[..., None])
-        lse = torch.logaddexp(lse_a, lse_b)
-        out = (a * (lse_a - lse).exp() + b * (lse_b - lse).exp()).to(queries)
-        ctx.save_for_backward(*tensors, out, lse)
+        out = torch.lerp(a, b, (lse_b - lse_a).sigmoid().to(a))
+        ctx.save_for_backward(*tensors, out, torch.logaddexp(lse_a, lse_b))
         ctx.shared, ctx.scale = shared, scale
         return out
 

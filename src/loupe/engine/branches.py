@@ -31,7 +31,7 @@ class Branches:
 
     def __init__(self, policy: Policy, prefixes: Prefixes, branches: list[Branch]):
         self.policy, self.prefixes, self.branches = policy, prefixes, branches
-        self.own = OwnKeys(len(branches), policy.device)
+        self.own = OwnKeys(len(branches), prefixes.kv_heads, policy.device)
 
     def compute_pending(self, live: Sequence[Branch]) -> torch.Tensor:
         """Compute the pending tokens of ``live``; returns the state [R, D] after the last one of each.

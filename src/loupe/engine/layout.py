@@ -85,6 +85,10 @@ class Prefixes:
     next_positions: list[int]
     queries_per_key: int
 
+    @property
+    def kv_heads(self) -> int:
+        return self.layers[0][0].shape[1]
+
     def tensors(self) -> list[torch.Tensor]:
         """Keys and values of all layers, k0, v0, k1, v1, .., then the states."""
         return [*(tensor for layer in self.layers for tensor in layer), self.states]
@@ -133,8 +137,9 @@ class OwnKeys:
 
     STEP = 64
 
-    def __init__(self, branches: int, device: torch.device):
-        self.lengths, self.device = np.zeros(branches, int), device
+    def __init__(self, branches: int, kv_heads: int, device: torch.device):
+        self.lengths, self.kv_heads, self.device = np.zeros(branches, int), kv_heads, device
+        self.capacity = 0  # columns of the buffers
         self.layers: dict[int, KeysValues] = {}
 
     def begin(self, counts: list[int]) -> np.ndarray:
@@ -142,24 +147,26 @@ class OwnKeys:
         before = self.lengths
         self.lengths = before + counts
         self.columns = int(self.lengths.max())
-        self.rows = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(self.device)
-        self.places = torch.from_numpy(consecutive(before, counts)).to(self.device)
+        self.capacity = max(self.capacity, -(-self.columns // self.STEP) * self.STEP)
+        heads = np.repeat(np.arange(len(counts)), counts)[:, None] * self.kv_heads + np.arange(self.kv_heads)
+        places = heads * self.capacity + consecutive(before, counts)[:, None]  # of the new keys in a buffer
+        self.places = torch.from_numpy(places.ravel()).to(self.device)
         return before
 
     def append(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
         """Add the new tokens' keys and values [N, kv heads, head width]; returns those of all tokens so far."""
         held = self.layers.get(layer)
-        if held is None or held[0].shape[2] < self.columns:
+        if held is None or held[0].shape[2] < self.capacity:
             held = self._grown(held, keys)
             self.layers[layer] = held
         for buffer, new in zip(held, (keys, values), strict=True):
-            buffer[self.rows, :, self.places] = new
+            buffer.view(-1, new.shape[-1]).index_copy_(0, self.places, new.flatten(0, 1))
         return held[0][:, :, : self.columns], held[1][:, :, : self.columns]
 
     def _grown(self, held: KeysValues | None, like: torch.Tensor) -> KeysValues:
-        columns = -(-self.columns // self.STEP) * self.STEP
         # zeros, because what lies behind a mask must not be NaN
-        buffers = [like.new_zeros(len(self.lengths), like.shape[1], columns, like.shape[2]) for _ in range(2)]
+        shape = len(self.lengths), self.kv_heads, self.capacity, like.shape[2]
+        buffers = [like.new_zeros(shape) for _ in range(2)]
         for buffer, old in zip(buffers, held or (), strict=False):
             buffer[:, :, : old.shape[2]] = old
         return buffers[0], buffers[1]
