@@ -64,6 +64,15 @@ def require_int(name: str, value: object, minimum: int, maximum: float = math.in
     return value
 
 
+def is_unicode(text: str) -> bool:
+    """Whether ``text`` has no lone surrogates, which come from broken JSON, or bytes that are not UTF-8."""
+    try:
+        text.encode()
+        return True
+    except UnicodeEncodeError:
+        return False
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """Whether ``value`` is a finite int or float (a bool is neither)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from loupe import hub
 from loupe.data.datamodule import LoupeDataModule, Questions, subset
-from loupe.errors import UserError, is_number, require_int
+from loupe.errors import UserError, is_number, is_unicode, require_int
 from loupe.records import Example
 
 LOG = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def is_given(value: object) -> bool:
 
 def is_text(value: object) -> TypeGuard[str]:
     """Whether ``value`` is a text that a table can hold, that is one without lone surrogates."""
-    return isinstance(value, str) and value.encode(errors="replace").decode() == value
+    return isinstance(value, str) and is_unicode(value)
 
 
 def is_texts(value: object) -> TypeGuard[list[str]]:

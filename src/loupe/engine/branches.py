@@ -48,9 +48,7 @@ class Branches:
             branch.pending, branch.images = [], []
         shared = self.prefixes.share([branch.row for branch in self.branches], list(counts.values()), self.own)
         ends = np.cumsum([count for count in counts.values() if count]) - 1
-        return self.policy.extend(shared, torch.tensor(ids), torch.from_numpy(np.concatenate(positions, 1)), images)[
-            ends
-        ]
+        return self.policy.extend(shared, ids, positions, images)[ends]
 
     def keep(self, live: list[Branch]) -> None:
         """Forget the branches that are over, and the prefixes that no other branch needs."""

@@ -10,7 +10,7 @@ from string import Formatter
 from PIL import Image
 
 from loupe.engine.policy import Policy, special_tokens
-from loupe.errors import BadExample, UserError, require_int, time_limit
+from loupe.errors import BadExample, UserError, is_unicode, require_int, time_limit
 from loupe.geometry import Box, Frame, Size
 from loupe.pictures import open_picture, resize_to_grid
 from loupe.records import Example, ImagePatches, Prompt
@@ -20,9 +20,8 @@ from loupe.tools.errors import Failure
 STOP_TEXTS = ("</tool>", "</answer>")
 """A turn ends when its decoded text contains one of these, however it is split into tokens."""
 
-RENDERING_SECONDS = (
-    20.0  # for one conversation, which takes a millisecond; the template is code that comes with a model
-)
+RENDERING_SECONDS = 20.0
+"""For one conversation, which takes a millisecond. The chat template is code that comes with a model."""
 
 IMAGE = "<image>"
 _SENTINEL = "\x00"
@@ -105,7 +104,7 @@ class Dialogue:
     def _prompt(self, example: Example) -> Prompt:
         if not example.question.strip():
             raise BadExample("the question is empty; write one or drop the row")
-        if not _is_unicode(example.question):
+        if not is_unicode(example.question):
             raise BadExample("the question holds a broken character (a lone surrogate); correct it or drop the row")
         *_, picture = pictures = [open_picture(image) for image in (*example.earlier_images, example.image)]
         _require_inside(example.answer_box, picture.size)
@@ -184,15 +183,6 @@ class Dialogue:
             for token in self.policy.tokenizer(piece, add_special_tokens=False)["input_ids"]:
                 ids += [token] * (next(cells, 1) if token == self.policy.image_token else 1)
         return ids
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether ``text`` has no lone surrogates, which come from broken JSON, or bytes that are not UTF-8."""
-    try:
-        text.encode()
-        return True
-    except UnicodeEncodeError:
-        return False
 
 
 def _require_inside(box: Box | None, size: Size) -> None:

@@ -6,6 +6,7 @@ its prefix, whose keys and values exist once. Keys and values of earlier tokens 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -89,6 +90,14 @@ class Prefixes:
     def kv_heads(self) -> int:
         return self.layers[0][0].shape[1]
 
+    @cached_property  # used at every step of decoding
+    def bias(self) -> torch.Tensor:
+        """What is added to the scores of the columns, [P, 1, 1, L], so that no token sees the padding."""
+        keys, device = self.layers[0][0], self.states.device
+        padding = torch.arange(keys.shape[2], device=device) >= torch.tensor(self.lengths, device=device)[:, None]
+        bias = torch.zeros(padding.shape, dtype=keys.dtype, device=device).masked_fill_(padding, -torch.inf)
+        return bias[:, None, None]
+
     def tensors(self) -> list[torch.Tensor]:
         """Keys and values of all layers, k0, v0, k1, v1, .., then the states."""
         return [*(tensor for layer in self.layers for tensor in layer), self.states]
@@ -107,9 +116,7 @@ class Prefixes:
 
     def share(self, prompts: list[int], counts: list[int], own: "OwnKeys | None" = None) -> Shared:
         """The attention of branches. prompts, counts: of each branch, its prompt (ascending) and its new tokens."""
-        keys, device = self.layers[0][0], self.states.device
-        padding = torch.arange(keys.shape[2], device=device) >= torch.tensor(self.lengths, device=device)[:, None]
-        prefix_bias = torch.zeros(padding.shape, dtype=keys.dtype, device=device).masked_fill_(padding, -torch.inf)
+        device = self.states.device
         per_prompt = [0] * len(self.lengths)
         for prompt, count in zip(prompts, counts, strict=True):
             per_prompt[prompt] += count
@@ -118,8 +125,8 @@ class Prefixes:
         if own is not None:
             before, columns = own.begin(counts), own.columns
         begins = torch.from_numpy(before).to(device)
-        own_bias = causal_bias(begins, by_branch.width, columns, self.queries_per_key, keys.dtype)
-        return Shared(self.layers, prefix_bias[:, None, None], Ragged(per_prompt, device), by_branch, own_bias, own)
+        own_bias = causal_bias(begins, by_branch.width, columns, self.queries_per_key, self.bias.dtype)
+        return Shared(self.layers, self.bias, Ragged(per_prompt, device), by_branch, own_bias, own)
 
 
 def causal_bias(before: torch.Tensor, width: int, columns: int, heads: int, dtype: torch.dtype) -> torch.Tensor:

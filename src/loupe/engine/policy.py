@@ -21,7 +21,7 @@ from loupe.engine.layout import Prefixes, Shared
 from loupe.engine.positions import mrope_positions
 from loupe.engine.vision import WINDOWS, PatchProjection
 from loupe.errors import require_int
-from loupe.records import ImagePatches
+from loupe.records import ImagePatches, Prompt
 
 DEEPER = "deepstack_features"
 """The attribute with the features of deeper layers, which some models (Qwen3-VL) have."""
@@ -99,6 +99,10 @@ class Policy(nn.Module):
         layers = [(layer.keys, layer.values) for layer in cache.layers]
         return Prefixes(layers, lengths, states, after, self.queries_per_key)
 
+    def encode_prompts(self, prompts: list[Prompt]) -> Prefixes:
+        """Compute each prompt once."""
+        return self.encode_prefixes([(prompt.ids, prompt.images) for prompt in prompts])
+
     def branch_states(
         self, prefixes: Prefixes, branches: list[tuple[int, list[int], list[ImagePatches]]]
     ) -> torch.Tensor:
@@ -107,19 +111,20 @@ class Policy(nn.Module):
         branches: of each, the row of its prefix, its tokens, and the pictures behind their placeholders.
         """
         positions = [self.positions(ids, images, prefixes.next_positions[row])[0] for row, ids, images in branches]
-        tokens = torch.tensor([token for _, ids, _ in branches for token in ids])
+        tokens = [token for _, ids, _ in branches for token in ids]
         shared = prefixes.share([row for row, _, _ in branches], [len(ids) for _, ids, _ in branches])
         pictures = [image for _, _, images in branches for image in images]
-        return self.extend(shared, tokens, torch.from_numpy(np.concatenate(positions, axis=1)), pictures)
+        return self.extend(shared, tokens, positions, pictures)
 
     def extend(
-        self, shared: Shared, ids: torch.Tensor, positions: torch.Tensor, images: list[ImagePatches]
+        self, shared: Shared, ids: list[int], positions: list[np.ndarray], images: list[ImagePatches]
     ) -> torch.Tensor:
-        """The hidden states [N, D] of flat tokens of branches. ids: [N]; positions: [3, N]; images: in their order."""
+        """The hidden states [N, D] of flat tokens of branches. positions: [3, T] of each branch; images: in order."""
+        places = torch.from_numpy(np.concatenate(positions, axis=1))
         with attending_by(SHARED_PREFIX, self.backbone.model.language_model.config):
             out = self.backbone.model(
-                input_ids=ids[None].to(self.device),
-                position_ids=positions[:, None].to(self.device),
+                input_ids=torch.tensor([ids], device=self.device),
+                position_ids=places[:, None].to(self.device),
                 use_cache=False,
                 shared=shared,
                 **self._pictures(images),

@@ -83,7 +83,7 @@ class GroupRollout:
         self.policy.train(was_training)
 
     def _run(self, groups: list[Group], step: int, greedy: bool) -> None:
-        prefixes = self.policy.encode_prefixes([(group.prompt.ids, group.prompt.images) for group in groups])
+        prefixes = self.policy.encode_prompts([group.prompt for group in groups])
         live = [
             Branch(trajectory, group.prompt, row, prefixes.next_positions[row], self._random(step, group, trajectory))
             for row, group in enumerate(groups)

@@ -41,7 +41,7 @@ def backward(
 
 def _backward_chunk(policy: Policy, chunk: list[Group], loss_of: Callable, temperature: float, budget: int) -> None:
     """A separate function, so that the tensors of one chunk are freed before the next one is computed."""
-    prefixes = _encode(policy, chunk)
+    prefixes = policy.encode_prompts([group.prompt for group in chunk])
     roots = prefixes.tensors()
     # With an adapter on some layers only, the first keys and values do not depend on trained weights.
     leaves = [root.detach().requires_grad_(root.requires_grad) for root in roots]
@@ -60,7 +60,7 @@ def logprobs(
 ) -> Iterator[tuple[Trajectory, list[float]]]:
     """The log-probability of every sampled token of every trajectory under ``policy``."""
     for chunk in chunks(groups, token_budget):
-        prefixes = _encode(policy, chunk)
+        prefixes = policy.encode_prompts([group.prompt for group in chunk])
         for branches in micro_batches(chunk, token_budget):
             logp, _ = _branch_logprobs(policy, prefixes, branches, temperature)
             for (_, trajectory), row in zip(branches, logp.tolist(), strict=True):
@@ -95,10 +95,6 @@ def micro_batches(chunk: list[Group], token_budget: int) -> Iterator[Branches]:
                 used += len(queue[0].ids)
                 branches.append((row, queue.pop(0)))
         yield branches
-
-
-def _encode(policy: Policy, chunk: list[Group]) -> Prefixes:
-    return policy.encode_prefixes([(group.prompt.ids, group.prompt.images) for group in chunk])
 
 
 def _branch_logprobs(

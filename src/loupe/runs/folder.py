@@ -94,12 +94,15 @@ def open_for_training(cfg: DictConfig, folder: Path) -> dict:
         for place in (folder, folder / RunFile.CHECKPOINTS):
             remove_partial(place)
         if path:
-            record_part(
-                folder, earlier["global_step"], changed_settings(resolved(saved_settings(folder)), resolved(cfg))
-            )
+            record_part(folder, earlier["global_step"], _changes(cfg, folder))
         else:
             write_provenance(cfg, folder)
     return earlier
+
+
+def _changes(cfg: DictConfig, folder: Path) -> dict:
+    """The settings in which ``cfg`` differs from the start of the run in ``folder``."""
+    return changed_settings(resolved(saved_settings(folder)), resolved(cfg))
 
 
 def open_for_entry(cfg: DictConfig, folder: Path) -> None:
@@ -191,7 +194,7 @@ def read_checkpoint(cfg: DictConfig) -> dict:
             "give as many or more, or resume from an earlier one"
         )
     if distributed.is_main():  # which is about to rewrite the file
-        changed = changed_settings(resolved(saved_settings(own)), resolved(cfg))
+        changed = _changes(cfg, own)
         if any(name.startswith("model.") for name in changed):
             raise UserError("resume: the model settings differ from those in the run's config.yaml; use the same ones")
         if differing := [f"{name}={value}" for name, value in changed.items() if name.endswith("optimizer._target_")]:
