@@ -114,7 +114,8 @@ def test_the_command_with_two_processes(tmp_path):
     (first, errors), (second, _) = (process.communicate(timeout=200) for process in resumed)
     assert [process.returncode for process in resumed] == [0, 0], errors
     assert "held-out test" in first and not second
-    more = {".hydra", "train.log", "parts.jsonl"}
+    changes = {"diff-1.patch"} if (pair / "diff.patch").exists() else set()  # uncommitted, of the resumed part
+    more = {".hydra", "train.log", "parts.jsonl"} | changes
     assert {path.name for path in pair.iterdir()} == {path.name for path in alone.iterdir()} | more
     assert len(list(tmp_path.iterdir())) == 2
     rows, expected = lines(pair / "metrics.jsonl"), lines(alone / "metrics.jsonl")
