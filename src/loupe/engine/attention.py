@@ -153,8 +153,11 @@ def attending_by(name: str, config: PreTrainedConfig) -> Iterator[None]:
 
     transformers builds no mask for a function that it does not know one for.
     """
-    earlier, config._attn_implementation = config._attn_implementation, name
+    earlier = config._attn_implementation
+    if earlier != name:  # to set it takes longer than some layers
+        config._attn_implementation = name
     try:
         yield
     finally:
-        config._attn_implementation = earlier
+        if earlier != name:
+            config._attn_implementation = earlier

@@ -1,7 +1,7 @@
 """Invariants of every trajectory, always checked: a violation is a bug in the engine and stops the run."""
 
 import math
-from itertools import groupby
+from itertools import compress, groupby
 
 from loupe.engine.policy import Policy
 from loupe.records import OK, ImagePatches, Prompt, Trajectory
@@ -25,10 +25,10 @@ def check_trajectory(trajectory: Trajectory, prompt: Prompt, policy: Policy) -> 
     _check_images(trajectory.ids, trajectory.images, policy, trajectory)
     executed = sum(event.status == OK for event in trajectory.events)
     _require(len(trajectory.images) == executed, "a call that was not executed left a picture", trajectory)
-    for token, sampled, logprob in zip(trajectory.ids, trajectory.sampled, trajectory.logprobs, strict=True):
-        if sampled:
-            _require(token not in policy.banned, f"banned token {token} was sampled", trajectory)
-            _require(math.isfinite(logprob) and logprob <= 0, f"log-probability {logprob}", trajectory)
+    banned = policy.banned.intersection(compress(trajectory.ids, trajectory.sampled))
+    _require(not banned, f"banned token {min(banned, default=None)} was sampled", trajectory)
+    for logprob in trajectory.sampled_logprobs:
+        _require(math.isfinite(logprob) and logprob <= 0, f"log-probability {logprob}", trajectory)
 
 
 def _check_images(ids: list[int], images: list[ImagePatches], policy: Policy, trajectory: Trajectory) -> None:

@@ -19,7 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 from loupe.engine.attention import SHARED_PREFIX, attending_by
 from loupe.engine.layout import Prefixes, Shared
 from loupe.engine.positions import mrope_positions
-from loupe.engine.vision import WINDOWS, PatchProjection
+from loupe.engine.vision import WINDOWS, PatchProjection, layout_of
 from loupe.errors import require_int
 from loupe.records import ImagePatches, Prompt
 
@@ -121,7 +121,7 @@ class Policy(nn.Module):
     ) -> torch.Tensor:
         """The hidden states [N, D] of flat tokens of branches. positions: [3, T] of each branch; images: in order."""
         places = torch.from_numpy(np.concatenate(positions, axis=1))
-        with attending_by(SHARED_PREFIX, self.backbone.model.language_model.config):
+        with self.branching():
             out = self.backbone.model(
                 input_ids=torch.tensor([ids], device=self.device),
                 position_ids=places[:, None].to(self.device),
@@ -130,6 +130,10 @@ class Policy(nn.Module):
                 **self._pictures(images),
             )
         return out.last_hidden_state[0]
+
+    def branching(self) -> AbstractContextManager:
+        """Within it, the language model computes branches. To stay within it saves time from one pass to the next."""
+        return attending_by(SHARED_PREFIX, self.backbone.model.language_model.config)
 
     def _pictures(self, images: list[ImagePatches]) -> dict:
         return {"mm_encoder_outputs": {"image": self.encode(images)}} if images else {}
@@ -149,9 +153,12 @@ class Policy(nn.Module):
     def _features(self, images: list[ImagePatches]) -> list[list[torch.Tensor]]:
         """For each picture, the features [tokens, D] that replace its placeholders, then those of deeper layers."""
         pixels = torch.cat([image.pixels for image in images]).to(self.device, self.backbone.dtype)
-        grid = torch.tensor([image.grid for image in images], device=self.device)
-        with attending_by(WINDOWS, self.backbone.model.visual.config):
-            out = self.backbone.model.get_image_features(pixels, grid, return_dict=True)
+        grids, config = [image.grid for image in images], self.backbone.model.visual.config
+        given = layout_of(grids, config, self.device)
+        with attending_by(WINDOWS, config):
+            out = self.backbone.model.get_image_features(
+                pixels, torch.tensor(grids, device=self.device), return_dict=True, **given
+            )
         return [list(levels) for levels in zip(out.pooler_output, *getattr(out, DEEPER, ()), strict=True)]
 
     def log_distribution(self, states: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -14,6 +14,8 @@ def mrope_positions(
     constant and counts rows and columns in the other two; the text after it continues at the picture's first position
     plus max(h, w). On whole sequences this equals transformers' ``get_rope_index``; it also works on parts of one.
     """
+    if not images:
+        return np.arange(start, start + len(ids)) + np.zeros((3, 1), dtype=np.int64), start + len(ids)
     out = np.empty((3, len(ids)), dtype=np.int64)
     position, column, pictures = start, 0, iter(images)
     while column < len(ids):

@@ -90,12 +90,13 @@ class GroupRollout:
             for trajectory in group.trajectories
         ]
         branches, states = Branches(self.policy, prefixes, live), prefixes.states[[branch.row for branch in live]]
-        while live:
-            self._decode_turn(live, states, branches, greedy)
-            live = [branch for branch in live if self._end_turn(branch)]
-            if live:
-                branches.keep(live)
-                states = branches.compute_pending(live)
+        with self.policy.branching():
+            while live:
+                self._decode_turn(live, states, branches, greedy)
+                live = [branch for branch in live if self._end_turn(branch)]
+                if live:
+                    branches.keep(live)
+                    states = branches.compute_pending(live)
         for group in groups:
             for trajectory in group.trajectories:
                 check_trajectory(trajectory, group.prompt, self.policy)

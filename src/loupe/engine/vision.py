@@ -1,9 +1,16 @@
 """The vision tower, computed in few large operations instead of many small ones; the results are the same."""
 
+from functools import lru_cache
+from itertools import accumulate
+
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedConfig
+from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
+
+Grid = tuple[int, int, int]
+"""Of a picture: frames, rows and columns of patches."""
 
 WINDOWS = "loupe_flash_windows"
 """transformers hands all windows of a picture to an attention function in one call if its name contains "flash"."""
@@ -23,13 +30,44 @@ def windows_attention(module, query, key, value, attention_mask, scaling, cu_seq
     query, key, value: [1, heads, N, d]. cu_seq_lens_q: where each begins, and N. Returns [1, N, heads, d].
     """
     starts, sizes = cu_seq_lens_q[:-1], cu_seq_lens_q.diff()
-    outs, places = [], []
-    for size in sizes.unique().tolist():
+    outs, places, different = [], [], sizes.unique().tolist()
+    if len(different) == 1:  # as in a batch of crops
+        q, k, v = (tensor[0].unflatten(1, (-1, different[0])).transpose(0, 1) for tensor in (query, key, value))
+        return F.scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1)[None], None
+    for size in different:
         tokens = starts[sizes == size][:, None] + torch.arange(size, device=starts.device)
         q, k, v = (tensor[0][:, tokens].transpose(0, 1) for tensor in (query, key, value))  # [windows, heads, size, d]
         outs.append(F.scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1))
         places.append(tokens.flatten())
     return torch.cat(outs)[torch.cat(places).argsort()][None], None
+
+
+def layout_of(grids: list[Grid], config: PreTrainedConfig, device: torch.device) -> dict[str, torch.Tensor]:
+    """What the tower would derive from the grids of pictures in every call: rotary positions and, where it has windows,
+    the order of the patches and the ends of the windows. Each grid is laid out once.
+    """
+    merge, window = config.spatial_merge_size, getattr(config, "window_size", None)
+    layouts = [_layout_of_one(grid, merge, window, config.patch_size) for grid in grids]
+    arguments = {"position_ids": torch.cat([positions for positions, _, _ in layouts])}
+    if window:
+        begins = accumulate((len(order) for _, order, _ in layouts), initial=0)
+        arguments["window_index"] = torch.cat(
+            [order + begin for (_, order, _), begin in zip(layouts, begins, strict=False)]
+        )
+        sizes = torch.cat([sizes for _, _, sizes in layouts])
+        arguments["cu_window_seqlens"] = F.pad(sizes.cumsum(0, dtype=torch.int32), (1, 0))
+    return {name: tensor.to(device) for name, tensor in arguments.items()}
+
+
+@lru_cache(maxsize=1024)
+def _layout_of_one(grid: Grid, merge: int, window: int | None, patch: int) -> tuple[torch.Tensor, ...]:
+    """Positions, order of merged cells, and sizes of the windows of one picture."""
+    alone = torch.tensor([grid])
+    positions = get_vision_position_ids(alone, merge)
+    if not window:
+        return positions, torch.empty(0), torch.empty(0)
+    order, ends = get_vision_window_index(alone, spatial_merge_size=merge, window_size=window, patch_size=patch)
+    return positions, order, ends.diff()
 
 
 AttentionInterface.register(WINDOWS, windows_attention)
