@@ -5,12 +5,13 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-
-import wandb
-from wandb.proto.wandb_internal_pb2 import Record
+from typing import TYPE_CHECKING
 
 from loupe.errors import UserError
 from loupe.logs.rows import METRICS, read_rows
+
+if TYPE_CHECKING:  # a run's folder is read without W&B
+    from wandb.proto.wandb_internal_pb2 import Record
 
 MAGIC = b":W&B"
 HEADER, BLOCK = 7, 32768
@@ -32,6 +33,8 @@ def history(source: str | Path) -> list[dict]:
         return list(map(_with_step, offline_rows(path)))
     reason = ""
     if not path.exists() and ON_SERVERS.fullmatch(str(source)):
+        import wandb
+
         try:
             return list(map(_with_step, wandb.Api().run(str(source)).scan_history()))
         except (wandb.Error, ValueError) as error:
@@ -47,7 +50,7 @@ def offline_rows(path: Path) -> list[dict]:
     return [{"/".join(item.nested_key): json.loads(item.value_json) for item in row} for row in rows]
 
 
-def records(path: Path) -> Iterator[Record]:
+def records(path: Path) -> Iterator["Record"]:
     """The protobuf records of a .wandb file: a header of 7 bytes, then LevelDB's log format in blocks of 32 KiB.
 
     W&B 0.31 ships no reader for these files. In a file that is still being written, the last complete record is the
@@ -55,6 +58,8 @@ def records(path: Path) -> Iterator[Record]:
 
     Source: https://github.com/google/leveldb/blob/main/doc/log_format.md
     """
+    from wandb.proto.wandb_internal_pb2 import Record
+
     data, at, whole = path.read_bytes(), HEADER, b""
     if not data.startswith(MAGIC):
         raise UserError(f"{path}: not a W&B file")

@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import wandb
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
@@ -17,6 +16,9 @@ from PIL import Image
 from loupe.errors import UserError, require_choice
 from loupe.logs.jsonl import FolderLogger
 from loupe.metrics.training import Histogram
+
+if TYPE_CHECKING:  # imported when a W&B run starts, so that a run without one does not need the package
+    import wandb
 
 LOG = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
@@ -54,7 +56,7 @@ class RunWandbLogger(FolderLogger):
         self.mode, self.project = mode, project
         self._options: dict[str, Any] = {"mode": mode, "group": group, "name": name, "config": run_config}
         self._run: wandb.Run | None = None
-        self._failed = self._lost = False
+        self._failed, self._off = False, mode == "disabled"
 
     @property
     def name(self) -> str:
@@ -62,9 +64,11 @@ class RunWandbLogger(FolderLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> wandb.Run:
-        """The W&B run, which starts when it is first used. Raises UserError if W&B refuses access."""
-        if self._run is None:
+    def experiment(self) -> Any:
+        """The W&B run, which starts when it is first used; None if W&B is off. Raises UserError for refused access."""
+        if self._run is None and not self._off:
+            import wandb
+
             # The only message worth printing is the address of an online run.
             settings = wandb.Settings(console="off", quiet=True, silent=self.mode != "online")
             options = {"project": self.project, "dir": self.folder, "settings": settings} | self._options
@@ -89,7 +93,7 @@ class RunWandbLogger(FolderLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, object], step: int) -> None:
         """Log under the keys of metrics.jsonl, charted over the training step."""
-        if not self._lost:
+        if not self._off:
             run = self.experiment
             with self._survived():
                 run.log({key: _for_wandb(value) for key, value in metrics.items()} | {STEP: step})
@@ -97,8 +101,10 @@ class RunWandbLogger(FolderLogger):
     @rank_zero_only
     def log_table(self, key: str, columns: list[str], rows: Sequence[Sequence], step: int) -> None:
         """Log a table whose cells may be pictures (PIL) or None."""
-        if self._lost:
+        if self._off:
             return
+        import wandb
+
         data = [[wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row] for row in rows]
         given = os.environ.get("WANDB_DATA_DIR")  # where W&B stages pictures for upload: by default in the user's home
         os.environ["WANDB_DATA_DIR"] = given or str(self.folder / "wandb")
@@ -126,7 +132,9 @@ class RunWandbLogger(FolderLogger):
         try:
             yield
         except Exception as error:
-            self._lost, self._run = True, None
+            import wandb
+
+            self._off, self._run = True, None
             LOG.warning("W&B stopped working (%r); the rest of this run is logged to %s only", error, self.folder)
             with suppress(Exception):
                 wandb.teardown()  # the next job of this process starts W&B anew
@@ -144,4 +152,6 @@ def has_api_key() -> bool:
 
 
 def _for_wandb(value: object) -> object:
+    import wandb
+
     return wandb.Histogram(np_histogram=(value.counts, value.edges)) if isinstance(value, Histogram) else value

@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -37,9 +38,18 @@ def write_provenance(cfg: DictConfig, folder: Path) -> None:
         "uncommitted": write_patch(folder / RunFile.PATCH) or bool(untracked),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": versions(),
     }
     write_json(folder / RunFile.PROVENANCE, provenance)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that results depend on, of those that are installed."""
+    found = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def write_patch(path: Path) -> bool:

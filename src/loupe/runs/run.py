@@ -19,7 +19,6 @@ from loupe.logs.history import history
 from loupe.metrics.summary import Summary, summarize
 from loupe.models.load import save_policy
 from loupe.records import TrajectoryType
-from loupe.runs import plots
 from loupe.runs.card import write_card
 from loupe.runs.disk import limits_explained
 from loupe.runs.files import RunFile
@@ -114,10 +113,7 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
         return summary
     with replacing(folder / RunFile.MODEL) as partial:
         save_policy(module.policy, partial)
-    steps = history(folder)
-    plots.advantage_figure(steps, folder / RunFile.ADVANTAGES)
-    plots.learning_figure(steps, folder / RunFile.LEARNING)
-    _draw_example(module, folder / RunFile.EXAMPLE)
+    _draw(module, folder)
     LOG.info("\n%s", in_columns([["held-out test", "before", "after"], *comparison(module.before, after)]))
     if module.skipped:
         LOG.warning("%d rows could not be read and were skipped", len(module.skipped))
@@ -129,12 +125,20 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
     return summary
 
 
-def _draw_example(module: GRPOModule, out: Path) -> None:
-    """Draw the held-out answer with a zoom that earned the highest reward, if there is one."""
+def _draw(module: GRPOModule, folder: Path) -> None:
+    """Draw the run's steps, and the held-out answer with a zoom that earned the highest reward, if there is one."""
+    try:
+        from loupe.runs import plots
+    except ModuleNotFoundError as error:  # the machine that trains may lack what draws
+        LOG.warning("%s is not installed, so nothing is drawn", error.name)
+        return
+    steps = history(folder)
+    plots.advantage_figure(steps, folder / RunFile.ADVANTAGES)
+    plots.learning_figure(steps, folder / RunFile.LEARNING)
     at_hand = [group for group in module.evaluated if group.example.image]  # not the encoded pictures of other ranks
     zoomed = [group for group in at_hand if group.trajectories[0].type is TrajectoryType.TOOL_SUCCESS]
     if zoomed:
         best = max(zoomed, key=lambda group: group.trajectories[0].reward)
         dialogue = module.rollout.dialogue
         best.prompt = dialogue.prompt(best.example)
-        plots.exchange_picture(best, dialogue, module.rollout.tool).save(out)
+        plots.exchange_picture(best, dialogue, module.rollout.tool).save(folder / RunFile.EXAMPLE)

@@ -6,7 +6,6 @@ from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
-import pandas
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -47,6 +46,8 @@ def collect(folder: Path) -> list[dict]:
     rows = job_rows(folder)
     if rows:
         keys = dict.fromkeys(key for row in rows for key in row)
+        import pandas  # only here: most commands need no tables
+
         columns = sorted(keys, key=lambda key: (key != "job", not key.startswith(SETTING)))
         with replacing(folder / "results.csv") as partial:  # jobs that run side by side all write the table
             pandas.DataFrame(rows, columns=columns, dtype=object).to_csv(partial, index=False)
