@@ -74,13 +74,13 @@ def test_recomputed_activations_change_no_gradient(lora):
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 def test_a_frozen_vision_tower_sees_each_picture_once(lora, monkeypatch):
     policy = load_policy(None, build, lora, train_vision=False)
-    seen, look = [], policy.backbone.model.get_image_features
+    seen, look = [], policy.backbone.model.visual.forward
 
-    def count(pixels, grid, **options):
-        seen.extend(pixels.sum((1,)).split(grid.prod(-1).tolist()))
-        return look(pixels, grid, **options)
+    def count(pixels, grid_thw, **options):
+        seen.extend(pixels.sum((1,)).split(grid_thw.prod(-1).tolist()))
+        return look(pixels, grid_thw, **options)
 
-    monkeypatch.setattr(policy.backbone.model, "get_image_features", count)
+    monkeypatch.setattr(policy.backbone.model.visual, "forward", count)
     groups = scripted(policy, MIXED, count=2, max_new_tokens=60)
     ours = shared_gradients(policy, groups, weights := random_weights(groups), 700)
     crops = sum(len(trajectory.images) for group in groups for trajectory in group.trajectories)

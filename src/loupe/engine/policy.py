@@ -6,7 +6,6 @@ rewards. The rollout and the update use the same object, so that both see one di
 
 import copy
 from contextlib import AbstractContextManager
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -91,10 +90,11 @@ class Policy(nn.Module):
             tokens[row, : len(ids)], mask[row, : len(ids)] = ids, True
             positions[:, row, : len(ids)], end = self.positions(ids, images, 0)
             after.append(end)
-        on_device = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
+        on_device = {"attention_mask": mask, "position_ids": positions}
         given = {name: torch.from_numpy(array).to(self.device) for name, array in on_device.items()}
-        cache, pictures = DynamicCache(), self._pictures([image for _, images in prefixes for image in images])
-        hidden = self.backbone.model(**given, **pictures, past_key_values=cache, use_cache=True).last_hidden_state
+        pictures, cache = [image for _, images in prefixes for image in images], DynamicCache()
+        given |= self._embedded(torch.from_numpy(tokens).to(self.device), pictures)
+        hidden = self.backbone.model.language_model(**given, past_key_values=cache, use_cache=True).last_hidden_state
         states = hidden[list(range(len(prefixes))), [length - 1 for length in lengths]]
         layers = [(layer.keys, layer.values) for layer in cache.layers]
         return Prefixes(layers, lengths, states, after, self.queries_per_key)
@@ -120,26 +120,34 @@ class Policy(nn.Module):
         self, shared: Shared, ids: list[int], positions: list[np.ndarray], images: list[ImagePatches]
     ) -> torch.Tensor:
         """The hidden states [N, D] of flat tokens of branches. positions: [3, T] of each branch; images: in order."""
-        places = torch.from_numpy(np.concatenate(positions, axis=1))
+        places = torch.from_numpy(np.concatenate(positions, axis=1))[:, None].to(self.device)
+        given = self._embedded(torch.tensor([ids], device=self.device), images)
         with self.branching():
-            out = self.backbone.model(
-                input_ids=torch.tensor([ids], device=self.device),
-                position_ids=places[:, None].to(self.device),
-                use_cache=False,
-                shared=shared,
-                **self._pictures(images),
-            )
+            out = self.backbone.model.language_model(**given, position_ids=places, use_cache=False, shared=shared)
         return out.last_hidden_state[0]
 
     def branching(self) -> AbstractContextManager:
         """Within it, the language model computes branches. To stay within it saves time from one pass to the next."""
         return attending_by(SHARED_PREFIX, self.backbone.model.language_model.config)
 
-    def _pictures(self, images: list[ImagePatches]) -> dict:
-        return {"mm_encoder_outputs": {"image": self.encode(images)}} if images else {}
+    def _embedded(self, ids: torch.Tensor, images: list[ImagePatches]) -> dict:
+        """Tokens [B, T] as the language model takes them, with features of the pictures in place of placeholders.
 
-    def encode(self, images: list[ImagePatches]) -> SimpleNamespace:
-        """The output of the vision tower in transformers' form. A frozen tower processes each picture only once."""
+        transformers does the same within its model, but ignores features that it is given before version 5.18.
+        """
+        embeddings = self.backbone.get_input_embeddings()(ids)
+        if not images:
+            return {"inputs_embeds": embeddings}
+        places = ids == self.image_token
+        features, *deeper = self.encode(images)
+        given = {"inputs_embeds": embeddings.masked_scatter(places[..., None], features.to(embeddings))}
+        return given | ({"visual_pos_masks": places, "deepstack_visual_embeds": deeper} if deeper else {})
+
+    def encode(self, images: list[ImagePatches]) -> list[torch.Tensor]:
+        """The features [tokens, D] of all pictures, one behind the other; then those of deeper layers, if any.
+
+        A frozen tower processes each picture only once.
+        """
         if any(parameter.requires_grad for parameter in self.backbone.model.visual.parameters()):
             features = self._features(images)
         else:
@@ -147,19 +155,18 @@ class Policy(nn.Module):
                 for image in images:
                     image.features = image.features or self._features([image])[0]
             features = [image.features for image in images if image.features]
-        first, *deeper = zip(*features, strict=True)
-        return SimpleNamespace(pooler_output=first, **{DEEPER: deeper})
+        return [torch.cat(level) for level in zip(*features, strict=True)]
 
     def _features(self, images: list[ImagePatches]) -> list[list[torch.Tensor]]:
         """For each picture, the features [tokens, D] that replace its placeholders, then those of deeper layers."""
         pixels = torch.cat([image.pixels for image in images]).to(self.device, self.backbone.dtype)
         grids, config = [image.grid for image in images], self.backbone.model.visual.config
-        given = layout_of(grids, config, self.device)
+        given = {"grid_thw": torch.tensor(grids, device=self.device)} | layout_of(grids, config, self.device)
         with attending_by(WINDOWS, config):
-            out = self.backbone.model.get_image_features(
-                pixels, torch.tensor(grids, device=self.device), return_dict=True, **given
-            )
-        return [list(levels) for levels in zip(out.pooler_output, *getattr(out, DEEPER, ()), strict=True)]
+            out = self.backbone.model.visual(pixels, return_dict=True, **given)
+        sizes = [image.tokens(self.merge) for image in images]
+        levels = (level.split(sizes) for level in (out.pooler_output, *getattr(out, DEEPER, ())))
+        return [list(one) for one in zip(*levels, strict=True)]
 
     def log_distribution(self, states: torch.Tensor, temperature: float) -> torch.Tensor:
         """Log-probabilities [N, V] (float32 or better) over the next token, for hidden states [N, D].

@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -143,7 +144,7 @@ def _load_adapter(path: str, build: Callable[[], Parts] | None, options: dict) -
         model = build()[0]
     else:
         raise UserError(f"model.path={path}: an adapter on random weights; choose the model= that it was trained with")
-    tokenizer, image_processor = _load_processors(path)
+    tokenizer, image_processor = _load_processors(path, model.config)
     with _errors_in_one_line(path):
         return PeftModel.from_pretrained(model, path, is_trainable=True), tokenizer, image_processor
 
@@ -181,13 +182,17 @@ def _load(path: str, options: dict) -> Parts:
         return AutoModelForImageTextToText.from_pretrained(path, **NO_CODE, **options), tokenizer, image_processor
 
 
-def _load_processors(path: str) -> tuple[PreTrainedTokenizerBase, Qwen2VLImageProcessorPil]:
+def _load_processors(
+    path: str, config: PreTrainedConfig | None = None
+) -> tuple[PreTrainedTokenizerBase, Qwen2VLImageProcessorPil]:
+    """config: of the model, if there is none in ``path``."""
     folder = Path(path)
     for name, files in [("tokenizer", TOKENIZER_FILES), ("image processor", IMAGE_PROCESSOR_FILES)]:
         if folder.exists() and not any((folder / file).is_file() for file in files):
             raise UserError(f"model.path={path}: no {name} there ({' or '.join(files)}); copy it from the base model")
     with _errors_in_one_line(path):
-        return AutoTokenizer.from_pretrained(path, **NO_CODE), Qwen2VLImageProcessorPil.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, config=config, **NO_CODE)
+        return tokenizer, Qwen2VLImageProcessorPil.from_pretrained(path)
 
 
 @contextmanager
