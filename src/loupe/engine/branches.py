@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from loupe.engine.fixed import FixedBranches, FixedSteps
 from loupe.engine.layout import OwnKeys, Prefixes
 from loupe.engine.policy import Policy
 from loupe.records import ImagePatches, Prompt, Trajectory
@@ -29,8 +30,9 @@ class Branch:
 class Branches:
     """What has been computed of the branches of a batch of prompts, which are in the order of their prompts."""
 
-    def __init__(self, policy: Policy, prefixes: Prefixes, branches: list[Branch]):
-        self.policy, self.prefixes, self.branches = policy, prefixes, branches
+    def __init__(self, policy: Policy, prefixes: Prefixes, branches: list[Branch], steps: FixedSteps | None = None):
+        self.policy, self.prefixes, self.branches, self.steps = policy, prefixes, branches, steps
+        self.fixed: FixedBranches | None = None
         self.own = OwnKeys(len(branches), prefixes.kv_heads, policy.device)
 
     def compute_pending(self, live: Sequence[Branch]) -> torch.Tensor:
@@ -38,6 +40,9 @@ class Branches:
 
         The other branches wait for the end of the turn.
         """
+        if self.steps and all(len(branch.pending) == 1 for branch in live):
+            return self._decode(live, self.steps)
+        self._leave()
         ids, positions, images, counts = [], [], [], dict.fromkeys(map(id, self.branches), 0)
         for branch in live:
             places, branch.position = self.policy.positions(branch.pending, branch.images, branch.position)
@@ -50,10 +55,27 @@ class Branches:
         ends = np.cumsum([count for count in counts.values() if count]) - 1
         return self.policy.extend(shared, ids, positions, images)[ends]
 
+    def _decode(self, live: Sequence[Branch], steps: FixedSteps) -> torch.Tensor:
+        """Compute one token of each, in fixed shapes."""
+        if self.fixed and self.fixed.full:
+            self._leave()
+        self.fixed = self.fixed or FixedBranches(steps, self.prefixes, self.own, [b.row for b in self.branches])
+        indices = {id(branch): i for i, branch in enumerate(self.branches)}
+        tokens, positions = [branch.pending.pop() for branch in live], [branch.position for branch in live]
+        for branch in live:
+            branch.position += 1
+        return self.fixed([indices[id(branch)] for branch in live], tokens, positions)
+
+    def _leave(self) -> None:
+        if self.fixed:
+            self.fixed.leave()
+        self.fixed = None
+
     def keep(self, live: list[Branch]) -> None:
         """Forget the branches that are over, and the prefixes that no other branch needs."""
         if len(live) == len(self.branches):
             return
+        self._leave()
         slots = {id(branch): slot for slot, branch in enumerate(self.branches)}
         self.own.keep([slots[id(branch)] for branch in live])
         self.branches = list(live)

@@ -7,6 +7,7 @@ its prefix, whose keys and values exist once. Keys and values of earlier tokens 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -55,6 +56,14 @@ class Ragged:
         return self.flat(grouped.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(2, 3))
 
 
+class Keys(Protocol):
+    """Where the branches' own keys and values are kept."""
+
+    def append(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
+        """Add those of new tokens [N, kv heads, head width]; returns those of all tokens so far."""
+        ...
+
+
 @dataclass(eq=False)
 class Shared:
     """What a forward pass of branches needs to know about their attention.
@@ -69,7 +78,7 @@ class Shared:
     by_prompt: Ragged
     by_branch: Ragged
     own_bias: torch.Tensor
-    own: "OwnKeys | None" = None
+    own: Keys | None = None
 
 
 @dataclass(eq=False)
@@ -146,7 +155,7 @@ class OwnKeys:
 
     def __init__(self, branches: int, kv_heads: int, device: torch.device):
         self.lengths, self.kv_heads, self.device = np.zeros(branches, int), kv_heads, device
-        self.capacity = 0  # columns of the buffers
+        self.columns = self.capacity = 0  # in use, and of the buffers
         self.layers: dict[int, KeysValues] = {}
 
     def begin(self, counts: list[int]) -> np.ndarray:
@@ -154,29 +163,48 @@ class OwnKeys:
         before = self.lengths
         self.lengths = before + counts
         self.columns = int(self.lengths.max())
-        self.capacity = max(self.capacity, -(-self.columns // self.STEP) * self.STEP)
+        self._reserve()
         heads = np.repeat(np.arange(len(counts)), counts)[:, None] * self.kv_heads + np.arange(self.kv_heads)
         places = heads * self.capacity + consecutive(before, counts)[:, None]  # of the new keys in a buffer
         self.places = torch.from_numpy(places.ravel()).to(self.device)
         return before
 
     def append(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
-        """Add the new tokens' keys and values [N, kv heads, head width]; returns those of all tokens so far."""
-        held = self.layers.get(layer)
-        if held is None or held[0].shape[2] < self.capacity:
-            held = self._grown(held, keys)
-            self.layers[layer] = held
+        """See :class:`Keys`."""
+        held = self.layers[layer] = self._grown(self.layers.get(layer), keys)
         for buffer, new in zip(held, (keys, values), strict=True):
             buffer.view(-1, new.shape[-1]).index_copy_(0, self.places, new.flatten(0, 1))
         return held[0][:, :, : self.columns], held[1][:, :, : self.columns]
 
+    def _reserve(self) -> None:
+        self.capacity = max(self.capacity, -(-self.columns // self.STEP) * self.STEP)
+
     def _grown(self, held: KeysValues | None, like: torch.Tensor) -> KeysValues:
+        """The buffers of a layer at the present capacity. like: has the head width."""
+        if held is not None and held[0].shape[2] == self.capacity:
+            return held
         # zeros, because what lies behind a mask must not be NaN
-        shape = len(self.lengths), self.kv_heads, self.capacity, like.shape[2]
+        shape = len(self.lengths), self.kv_heads, self.capacity, like.shape[-1]
         buffers = [like.new_zeros(shape) for _ in range(2)]
         for buffer, old in zip(buffers, held or (), strict=False):
             buffer[:, :, : old.shape[2]] = old
         return buffers[0], buffers[1]
+
+    def copy_to(self, layers: list[KeysValues], rows: torch.Tensor) -> None:
+        """Write all tokens' keys and values into rows of other buffers, which have at least as many columns."""
+        for layer, held in self.layers.items():
+            for buffer, own in zip(layers[layer], held, strict=True):
+                buffer[rows, :, : self.columns] = own[:, :, : self.columns]
+
+    def copy_from(self, layers: list[KeysValues], rows: torch.Tensor, lengths: np.ndarray) -> None:
+        """Read them back, with further tokens. lengths: of the branches by now."""
+        self.lengths, self.columns = lengths, int(lengths.max())
+        self._reserve()
+        for layer, held in enumerate(layers):
+            own = self._grown(self.layers.get(layer), held[0])
+            for buffer, given in zip(own, held, strict=True):
+                buffer[:, :, : self.columns] = given[rows, :, : self.columns]
+            self.layers[layer] = own
 
     def keep(self, branches: list[int]) -> None:
         """Forget all branches but these."""

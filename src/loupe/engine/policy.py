@@ -5,6 +5,7 @@ rewards. The rollout and the update use the same object, so that both see one di
 """
 
 import copy
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -121,16 +122,22 @@ class Policy(nn.Module):
     ) -> torch.Tensor:
         """The hidden states [N, D] of flat tokens of branches. positions: [3, T] of each branch; images: in order."""
         places = torch.from_numpy(np.concatenate(positions, axis=1))[:, None].to(self.device)
-        given = self._embedded(torch.tensor([ids], device=self.device), images)
+        return self.compute(shared, torch.tensor([ids], device=self.device), places, images)
+
+    def compute(
+        self, shared: Shared, ids: torch.Tensor, positions: torch.Tensor, images: Sequence[ImagePatches] = ()
+    ) -> torch.Tensor:
+        """The same of tensors. ids: [1, N]; positions: [3, 1, N]."""
+        given = self._embedded(ids, images)
         with self.branching():
-            out = self.backbone.model.language_model(**given, position_ids=places, use_cache=False, shared=shared)
+            out = self.backbone.model.language_model(**given, position_ids=positions, use_cache=False, shared=shared)
         return out.last_hidden_state[0]
 
     def branching(self) -> AbstractContextManager:
         """Within it, the language model computes branches. To stay within it saves time from one pass to the next."""
         return attending_by(SHARED_PREFIX, self.backbone.model.language_model.config)
 
-    def _embedded(self, ids: torch.Tensor, images: list[ImagePatches]) -> dict:
+    def _embedded(self, ids: torch.Tensor, images: Sequence[ImagePatches]) -> dict:
         """Tokens [B, T] as the language model takes them, with features of the pictures in place of placeholders.
 
         transformers does the same within its model, but ignores features that it is given before version 5.18.
@@ -143,7 +150,7 @@ class Policy(nn.Module):
         given = {"inputs_embeds": embeddings.masked_scatter(places[..., None], features.to(embeddings))}
         return given | ({"visual_pos_masks": places, "deepstack_visual_embeds": deeper} if deeper else {})
 
-    def encode(self, images: list[ImagePatches]) -> list[torch.Tensor]:
+    def encode(self, images: Sequence[ImagePatches]) -> list[torch.Tensor]:
         """The features [tokens, D] of all pictures, one behind the other; then those of deeper layers, if any.
 
         A frozen tower processes each picture only once.
@@ -157,7 +164,7 @@ class Policy(nn.Module):
             features = [image.features for image in images if image.features]
         return [torch.cat(level) for level in zip(*features, strict=True)]
 
-    def _features(self, images: list[ImagePatches]) -> list[list[torch.Tensor]]:
+    def _features(self, images: Sequence[ImagePatches]) -> list[list[torch.Tensor]]:
         """For each picture, the features [tokens, D] that replace its placeholders, then those of deeper layers."""
         pixels = torch.cat([image.pixels for image in images]).to(self.device, self.backbone.dtype)
         grids, config = [image.grid for image in images], self.backbone.model.visual.config

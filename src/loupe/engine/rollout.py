@@ -16,9 +16,10 @@ import torch
 
 from loupe.engine.branches import Branch, Branches
 from loupe.engine.dialogue import STOP_TEXTS, Dialogue, read_turn
+from loupe.engine.fixed import FixedSteps
 from loupe.engine.invariants import check_trajectory
 from loupe.engine.policy import Policy, entropy
-from loupe.errors import BadExample, NonFiniteError, UserError, require_int, require_number
+from loupe.errors import BadExample, NonFiniteError, UserError, require_choice, require_int, require_number
 from loupe.records import OK, Example, Group, StopReason, ToolEvent, Trajectory
 from loupe.tools import Tool, ToolResult
 from loupe.tools.errors import CallError, Failure
@@ -33,8 +34,9 @@ class GroupRollout:
 
     tool: executes calls (``loupe.tools``). max_new_tokens: sampled tokens per turn. max_observation_tokens: tokens of
     one observation; a larger one is a failed call. temperature: from 1e-6 to 1e6.
-    prompts_per_batch: groups decoded together. seed: random numbers are keyed by seed, step, example id and sample
-    index, so that results depend neither on the batch layout nor on the rank.
+    prompts_per_batch: groups decoded together. fixed_shapes: decode in shapes that a GPU can replay (``fixed``).
+    seed: random numbers are keyed by seed, step, example id and sample index, so that results depend neither on the
+    batch layout nor on the rank.
     """
 
     policy: Policy
@@ -44,6 +46,7 @@ class GroupRollout:
     max_observation_tokens: int = 4096
     temperature: float = 1.0
     prompts_per_batch: int = 16
+    fixed_shapes: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,6 +56,8 @@ class GroupRollout:
         ids, _ = self.dialogue.observe(Failure(CallError.UNCLOSED, SHORTEST), last_token=-1)
         if self.max_observation_tokens < len(ids):
             raise UserError(f"rollout.max_observation_tokens={self.max_observation_tokens}: must be {len(ids)} or more")
+        require_choice("rollout.fixed_shapes", self.fixed_shapes, (True, False))
+        self._steps = FixedSteps(self.policy) if self.fixed_shapes else None
         self._pieces: dict[int, str] = {}  # the text of each token by itself
 
     def __call__(
@@ -89,7 +94,7 @@ class GroupRollout:
             for row, group in enumerate(groups)
             for trajectory in group.trajectories
         ]
-        branches, states = Branches(self.policy, prefixes, live), prefixes.states[[branch.row for branch in live]]
+        branches, states = Branches(self.policy, prefixes, live, self._steps), prefixes.states[[b.row for b in live]]
         with self.policy.branching():
             while live:
                 self._decode_turn(live, states, branches, greedy)
