@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -59,10 +62,11 @@ class Meter(TorchDispatchMode):
         return out
 
 
-def build(recompute: bool) -> Policy:
-    """The policy of model=qwen2_5_vl_3b_lora, without contents. Call it in a FakeTensorMode."""
+def build(recompute: bool, size: str = "3b") -> Policy:
+    """The policy of model=qwen2_5_vl_3b_lora, or _7b_, without contents. Call it in a FakeTensorMode."""
     with torch.device("meta"):
-        policy = load_policy(None, qwen.build, LORA, dtype="bfloat16", train_vision=False, recompute=recompute)
+        made = partial(qwen.build, size)
+        policy = load_policy(None, made, LORA, dtype="bfloat16", train_vision=False, recompute=recompute)
     by_id: dict[int, torch.nn.Parameter] = {}  # tied weights stay tied
     for module in policy.modules():
         for name, p in module._parameters.items():
@@ -74,21 +78,32 @@ def build(recompute: bool) -> Policy:
     return policy
 
 
-def picture(policy: Policy, width: int, height: int) -> ImagePatches:
-    """A picture that a frozen vision tower has processed already."""
-    columns, rows = width // policy.factor, height // policy.factor
-    features = torch.empty(columns * rows, policy.backbone.config.text_config.hidden_size, dtype=torch.bfloat16)
-    return ImagePatches(torch.empty(0), (1, 2 * rows, 2 * columns), [features])
+def seen(policy: Policy, image: ImagePatches) -> ImagePatches:
+    """A picture of this size that a frozen vision tower has processed already, without contents."""
+    width = policy.backbone.config.text_config.hidden_size
+    features = torch.empty(image.tokens(policy.merge), width, dtype=torch.bfloat16)
+    return ImagePatches(torch.empty(0), image.grid, [features])
 
 
-def make_group(policy: Policy, size: int, resolution: int, reasoning: int) -> Group:
+def without_contents(group: Group, policy: Policy) -> Group:
+    """A group of the same lengths as ``group``. Call it in a FakeTensorMode."""
+    images = [seen(policy, image) for image in group.prompt.images]
+    trajectories = [replace(t, images=[seen(policy, image) for image in t.images]) for t in group.trajectories]
+    return Group(None, replace(group.prompt, images=images), trajectories)
+
+
+def make_group(size: int, resolution: int, reasoning: int, policy: Policy) -> Group:
     """A 4:3 picture, and for each trajectory a square crop with the same long side."""
     shown, crop = grid_size(4000, 3000, resolution), grid_size(400, 400, resolution, enlarge=True)
+
+    def picture(width: int, height: int) -> ImagePatches:
+        patch = policy.factor // policy.merge
+        return seen(policy, ImagePatches(torch.empty(0), (1, height // patch, width // patch)))
 
     def placeholders(image: ImagePatches) -> list[int]:
         return [policy.image_token] * image.tokens(policy.merge)
 
-    overview = picture(policy, *shown)
+    overview = picture(*shown)
     prompt = Prompt(
         [TEXT] * 120 + placeholders(overview) + [TEXT] * 40,
         [overview],
@@ -98,7 +113,7 @@ def make_group(policy: Policy, size: int, resolution: int, reasoning: int) -> Gr
     )
     trajectories = []
     for sample in range(size):
-        close_up = picture(policy, *crop)
+        close_up = picture(*crop)
         trajectory = Trajectory(sample)
         for _ in range(reasoning):
             trajectory.append_sampled(TEXT, -0.1, 0.1)
@@ -109,15 +124,18 @@ def make_group(policy: Policy, size: int, resolution: int, reasoning: int) -> Gr
     return Group(None, prompt, trajectories)
 
 
-def measure(size: int, resolution: int, reasoning: int, recompute: bool, shared: bool) -> tuple[float, float]:
-    """GiB of weights and optimizer, and at the peak of the update.
+def measure(
+    make: Callable[[Policy], Group], recompute: bool = True, shared: bool = True, size: str = "3b"
+) -> tuple[float, float]:
+    """GiB of weights and optimizer, and at the peak of the update of the group that ``make`` returns.
 
     recompute: compute the MLPs a second time instead of keeping their activations. shared: as the engine does it;
     otherwise every trajectory has its own prefix, and all trajectories, with all their logits, are computed at once.
+    size: of the model.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
-        policy = build(recompute).train()
-        group, budget = make_group(policy, size, resolution, reasoning), 2048
+        policy = build(recompute, size).train()
+        group, budget = make(policy), 2048
         groups = [group] if shared else [Group(None, group.prompt, [t]) for t in group.trajectories]
         if not shared:
             policy.logits_chunk = budget = 10**6
@@ -133,8 +151,7 @@ def measure(size: int, resolution: int, reasoning: int, recompute: bool, shared:
 
 
 def main(group: int = 8, resolution: int = 1024, reasoning: int = 150) -> None:
-    # transformers checks the number of placeholders, but here there are no contents to count
-    torch._check_tensor_all_with = lambda *_, **__: None
+    make = partial(make_group, group, resolution, reasoning)
     print(f"one question x {group} trajectories, picture and crop at {resolution} px; GiB, computed from shapes")
     for name, recompute, shared in [
         ("shared prefix, one trajectory at a time, MLPs computed twice", True, True),
@@ -142,7 +159,7 @@ def main(group: int = 8, resolution: int = 1024, reasoning: int = 150) -> None:
         ("a prefix each, all at once, MLPs computed twice", True, False),
         ("a prefix each, all at once", False, False),
     ]:
-        before, peak = measure(group, resolution, reasoning, recompute, shared)
+        before, peak = measure(make, recompute, shared)
         print(f"{name:<62} weights and optimizer {before:5.1f}   peak {peak:5.1f}", flush=True)
 
 

@@ -51,12 +51,15 @@ class UnsharedRollout(ScriptedRollout):
         return self.script[number % len(self.script)]
 
 
+def configured(*overrides: str):
+    """The configuration of src/train.py with these overrides."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=["paths.output_dir=unused", *overrides])
+
+
 def build(questions: int, group: int, budget: int, overrides: Sequence[str] = ()):
     """The module of the default configuration, a scripted rollout for each path, and the examples."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose(
-            "train", overrides=["paths.output_dir=unused", f"algorithm.microbatch_tokens={budget}", *overrides]
-        )
+    cfg = configured(f"algorithm.microbatch_tokens={budget}", *overrides)
     module = build_module(cfg)
     script = [[ANSWER] if g % 4 == 0 else [zoom([9 * g % 112, 7 * g % 84]), ANSWER] for g in range(group)]
     parts = module.policy, module.rollout.dialogue, module.rollout.tool

@@ -1,0 +1,134 @@
+"""What this machine can do: correctness on its device, the main job, and whole steps of large models.
+
+    python benchmarks/gpu.py [part=<name>] [out=gpu.json]
+
+Runs every part that is not in gpu.json yet, each in a process of its own and for at most ten minutes, and prints a
+table. ``part=<name>`` runs that one again. A part that fails is recorded with its reason, and the others go on. Without
+a CUDA device, the parts run at a size for 2 CPU cores and 24 GiB, or are left out. Needs no network.
+"""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from loupe.atomic import write_json
+from loupe.runs.text import in_columns
+
+SECONDS = 600
+PHASES = ("prefill", "decode", "reward", "update", "optimizer")
+IN_TABLE = ("picture tokens", "crop tokens", "GiB", "GiB computed", "seconds", "tokens/s")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A function of gpu_parts.py and its settings on a GPU and on a CPU. A text says why it is left out there."""
+
+    function: str
+    gpu: dict | str
+    cpu: dict | str
+
+
+def qwen(size: str, resolution: int, group: int = 8, tokens: int = 150, steps: int = 2) -> dict:
+    """The settings of whole steps of a Qwen2.5-VL of this size."""
+    given = {"model": f"qwen2_5_vl_{size}_lora", "model.path": "null", "resolution": resolution}
+    given |= {"algorithm.group_size": group, "trainer.max_steps": steps}
+    return {"overrides": [f"{key}={value}" for key, value in given.items()], "tokens": tokens, "size": size}
+
+
+NO_CUDA = "needs a CUDA device"
+NO_4_BIT = "needs the package bitsandbytes (pip install bitsandbytes)"
+FEW = ["trainer.max_steps=10", "trainer.val_check_interval=10", "data.n_val=32", "data.n_test=64"]
+PARTS = {
+    "environment": Part("environment", {}, {}),
+    "exact, float32": Part("exact", {"precision": "float32"}, {"precision": "float32"}),
+    "exact, bfloat16": Part("exact", {"precision": "bfloat16"}, {"precision": "bfloat16"}),
+    "main job": Part("main_job", {"overrides": []}, {"overrides": FEW}),
+    "3b, 448 px": Part("large_step", qwen("3b", 448), qwen("3b", 448, group=2, tokens=48, steps=1)),
+    "3b, 672 px": Part("large_step", qwen("3b", 672), NO_CUDA),
+    "3b, 1024 px": Part("large_step", qwen("3b", 1024), NO_CUDA),
+    "3b, 1400 px": Part("large_step", qwen("3b", 1400), NO_CUDA),
+    "7b, 1024 px": Part("large_step", qwen("7b", 1024), NO_CUDA),
+    "3b in 4 bits, 1024 px": Part("large_step", qwen("3b", 1024) | {"four_bit": True}, NO_CUDA),
+}
+
+
+def settings_here(part: Part) -> dict | str:
+    """The settings of a part on this machine, or why it is left out."""
+    chosen = part.gpu if torch.cuda.is_available() else part.cpu
+    if isinstance(chosen, dict) and chosen.get("four_bit") and importlib.util.find_spec("bitsandbytes") is None:
+        return NO_4_BIT
+    return chosen
+
+
+def run(function: str, settings: dict) -> dict:
+    """Run a part in a process of its own. Returns its record: its settings, what it found or why it failed, seconds."""
+    begun = time.perf_counter()
+    command = [sys.executable, str(Path(__file__).with_name("gpu_parts.py")), function, json.dumps(settings)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        result = outcome(done)
+    except subprocess.TimeoutExpired:
+        result = {"failed": f"took longer than {SECONDS} s"}
+    return {"settings": settings, **result, "all, s": time.perf_counter() - begun}
+
+
+def outcome(done: subprocess.CompletedProcess) -> dict:
+    """What a finished process found, or the last line of its traceback."""
+    if done.returncode == 0:
+        return {"found": json.loads(done.stdout.splitlines()[-1])}
+    if done.returncode < 0:
+        return {"failed": f"killed by signal {-done.returncode}; the machine may be out of memory"}
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return {"failed": lines[-1][:300] if lines else f"exit status {done.returncode}"}
+
+
+def table(records: dict[str, dict]) -> str:
+    """One line for each part, and the numbers of the large steps side by side."""
+    text = "\n".join(f"{name:<23}{record.get('all, s', 0):>5.0f} s  {told(record)}" for name, record in records.items())
+    steps = {name: record["found"] for name, record in records.items() if "seconds" in record.get("found", {})}
+    columns = [(key, None) for key in IN_TABLE[:4]] + [("seconds", phase) for phase in PHASES]
+    columns += [("tokens/s", phase) for phase in ("prefill", "decode", "update")]
+    rows = [["", *(f"{phase}, {key}" if phase else key for key, phase in columns)]]
+    for name, found in steps.items():
+        values = (found[key][phase] if phase else found.get(key) for key, phase in columns)
+        rows.append([name, *map(number, values)])
+    return f"{text}\n\n{in_columns(rows)}" if steps else text
+
+
+def told(record: dict) -> str:
+    """A record in one line."""
+    if "found" not in record:
+        return ", ".join(f"{key}: {record[key]}" for key in ("failed", "left out") if key in record)
+    return ", ".join(f"{key} {number(value)}" for key, value in record["found"].items() if key not in IN_TABLE)
+
+
+def number(value: object) -> str:
+    """Three digits of a float."""
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {number(one)}" for key, one in value.items()) + ")"
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def main(arguments: list[str]) -> None:
+    given = {"part": None, "out": "gpu.json"} | dict(argument.partition("=")[::2] for argument in arguments)
+    if given.keys() != {"part", "out"} or given["part"] not in (None, *PARTS):
+        sys.exit(f"error: {' '.join(arguments)}: give part=<name> and out=<file>; parts: {'; '.join(PARTS)}")
+    out = Path(given["out"])
+    records = json.loads(out.read_text()) if out.exists() else {}
+    for name, part in PARTS.items():
+        if name == given["part"] or (given["part"] is None and name not in records):
+            settings = settings_here(part)
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            records[name] = {"left out": settings} if isinstance(settings, str) else run(part.function, settings)
+            write_json(out, {name: records[name] for name in PARTS if name in records})
+    print(table(records))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

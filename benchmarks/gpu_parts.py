@@ -1,0 +1,204 @@
+"""The parts of the GPU kit (``gpu.py``), each of which runs in a process of its own.
+
+    python benchmarks/gpu_parts.py exact '{"precision": "float32"}'
+
+The last line that is printed is what the part found, as json. All of them use the card if there is one, else the CPU.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import memory
+import step
+import torch
+from watch import DEVICE, GIB, Watch, peak
+
+from loupe.engine import reference, update
+from loupe.engine.scripted import ScriptedRollout
+from loupe.models import qwen
+from loupe.models.load import load_policy, save_policy
+from loupe.paths import PROJECT
+from loupe.runs.build import build_module
+from loupe.runs.config import instantiate
+from loupe.runs.provenance import versions
+
+FLOAT32 = 1e-3
+"""The largest difference between log-probabilities, and between gradients relative to their norm, in float32."""
+BFLOAT16 = 2.0
+"""How many times as far from the plain path in float32 the engine may be as the plain path in bfloat16 is."""
+THINK = "<think>"
+
+Scored = tuple[torch.Tensor, torch.Tensor]
+"""The log-probabilities of all sampled tokens, and the gradient of their sum."""
+
+
+def environment() -> dict:
+    """The device, and the versions of what computes on it."""
+    found = {"device": f"CPU ({platform.machine()})", "threads": torch.get_num_threads()}
+    if DEVICE.type == "cuda":
+        about = torch.cuda.get_device_properties(DEVICE)
+        found = {"device": about.name, "GiB": about.total_memory / GIB, "capability": f"{about.major}.{about.minor}"}
+        found |= {"driver": driver(), "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    return found | {"python": platform.python_version()} | versions()
+
+
+def driver() -> str:
+    """The version of the card's driver, which torch does not tell."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+def exact(precision: str, questions: int = 2, group: int = 8) -> dict:
+    """Log-probabilities and gradients of the miniature's engine against the plain path in float32.
+
+    The trajectories are scripted, three in four with a zoom. Raises ValueError where the engine is not as close as it
+    should be: ``FLOAT32``, ``BFLOAT16``.
+    """
+    module, rollouts, examples = step.build(questions, group, budget=4096)
+    policy, rollout, found = module.policy.to(DEVICE), rollouts["shared"], {}
+    groups, _ = rollout(examples, group, step=0)
+    expected = plain(policy, groups)
+    with torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        if precision == "bfloat16":
+            found["plain path"] = distances(plain(policy, groups), expected)
+        groups, _ = rollout(examples, group, step=0)  # the same tokens
+        ours = shared(policy, groups)
+    sampled = torch.tensor([x for group in groups for t in group.trajectories for x in t.sampled_logprobs])
+    found |= {"engine": distances(ours, expected), "ratio/logprob_gap": (sampled - ours[0]).abs().mean().item()}
+    found["allowed"] = dict.fromkeys(found["engine"], FLOAT32)
+    if precision == "bfloat16":
+        found["allowed"] = {name: BFLOAT16 * distance for name, distance in found["plain path"].items()}
+    require_close(found)
+    return found
+
+
+def require_close(found: dict) -> None:
+    """Raise ValueError where the engine is further from the plain path than allowed."""
+    for name, off in found["engine"].items():
+        if not off <= (allowed := found["allowed"][name]):
+            raise ValueError(f"{name}: {off:.2g} from the plain path in float32, but {allowed:.2g} is allowed")
+
+
+def shared(policy, groups) -> Scored:
+    """As the engine computes it."""
+    rows = {id(trajectory): row for trajectory, row in update.logprobs(policy, groups, 1.0, 4096)}
+    update.backward(policy, groups, lambda _, logp, mask: (logp * mask).sum(), 1.0, 4096)
+    return torch.tensor([x for group in groups for t in group.trajectories for x in rows[id(t)]]), gradient(policy)
+
+
+def plain(policy, groups) -> Scored:
+    """Every trajectory alone."""
+    logprobs = []
+    for group in groups:
+        for trajectory in group.trajectories:
+            logprobs.append(reference.logprobs(policy, group.prompt, trajectory, 1.0))
+            logprobs[-1].sum().backward()
+    return torch.cat(logprobs).detach().cpu(), gradient(policy)
+
+
+def gradient(policy) -> torch.Tensor:
+    """The gradient of all parameters as one vector; the policy then has none."""
+    whole = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]).cpu()
+    policy.zero_grad()
+    return whole
+
+
+def distances(found: Scored, expected: Scored) -> dict[str, float]:
+    logp, slope = (one - other for one, other in zip(found, expected, strict=True))
+    return {
+        "log-probabilities, largest": logp.abs().max().item(),
+        "log-probabilities, mean": logp.abs().mean().item(),
+        "gradient, relative": (slope.norm() / expected[1].norm()).item(),
+    }
+
+
+def main_job(overrides: list[str]) -> dict:
+    """``python src/train.py logger=none`` with more overrides; held-out scores before and after."""
+    sys.path.insert(0, str(PROJECT / "src"))
+    import train
+
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = step.configured("logger=none", "trainer.enable_progress_bar=false", *overrides)
+        cfg.paths.output_dir = folder
+        summary = train.train(cfg)
+    found = {"steps": cfg.trainer.max_steps, "training, s": summary["seconds"], "all, s": time.perf_counter() - begun}
+    for when in ("before", "after"):
+        found[f"score {when}"] = {part: score["mean"] for part, score in summary[when]["score"].items()}
+    return found
+
+
+def large_step(overrides: list[str], tokens: int, size: str | None = None, four_bit: bool = False) -> dict:
+    """Whole training steps with these overrides of src/train.py; times are those of the last step.
+
+    One question; every trajectory thinks, zooms, thinks and answers, with ``tokens`` tokens in each turn. size: of the
+    Qwen2.5-VL that has random weights instead of the published ones.
+    """
+    unloaded, begun = peak(), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        if four_bit:  # weights become 4-bit weights when they are loaded
+            save_policy(load_policy(None, partial(qwen.build, size), dtype="bfloat16", trainable=False), Path(folder))
+            overrides = [*overrides, f"model.path={folder}", "model.four_bit=true"]
+        cfg = step.configured("data.batch_size=1", *overrides)
+        module = build_module(cfg)
+    built, watch = time.perf_counter() - begun, watched(module, tokens)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
+    instantiate(cfg.trainer, **options).fit(module, instantiate(cfg.data))
+    measured, (group,) = peak() - unloaded, watch.groups
+    factors = [p for name, p in module.policy.named_parameters() if "lora_B" in name]  # they begin at zero
+    found = {
+        "picture tokens": group.prompt.images[0].tokens(module.policy.merge),
+        "crop tokens": group.trajectories[0].images[0].tokens(module.policy.merge),
+        "adapters changed": sum(bool(factor.any()) for factor in factors) / len(factors),
+        **{key: watch.report[key] for key in ("loss", "grad_norm", "ratio/logprob_gap")},
+        **{"GiB": measured, "GiB before the model": unloaded, "building, s": built},
+        **watch.speed(),
+    }
+    if DEVICE.type == "cuda":
+        found["GiB reserved"] = torch.cuda.max_memory_reserved() / GIB
+    if size and not four_bit:
+        _, found["GiB computed"] = memory.measure(partial(memory.without_contents, group), size=size)
+    return found
+
+
+def watched(module, tokens: int) -> Watch:
+    """Let the module's rollout follow a script, and a watch time its phases."""
+    rollout, watch, ids = module.rollout, Watch(), partial(module.policy.tokenizer.encode, add_special_tokens=False)
+    think, filler = ids(THINK), ids(" oh")[:1]
+    endings = (ids(turn.removeprefix(THINK)) for turn in (step.zoom([30, 40]), step.ANSWER))
+    zooms, answers = (think + filler * (tokens - len(think) - len(ending)) + ending for ending in endings)
+    if len(zooms) > tokens:
+        raise ValueError(f"tokens={tokens}: must be {len(zooms)} or more, or the call is cut short")
+    # Every other answer is cut short, because a group without differences in reward teaches nothing.
+    pair = [zooms, answers], [zooms, filler + answers[:-1]]
+    script = [pair[sample % 2] for sample in range(module.group_size)]
+    parts = module.policy, rollout.dialogue, rollout.tool
+    module.rollout = ScriptedRollout(*parts, max_new_tokens=tokens, script=script)
+    module.reporter = watch
+    watch.wrap(module.rollout, "sample", "rollout")
+    watch.wrap(module, "assign_rewards", "reward")
+    watch.wrap(module, "optimize", "update")
+    watch.wrap(module.policy, "encode_prompts", "prefill", lambda *_: "rollout" in watch.begun)
+    watch.wrap(module.policy, "extend", "prefill", lambda *given: "rollout" in watch.begun and given[-1])  # of crops
+    make_optimizer = module.make_optimizer
+
+    def timed_optimizer(parameters):
+        optimizer = make_optimizer(parameters)
+        optimizer.register_step_pre_hook(lambda *_: watch.begin("optimizer"))
+        optimizer.register_step_post_hook(lambda *_: watch.end("optimizer"))
+        return optimizer
+
+    module.make_optimizer = timed_optimizer
+    return watch
+
+
+PARTS = {function.__name__: function for function in (environment, exact, main_job, large_step)}
+
+if __name__ == "__main__":
+    print(json.dumps(PARTS[sys.argv[1]](**json.loads(sys.argv[2]))))
