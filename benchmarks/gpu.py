@@ -23,6 +23,7 @@ from loupe.runs.text import in_columns
 SECONDS = 600
 PHASES = ("prefill", "decode", "reward", "update", "optimizer")
 IN_TABLE = ("picture tokens", "crop tokens", "GiB", "GiB computed", "seconds", "tokens/s")
+UNITS = {"seconds": "s", "tokens/s": "tokens/s"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def run(function: str, settings: dict) -> dict:
         result = outcome(done)
     except subprocess.TimeoutExpired:
         result = {"failed": f"took longer than {SECONDS} s"}
-    return {"settings": settings, **result, "all, s": time.perf_counter() - begun}
+    return {"settings": settings, **result, "took": time.perf_counter() - begun}
 
 
 def outcome(done: subprocess.CompletedProcess) -> dict:
@@ -90,11 +91,11 @@ def outcome(done: subprocess.CompletedProcess) -> dict:
 
 def table(records: dict[str, dict]) -> str:
     """One line for each part, and the numbers of the large steps side by side."""
-    text = "\n".join(f"{name:<23}{record.get('all, s', 0):>5.0f} s  {told(record)}" for name, record in records.items())
+    text = "\n".join(f"{name:<23}{record.get('took', 0):>5.0f} s  {told(record)}" for name, record in records.items())
     steps = {name: record["found"] for name, record in records.items() if "seconds" in record.get("found", {})}
     columns = [(key, None) for key in IN_TABLE[:4]] + [("seconds", phase) for phase in PHASES]
     columns += [("tokens/s", phase) for phase in ("prefill", "decode", "update")]
-    rows = [["", *(f"{phase}, {key}" if phase else key for key, phase in columns)]]
+    rows = [["", *(f"{phase} {UNITS[key]}" if phase else key for key, phase in columns)]]
     for name, found in steps.items():
         values = (found[key][phase] if phase else found.get(key) for key, phase in columns)
         rows.append([name, *map(number, values)])

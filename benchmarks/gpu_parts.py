@@ -112,9 +112,9 @@ def gradient(policy) -> torch.Tensor:
 def distances(found: Scored, expected: Scored) -> dict[str, float]:
     logp, slope = (one - other for one, other in zip(found, expected, strict=True))
     return {
-        "log-probabilities, largest": logp.abs().max().item(),
-        "log-probabilities, mean": logp.abs().mean().item(),
-        "gradient, relative": (slope.norm() / expected[1].norm()).item(),
+        "largest gap": logp.abs().max().item(),
+        "mean gap": logp.abs().mean().item(),
+        "gradient": (slope.norm() / expected[1].norm()).item(),
     }
 
 
@@ -123,12 +123,11 @@ def main_job(overrides: list[str]) -> dict:
     sys.path.insert(0, str(PROJECT / "src"))
     import train
 
-    begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         cfg = step.configured("logger=none", "trainer.enable_progress_bar=false", *overrides)
         cfg.paths.output_dir = folder
         summary = train.train(cfg)
-    found = {"steps": cfg.trainer.max_steps, "training, s": summary["seconds"], "all, s": time.perf_counter() - begun}
+    found = {"steps": cfg.trainer.max_steps, "seconds of training": summary["seconds"]}
     for when in ("before", "after"):
         found[f"score {when}"] = {part: score["mean"] for part, score in summary[when]["score"].items()}
     return found
@@ -157,7 +156,7 @@ def large_step(overrides: list[str], tokens: int, size: str | None = None, four_
         "crop tokens": group.trajectories[0].images[0].tokens(module.policy.merge),
         "adapters changed": sum(bool(factor.any()) for factor in factors) / len(factors),
         **{key: watch.report[key] for key in ("loss", "grad_norm", "ratio/logprob_gap")},
-        **{"GiB": measured, "GiB before the model": unloaded, "building, s": built},
+        **{"GiB": measured, "GiB before the model": unloaded, "seconds of building": built},
         **watch.speed(),
     }
     if DEVICE.type == "cuda":
