@@ -35,10 +35,10 @@ class Part:
     cpu: dict | str
 
 
-def qwen(size: str, resolution: int, group: int = 8, tokens: int = 150, steps: int = 2) -> dict:
-    """The settings of whole steps of a Qwen2.5-VL of this size."""
+def qwen(size: str, resolution: int, group: int = 8, tokens: int = 150, steps: int = 2, graphs: bool = False) -> dict:
+    """The settings of whole steps of a Qwen2.5-VL of this size. graphs: decode by CUDA graphs."""
     given = {"model": f"qwen2_5_vl_{size}_lora", "model.path": "null", "resolution": resolution}
-    given |= {"algorithm.group_size": group, "trainer.max_steps": steps}
+    given |= {"algorithm.group_size": group, "trainer.max_steps": steps, "rollout.fixed_shapes": graphs}
     return {"overrides": [f"{key}={value}" for key, value in given.items()], "tokens": tokens, "size": size}
 
 
@@ -49,10 +49,12 @@ PARTS = {
     "environment": Part("environment", {}, {}),
     "exact, float32": Part("exact", {"precision": "float32"}, {"precision": "float32"}),
     "exact, bfloat16": Part("exact", {"precision": "bfloat16"}, {"precision": "bfloat16"}),
+    "exact, CUDA graphs": Part("exact", {"precision": "bfloat16", "graphs": True}, NO_CUDA),
     "main job": Part("main_job", {"overrides": []}, {"overrides": FEW}),
     "3b, 448 px": Part("large_step", qwen("3b", 448), qwen("3b", 448, group=2, tokens=48, steps=1)),
     "3b, 672 px": Part("large_step", qwen("3b", 672), NO_CUDA),
     "3b, 1024 px": Part("large_step", qwen("3b", 1024), NO_CUDA),
+    "3b, 1024 px, CUDA graphs": Part("large_step", qwen("3b", 1024, graphs=True), NO_CUDA),
     "3b, 1400 px": Part("large_step", qwen("3b", 1400), NO_CUDA),
     "7b, 1024 px": Part("large_step", qwen("7b", 1024), NO_CUDA),
     "3b in 4 bits, 1024 px": Part("large_step", qwen("3b", 1024) | {"four_bit": True}, NO_CUDA),

@@ -54,13 +54,13 @@ def driver() -> str:
     return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
 
 
-def exact(precision: str, questions: int = 2, group: int = 8) -> dict:
+def exact(precision: str, questions: int = 2, group: int = 8, graphs: bool = False) -> dict:
     """Log-probabilities and gradients of the miniature's engine against the plain path in float32.
 
-    The trajectories are scripted, three in four with a zoom. Raises ValueError where the engine is not as close as it
-    should be: ``FLOAT32``, ``BFLOAT16``.
+    The trajectories are scripted, three in four with a zoom. graphs: decode by CUDA graphs. Raises ValueError where the
+    engine is not as close as it should be: ``FLOAT32``, ``BFLOAT16``.
     """
-    module, rollouts, examples = step.build(questions, group, budget=4096)
+    module, rollouts, examples = step.build(questions, group, 4096, [f"rollout.fixed_shapes={graphs}"])
     policy, rollout, found = module.policy.to(DEVICE), rollouts["shared"], {}
     groups, _ = rollout(examples, group, step=0)
     expected = plain(policy, groups)
@@ -70,7 +70,12 @@ def exact(precision: str, questions: int = 2, group: int = 8) -> dict:
         groups, _ = rollout(examples, group, step=0)  # the same tokens
         ours = shared(policy, groups)
     sampled = torch.tensor([x for group in groups for t in group.trajectories for x in t.sampled_logprobs])
-    found |= {"engine": distances(ours, expected), "ratio/logprob_gap": (sampled - ours[0]).abs().mean().item()}
+    gaps = (sampled - ours[0]).abs()
+    found |= {
+        "engine": distances(ours, expected),
+        "ratio/logprob_gap": gaps.mean().item(),
+        "largest": gaps.max().item(),
+    }
     found["allowed"] = dict.fromkeys(found["engine"], FLOAT32)
     if precision == "bfloat16":
         found["allowed"] = {name: BFLOAT16 * distance for name, distance in found["plain path"].items()}
@@ -178,7 +183,7 @@ def watched(module, tokens: int) -> Watch:
     pair = [zooms, answers], [zooms, filler + answers[:-1]]
     script = [pair[sample % 2] for sample in range(module.group_size)]
     parts = module.policy, rollout.dialogue, rollout.tool
-    module.rollout = ScriptedRollout(*parts, max_new_tokens=tokens, script=script)
+    module.rollout = ScriptedRollout(*parts, script=script, max_new_tokens=tokens, fixed_shapes=rollout.fixed_shapes)
     module.reporter = watch
     watch.wrap(module.rollout, "sample", "rollout")
     watch.wrap(module, "assign_rewards", "reward")

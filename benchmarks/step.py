@@ -1,6 +1,6 @@
 """Speed of a training step and of its phases, with the shared prefix and without it, in one run.
 
-    python benchmarks/step.py [questions=16] [group=8] [repeats=5] [threads=2]
+    python benchmarks/step.py [questions=16] [group=8] [repeats=5] [threads=2] [size=1.6M]
 
 Runs three paths over the same scripted trajectories of the miniature (three in four zoom, so that turns, crops and
 observations are those of a trained policy):
@@ -34,6 +34,20 @@ from loupe.runs.build import build_module
 from loupe.runs.config import instantiate
 from loupe.tools.zoom import ZoomTool
 
+SIZES = {
+    "1.6M": (),
+    "47M": (
+        "model=tiny_random",
+        "model.build._target_=loupe.models.qwen.build",
+        "+model.build.dtype=float32",
+        "+model.build.text={hidden_size: 512, intermediate_size: 2816, num_hidden_layers: 8, num_attention_heads: 8, "
+        "num_key_value_heads: 2, vocab_size: 519, max_position_embeddings: 4096, rope_parameters: "
+        "{rope_type: default, rope_theta: 1e6, mrope_section: [8, 12, 12]}}",
+        "+model.build.vision={depth: 6, hidden_size: 256, intermediate_size: 704, num_heads: 4, "
+        "fullatt_block_indexes: [2, 5]}",
+    ),
+}
+"""Settings of a model with so many parameters: the miniature, and a larger one with random weights."""
 PHASES = ("rollout", "reward", "update", "optimizer")
 PATHS = ("shared", "unshared", "reference")
 ANSWER = "<think>I can read it.</think>\n<answer>472</answer>"
@@ -64,7 +78,9 @@ def build(questions: int, group: int, budget: int, overrides: Sequence[str] = ()
     script = [[ANSWER] if g % 4 == 0 else [zoom([9 * g % 112, 7 * g % 84]), ANSWER] for g in range(group)]
     parts = module.policy, module.rollout.dialogue, module.rollout.tool
     rollouts = {
-        "shared": ScriptedRollout(*parts, script=script, prompts_per_batch=questions),
+        "shared": ScriptedRollout(
+            *parts, script=script, prompts_per_batch=questions, fixed_shapes=module.rollout.fixed_shapes
+        ),
         "unshared": UnsharedRollout(*parts, script=script, prompts_per_batch=questions * group),
         "reference": UnsharedRollout(*parts, script=script, prompts_per_batch=1),
     }
@@ -124,22 +140,27 @@ def seconds(function, *arguments) -> float:
     return time.perf_counter() - start
 
 
-def read_settings() -> dict[str, int]:
-    """The settings on the command line; exits with one line for any that are wrong."""
+def read_settings() -> tuple[dict[str, int], str]:
+    """The settings on the command line, and the size of the model; exits with one line for any that are wrong."""
     settings = {"questions": 16, "group": 8, "repeats": 5, "threads": torch.get_num_threads(), "budget": 16384}
+    size = next(iter(SIZES))
     for argument in sys.argv[1:]:
         name, _, value = argument.partition("=")
-        if name not in settings or not value.isdigit() or int(value) < 1:
-            sys.exit(f"error: {argument}: give {', '.join(settings)} as name=number, 1 or more")
-        settings[name] = int(value)
-    return settings
+        if name == "size" and value in SIZES:
+            size = value
+        elif name not in settings or not value.isdigit() or int(value) < 1:
+            names = ", ".join(settings)
+            sys.exit(f"error: {argument}: give {names} as name=number, 1 or more, or size={' or '.join(SIZES)}")
+        else:
+            settings[name] = int(value)
+    return settings, size
 
 
 def main() -> None:
-    settings = read_settings()
+    settings, parameters = read_settings()
     torch.set_num_threads(settings["threads"])
     size, group = settings["questions"], settings["group"]
-    module, rollouts, examples = build(size, group, settings["budget"])
+    module, rollouts, examples = build(size, group, settings["budget"], SIZES[parameters])
     groups = shared_rollout(rollouts["shared"], examples, group)
     optimizer = module.configure_optimizers()["optimizer"]
     shared_update(module, groups)
@@ -160,7 +181,7 @@ def main() -> None:
     each = {key: median(values) for key, values in took.items()}  # seconds per trajectory
     for path in PATHS:
         each["step", path] = sum(each.get((phase, path), each[phase, "shared"]) for phase in PHASES)
-    print(", ".join(f"{name} {value}" for name, value in settings.items()))
+    print(", ".join(f"{name} {value}" for name, value in (settings | {"size": parameters}).items()))
     print(f"{'phase':<11}{'path':<10}{'trajectories/s':>16}{'shared is faster by':>21}")
     for phase in (*PHASES, "step"):
         for path in PATHS:

@@ -21,21 +21,6 @@ TURN = 48
 BUDGET = 8192
 """Loupe's ``algorithm.microbatch_tokens``."""
 
-SIZES = {
-    "1.6M": (),
-    "47M": (
-        "model=tiny_random",
-        "model.build._target_=loupe.models.qwen.build",
-        "+model.build.dtype=float32",
-        "+model.build.text={hidden_size: 512, intermediate_size: 2816, num_hidden_layers: 8, num_attention_heads: 8, "
-        "num_key_value_heads: 2, vocab_size: 519, max_position_embeddings: 4096, rope_parameters: "
-        "{rope_type: default, rope_theta: 1e6, mrope_section: [8, 12, 12]}}",
-        "+model.build.vision={depth: 6, hidden_size: 256, intermediate_size: 704, num_heads: 4, "
-        "fullatt_block_indexes: [2, 5]}",
-    ),
-}
-"""Settings of a model with so many parameters."""
-
 
 @dataclass(frozen=True)
 class Drawn:
@@ -49,7 +34,10 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the grid: ``questions`` x ``group`` trajectories of one turn, or of two with a zoom between them."""
+    """A point of the grid: ``questions`` x ``group`` trajectories of one turn, or of two with a zoom between them.
+
+    size: of the model (``step.SIZES``).
+    """
 
     size: str = "1.6M"
     resolution: int = 112
@@ -70,7 +58,7 @@ def build(point: Point) -> tuple[GRPOModule, list[Example]]:
     tag.
     """
     rollout.STOP_TEXTS = ()
-    settings = [f"resolution={point.resolution}", "trainer.max_steps=100000", "logger=none", *SIZES[point.size]]
+    settings = [f"resolution={point.resolution}", "trainer.max_steps=100000", "logger=none", *step.SIZES[point.size]]
     module, rollouts, examples = step.build(
         point.questions, point.group, BUDGET, settings + ["tool=none"] * (not point.zoom)
     )
