@@ -1,6 +1,7 @@
 """The TextVQA / EvalAI answer normalization, quirks included."""
 
 import re
+from functools import lru_cache
 
 # The correct forms; the table maps each of them, with one apostrophe missing, to itself.
 # "I'm", "I've" and "I'd've" are left out: the text is lower-cased first, so the evaluator never sees them.
@@ -31,6 +32,7 @@ PERIOD = re.compile(r"\.(?!\d)")
 MAX_PERIODS = 32
 
 
+@lru_cache(maxsize=2**16)  # people give many of the same answers, and a policy too
 def normalize_answer(text: str) -> str:
     """``text`` as the official TextVQA evaluator compares it (M4C's ``EvalAIAnswerProcessor``).
 
