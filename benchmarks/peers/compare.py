@@ -8,8 +8,9 @@ differ. Each side is a process of its own, and they take steps in turns. TRL's b
 each model, resolution and tool with groups of 8. With one thread, time is CPU time, which other work on the machine
 disturbs less.
 
-Adds a line to FILE for every point that is not there yet, and prints the table of all of them. points: only those whose
-name contains this text.
+Adds a line to FILE for every point that is not there yet, and prints the table of all of them: TRL's time divided by
+Loupe's, median and range; in parentheses, the same of the floating-point operations; and the most memory above that
+before the first step. points: only those whose name contains this text.
 """
 
 import json
@@ -103,30 +104,41 @@ def require_equal(point: Point, one: dict, two: dict) -> None:
         sys.exit(f"error: {point.name}: the two sides do not compute the same: {one} {two}")
 
 
+def ratios(record: dict, phase: str) -> list[float]:
+    """TRL's time divided by Loupe's, of each pair of steps."""
+    pairs = zip(record["seconds"]["trl"], record["seconds"]["loupe"], strict=True)
+    return [trl[phase] / loupe[phase] for trl, loupe in pairs]
+
+
 def row(record: dict) -> str:
-    """TRL's figure divided by Loupe's: of time (median and range), of operations, and of memory."""
-    point = Point(**{name: record[name] for name in asdict(Point())})
-    cells = [f"{point.name:<33}"]
+    """A line of the table: the median ratios of time, with those of operations, and memory."""
+    cells = [point_of(record).name]
     for phase in PHASES:
-        pairs = zip(record["seconds"]["trl"], record["seconds"]["loupe"], strict=True)
-        ratios = [trl[phase] / loupe[phase] for trl, loupe in pairs]
+        found = ratios(record, phase)
         flops = record["flops"]["trl"][phase] / record["flops"]["loupe"][phase]
-        cells.append(f"{median(ratios):5.2f} [{min(ratios):.2f}, {max(ratios):.2f}] {flops:6.2f}")
+        spread = f" [{min(found):.2f}, {max(found):.2f}]" if phase == "step" else ""
+        cells.append(f"{median(found):.2f}{spread} ({flops:.2f})")
     peaks = [record["memory"][side]["above_start"] for side in ("trl", "loupe")]
-    return "   ".join([*cells, f"{peaks[0]:5.2f} / {peaks[1]:.2f}"])
+    cells.append(f"{peaks[0]:.2f} / {peaks[1]:.2f}")
+    return f"| {' | '.join(cells)} |"
 
 
 def table(records: list[dict]) -> str:
-    """The grid, one line per point."""
-    heads = "   ".join(f"{phase + ': time, FLOPs':<26}" for phase in PHASES)
-    return "\n".join([f"{'TRL / Loupe':<36}{heads}   GiB above start", *map(row, records)])
+    """The grid in its order, as Markdown."""
+    heads = ["", *PHASES, "GiB, TRL / Loupe"]
+    order = sorted(records, key=lambda record: GRID.index(point_of(record)))
+    return "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *map(row, order)])
+
+
+def point_of(record: dict) -> Point:
+    return Point(**{name: record[name] for name in asdict(Point())})
 
 
 def main() -> None:
     settings = {"pairs": "3", "threads": "1", "points": ""} | dict(a.split("=", 1) for a in sys.argv[1:])
     out = Path(settings["out"])
     records = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-    done = {Point(**{name: record[name] for name in asdict(Point())}) for record in records}
+    done = set(map(point_of, records))
     for point in GRID:
         if point not in done and settings["points"] in point.name:
             records.append(compare(point, int(settings["pairs"]), int(settings["threads"])))

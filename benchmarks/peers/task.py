@@ -18,8 +18,9 @@ from loupe.records import Example
 TURN = 48
 """Tokens of a turn."""
 
-BUDGET = 8192
-"""Loupe's ``algorithm.microbatch_tokens``."""
+
+BUDGET = {("1.6M", 448, True): 2048, ("47M", 112, True): 1024, ("47M", 448, True): 2048}
+"""Loupe's ``algorithm.microbatch_tokens`` by model, resolution and zoom: the fewest that cost no time; else 8192."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,10 @@ def build(point: Point) -> tuple[GRPOModule, list[Example]]:
     rollout.STOP_TEXTS = ()
     settings = [f"resolution={point.resolution}", "trainer.max_steps=100000", "logger=none", *step.SIZES[point.size]]
     module, rollouts, examples = step.build(
-        point.questions, point.group, BUDGET, settings + ["tool=none"] * (not point.zoom)
+        point.questions,
+        point.group,
+        BUDGET.get((point.size, point.resolution, point.zoom), 8192),
+        settings + ["tool=none"] * (not point.zoom),
     )
     module.group_size = point.group
     module.rollout = rollouts["shared"]

@@ -93,6 +93,7 @@ class FixedStep:
         kind, graph = self.policy.device.type, torch.cuda.CUDAGraph()
         enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
         with torch.autocast(kind, dtype, enabled, cache_enabled=False):
+            torch.cuda.synchronize()
             with torch.cuda.stream(torch.cuda.Stream()):  # libraries set themselves up in the first runs
                 for _ in range(3):
                     self._compute()
