@@ -74,8 +74,14 @@ def _identity(cfg: DictConfig) -> dict:
     settings = moved(resolved(cfg), cfg.paths.output_dir, "")
     for key in SAME_JOB:
         *groups, name = key.split(".")
-        reduce(lambda node, group: node.get(group) or {}, groups, settings).pop(name, None)
+        reduce(_group, groups, settings).pop(name, None)
     return settings
+
+
+def _group(settings: dict, name: str) -> dict:
+    """A group of settings; empty if there is none, or if the file was cut off in its midst and it is text."""
+    found = settings.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def open_for_training(cfg: DictConfig, folder: Path) -> dict:
