@@ -173,14 +173,15 @@ def large_step(overrides: list[str], tokens: int, size: str | None = None, four_
 
 def watched(module, tokens: int) -> Watch:
     """Let the module's rollout follow a script, and a watch time its phases."""
-    rollout, watch, ids = module.rollout, Watch(), partial(module.policy.tokenizer.encode, add_special_tokens=False)
-    think, filler = ids(THINK), ids(" oh")[:1]
+    rollout, watch, tokenizer = module.rollout, Watch(), module.policy.tokenizer
+    ids, filled = partial(tokenizer.encode, add_special_tokens=False), partial(step.filled, tokenizer)
+    think = ids(THINK)
     endings = (ids(turn.removeprefix(THINK)) for turn in (step.zoom([30, 40]), step.ANSWER))
-    zooms, answers = (think + filler * (tokens - len(think) - len(ending)) + ending for ending in endings)
+    zooms, answers = (think + filled(ending, tokens - len(think)) for ending in endings)
     if len(zooms) > tokens:
         raise ValueError(f"tokens={tokens}: must be {len(zooms)} or more, or the call is cut short")
     # Every other answer is cut short, because a group without differences in reward teaches nothing.
-    pair = [zooms, answers], [zooms, filler + answers[:-1]]
+    pair = [zooms, answers], [zooms, filled(answers[:-1], tokens)]
     script = [pair[sample % 2] for sample in range(module.group_size)]
     parts = module.policy, rollout.dialogue, rollout.tool
     module.rollout = ScriptedRollout(*parts, script=script, max_new_tokens=tokens, fixed_shapes=rollout.fixed_shapes)

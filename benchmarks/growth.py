@@ -14,6 +14,7 @@ import math
 import resource
 import subprocess
 import sys
+from functools import partial
 from statistics import median
 
 import matplotlib.pyplot as plt
@@ -35,19 +36,15 @@ def measure(point: dict, repeats: int) -> dict[str, float]:
     size, group = point["questions"], point["group"]
     module, rollouts, examples = step.build(size, group, budget=16384, overrides=[f"resolution={point['resolution']}"])
     rollout = rollouts["shared"]
-    filler, call, answer = (
-        rollout._ids(" oh")[:1],
-        rollout._ids(step.zoom([30, 40])),
-        rollout._ids("<answer>1</answer>"),
-    )
-    long = filler * (point["tokens"] - len(answer)) + answer
+    call, filled = rollout._ids(step.zoom([30, 40])), partial(step.filled, module.policy.tokenizer)
+    long = filled(rollout._ids("<answer>1</answer>"), point["tokens"])
     took: dict[str, list[float]] = {name: [] for name in COLUMNS[:3]}
     for _ in range(repeats):
         rollout.script, rollout.max_new_tokens = [[call, long]] * group, max(len(call), len(long))
         took["rollout"].append(step.seconds(step.shared_rollout, rollout, examples, group))
         groups = step.shared_rollout(rollout, examples, group)
         took["update"].append(step.seconds(step.shared_update, module, groups))
-        rollout.script, ends = [[filler * point["tokens"]]] * group, []
+        rollout.script, ends = [[filled([], point["tokens"])]] * group, []
         for rollout.max_new_tokens in (1, point["tokens"]):
             ends.append(step.seconds(step.shared_rollout, rollout, examples, group))
         took["decode"].append((ends[1] - ends[0]) / (point["tokens"] - 1))

@@ -93,6 +93,12 @@ def zoom(keypoint: list[int]) -> str:
     return f"<think>The text is small, zoom in.</think>\n<tool>{ZoomTool.write(keypoint)}</tool>"
 
 
+def filled(tokenizer, ending: list[int], length: int) -> list[int]:
+    """A turn of this length that ends so, with filler before it."""
+    (filler,) = tokenizer.encode(" oh", add_special_tokens=False)[:1]
+    return [filler] * (length - len(ending)) + ending
+
+
 def unshared_groups(groups: list[Group]) -> list[Group]:
     """Every trajectory as its own group."""
     return [Group(g.example, g.prompt, [t]) for g in groups for t in g.trajectories]

@@ -18,7 +18,6 @@ from loupe.records import Example
 TURN = 48
 """Tokens of a turn."""
 
-
 BUDGET = {("1.6M", 448, True): 2048, ("47M", 112, True): 1024, ("47M", 448, True): 2048}
 """Loupe's ``algorithm.microbatch_tokens`` by model, resolution and zoom: the fewest that cost no time; else 8192."""
 
@@ -77,8 +76,8 @@ def script(point: Point, tokenizer) -> list[list[list[int]]]:
     """The turns of every sample of a group, each of ``TURN`` tokens."""
 
     def turn(text: str) -> list[int]:
-        filler, ids = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (" oh", text))
-        return filler[:1] * (TURN - len(ids) - 1) + ids + [tokenizer.convert_tokens_to_ids("<|im_end|>")]
+        ending = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.convert_tokens_to_ids("<|im_end|>")]
+        return step.filled(tokenizer, ending, TURN)
 
     calls = [turn(step.zoom([10 + 13 * sample % 80, 10 + 7 * sample % 60])) for sample in range(point.group)]
     answers = [turn(f"<answer>{100 + sample}</answer>") for sample in range(point.group)]

@@ -13,7 +13,7 @@ RECORDED = PROJECT / "benchmarks" / "results" / "peers.jsonl"
 @pytest.fixture
 def peers(monkeypatch):
     monkeypatch.syspath_prepend(PROJECT / "benchmarks" / "peers")
-    return lambda name: importlib.import_module(name)
+    return importlib.import_module
 
 
 @pytest.fixture

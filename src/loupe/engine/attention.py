@@ -154,10 +154,11 @@ def attending_by(name: str, config: PreTrainedConfig) -> Iterator[None]:
     transformers builds no mask for a function that it does not know one for.
     """
     earlier = config._attn_implementation
-    if earlier != name:  # to set it takes longer than some layers
-        config._attn_implementation = name
+    if earlier == name:  # to set it again would take longer than some layers
+        yield
+        return
+    config._attn_implementation = name
     try:
         yield
     finally:
-        if earlier != name:
-            config._attn_implementation = earlier
+        config._attn_implementation = earlier

@@ -31,7 +31,8 @@ class Branches:
     """What has been computed of the branches of a batch of prompts, which are in the order of their prompts."""
 
     def __init__(self, policy: Policy, prefixes: Prefixes, branches: list[Branch], steps: FixedSteps | None = None):
-        self.policy, self.prefixes, self.branches, self.steps = policy, prefixes, branches, steps
+        self.policy, self.prefixes, self.steps = policy, prefixes, steps
+        self._number(branches)
         self.fixed: FixedBranches | None = None
         self.own = OwnKeys(len(branches), prefixes.kv_heads, policy.device)
 
@@ -60,25 +61,26 @@ class Branches:
         if self.fixed and self.fixed.full:
             self._leave()
         self.fixed = self.fixed or FixedBranches(steps, self.prefixes, self.own, [b.row for b in self.branches])
-        indices = {id(branch): i for i, branch in enumerate(self.branches)}
         tokens, positions = [branch.pending.pop() for branch in live], [branch.position for branch in live]
         for branch in live:
             branch.position += 1
-        return self.fixed([indices[id(branch)] for branch in live], tokens, positions)
+        return self.fixed([self.indices[id(branch)] for branch in live], tokens, positions)
 
     def _leave(self) -> None:
         if self.fixed:
             self.fixed.leave()
         self.fixed = None
 
+    def _number(self, branches: list[Branch]) -> None:
+        self.branches, self.indices = branches, {id(branch): i for i, branch in enumerate(branches)}
+
     def keep(self, live: list[Branch]) -> None:
         """Forget the branches that are over, and the prefixes that no other branch needs."""
         if len(live) == len(self.branches):
             return
         self._leave()
-        slots = {id(branch): slot for slot, branch in enumerate(self.branches)}
-        self.own.keep([slots[id(branch)] for branch in live])
-        self.branches = list(live)
+        self.own.keep([self.indices[id(branch)] for branch in live])
+        self._number(list(live))
         rows = sorted({branch.row for branch in live})
         if len(rows) < len(self.prefixes.lengths):
             self.prefixes = self.prefixes.select(rows)

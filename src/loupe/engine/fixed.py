@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from loupe.engine.layout import KeysValues, OwnKeys, Prefixes, Ragged, Shared, causal_bias
+from loupe.engine.layout import KeysValues, OwnKeys, Prefixes, Ragged, Shared, causal_bias, consecutive, write
 from loupe.engine.policy import Policy
 
 FEWEST_COLUMNS = 64
@@ -36,8 +36,7 @@ class FixedKeys:
 
     def append(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
         """Write the new tokens' keys and values [slots, kv heads, head width]; returns all columns."""
-        for buffer, new in zip(self.layers[layer], (keys, values), strict=True):
-            buffer.view(-1, new.shape[-1]).index_copy_(0, self.places, new.flatten(0, 1))
+        write(self.layers[layer], self.places, keys, values)
         return self.layers[layer]
 
 
@@ -48,10 +47,10 @@ class FixedStep:
         self.policy, self.shape = policy, shape
         self.slots, self.heads = shape.prompts * shape.width, like.queries_per_key
         keys, device = like.layers[0][0], policy.device
-        self.kv_heads, self.dtype = keys.shape[1], keys.dtype
+        self.dtype = keys.dtype
 
         def buffers(blocks: int, columns: int) -> list[KeysValues]:
-            size = blocks, self.kv_heads, columns, keys.shape[3]
+            size = blocks, like.kv_heads, columns, keys.shape[3]
             return [(keys.new_zeros(size), keys.new_zeros(size)) for _ in like.layers]
 
         self.prefix, self.own = buffers(shape.prompts, shape.prefix), FixedKeys(buffers(self.slots, shape.columns))
@@ -59,7 +58,7 @@ class FixedStep:
         self.by_prompt = Ragged([shape.width] * shape.prompts, device)
         self.by_branch = Ragged([1] * self.slots, device)
         self.inputs = torch.zeros(3, self.slots, dtype=torch.long, device=device)  # tokens, positions, own lengths
-        self.first = torch.arange(self.slots * self.kv_heads, device=device).view(self.slots, -1) * shape.columns
+        self.first = torch.arange(self.slots * like.kv_heads, device=device).view(self.slots, -1) * shape.columns
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def load(self, prefixes: Prefixes) -> None:
@@ -134,8 +133,7 @@ class FixedBranches:
         sides = len(counts), int(counts.max()), prefixes.bias.shape[-1], columns
         shape = Shape(*(1 << (side - 1).bit_length() for side in sides))
         self.step, self.own = steps.take(shape, prefixes), own
-        within = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]
-        self.slots = np.array(rows) * shape.width + within
+        self.slots = consecutive(shape.width * np.arange(len(counts)), counts)
         self.inputs = np.zeros((3, self.step.slots), dtype=np.int64)
         self.inputs[2, self.slots] = own.lengths
         self.step.load(prefixes)

@@ -16,7 +16,7 @@ KeysValues = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of one layer, each [blocks, kv heads, columns, head width]."""
 
 
-def consecutive(starts: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+def consecutive(starts: np.ndarray, counts: Sequence[int] | np.ndarray) -> np.ndarray:
     """``counts[i]`` numbers from ``starts[i]`` on, for every i in turn: consecutive([5, 0], [2, 3]) is 5 6 0 1 2."""
     ends = np.cumsum(counts)
     return np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1])
@@ -54,6 +54,12 @@ class Ragged:
     def ungroup(self, grouped: torch.Tensor) -> torch.Tensor:
         """The inverse of :meth:`group`."""
         return self.flat(grouped.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(2, 3))
+
+
+def write(layer: KeysValues, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+    """Put keys and values [N, kv heads, head width] into a layer's buffers. places: N * kv heads rows of a buffer."""
+    for buffer, new in zip(layer, (keys, values), strict=True):
+        buffer.view(-1, new.shape[-1]).index_copy_(0, places, new.flatten(0, 1))
 
 
 class Keys(Protocol):
@@ -155,14 +161,18 @@ class OwnKeys:
 
     def __init__(self, branches: int, kv_heads: int, device: torch.device):
         self.lengths, self.kv_heads, self.device = np.zeros(branches, int), kv_heads, device
-        self.columns = self.capacity = 0  # in use, and of the buffers
+        self.capacity = 0  # columns of the buffers
         self.layers: dict[int, KeysValues] = {}
+
+    @property
+    def columns(self) -> int:
+        """Columns in use."""
+        return int(self.lengths.max())
 
     def begin(self, counts: list[int]) -> np.ndarray:
         """Make room for so many new tokens of each branch. Returns the lengths before them."""
         before = self.lengths
         self.lengths = before + counts
-        self.columns = int(self.lengths.max())
         self._reserve()
         heads = np.repeat(np.arange(len(counts)), counts)[:, None] * self.kv_heads + np.arange(self.kv_heads)
         places = heads * self.capacity + consecutive(before, counts)[:, None]  # of the new keys in a buffer
@@ -172,9 +182,9 @@ class OwnKeys:
     def append(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
         """See :class:`Keys`."""
         held = self.layers[layer] = self._grown(self.layers.get(layer), keys)
-        for buffer, new in zip(held, (keys, values), strict=True):
-            buffer.view(-1, new.shape[-1]).index_copy_(0, self.places, new.flatten(0, 1))
-        return held[0][:, :, : self.columns], held[1][:, :, : self.columns]
+        write(held, self.places, keys, values)
+        columns = self.columns
+        return held[0][:, :, :columns], held[1][:, :, :columns]
 
     def _reserve(self) -> None:
         self.capacity = max(self.capacity, -(-self.columns // self.STEP) * self.STEP)
@@ -198,7 +208,7 @@ class OwnKeys:
 
     def copy_from(self, layers: list[KeysValues], rows: torch.Tensor, lengths: np.ndarray) -> None:
         """Read them back, with further tokens. lengths: of the branches by now."""
-        self.lengths, self.columns = lengths, int(lengths.max())
+        self.lengths = lengths
         self._reserve()
         for layer, held in enumerate(layers):
             own = self._grown(self.layers.get(layer), held[0])

@@ -30,14 +30,18 @@ def windows_attention(module, query, key, value, attention_mask, scaling, cu_seq
     query, key, value: [1, heads, N, d]. cu_seq_lens_q: where each begins, and N. Returns [1, N, heads, d].
     """
     starts, sizes = cu_seq_lens_q[:-1], cu_seq_lens_q.diff()
+
+    def attend(in_windows):
+        """in_windows: makes [heads, windows, size, d] of a tensor [heads, N, d]."""
+        q, k, v = (in_windows(tensor[0]).transpose(0, 1) for tensor in (query, key, value))
+        return F.scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1)
+
     outs, places, different = [], [], sizes.unique().tolist()
-    if len(different) == 1:  # as in a batch of crops
-        q, k, v = (tensor[0].unflatten(1, (-1, different[0])).transpose(0, 1) for tensor in (query, key, value))
-        return F.scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1)[None], None
+    if len(different) == 1:  # as in a batch of crops: nothing is copied
+        return attend(lambda tensor: tensor.unflatten(1, (-1, different[0])))[None], None
     for size in different:
         tokens = starts[sizes == size][:, None] + torch.arange(size, device=starts.device)
-        q, k, v = (tensor[0][:, tokens].transpose(0, 1) for tensor in (query, key, value))  # [windows, heads, size, d]
-        outs.append(F.scaled_dot_product_attention(q, k, v, scale=scaling).transpose(1, 2).flatten(0, 1))
+        outs.append(attend(lambda tensor, tokens=tokens: tensor[:, tokens]))
         places.append(tokens.flatten())
     return torch.cat(outs)[torch.cat(places).argsort()][None], None
 
@@ -47,15 +51,14 @@ def layout_of(grids: list[Grid], config: PreTrainedConfig, device: torch.device)
     the order of the patches and the ends of the windows. Each grid is laid out once.
     """
     merge, window = config.spatial_merge_size, getattr(config, "window_size", None)
-    layouts = [_layout_of_one(grid, merge, window, config.patch_size) for grid in grids]
-    arguments = {"position_ids": torch.cat([positions for positions, _, _ in layouts])}
+    layouts = (_layout_of_one(grid, merge, window, config.patch_size) for grid in grids)
+    positions, orders, sizes = zip(*layouts, strict=True)
+    arguments = {"position_ids": torch.cat(positions)}
     if window:
-        begins = accumulate((len(order) for _, order, _ in layouts), initial=0)
-        arguments["window_index"] = torch.cat(
-            [order + begin for (_, order, _), begin in zip(layouts, begins, strict=False)]
-        )
-        sizes = torch.cat([sizes for _, _, sizes in layouts])
-        arguments["cu_window_seqlens"] = F.pad(sizes.cumsum(0, dtype=torch.int32), (1, 0))
+        begins = accumulate(map(len, orders), initial=0)
+        shifted = [order + begin for order, begin in zip(orders, begins, strict=False)]
+        arguments["window_index"] = torch.cat(shifted)
+        arguments["cu_window_seqlens"] = F.pad(torch.cat(sizes).cumsum(0, dtype=torch.int32), (1, 0))
     return {name: tensor.to(device) for name, tensor in arguments.items()}
 
 
