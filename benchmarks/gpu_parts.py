@@ -183,7 +183,7 @@ def watched(module, tokens: int) -> Watch:
     # Every other answer is cut short, because a group without differences in reward teaches nothing.
     pair = [zooms, answers], [zooms, filled(answers[:-1], tokens)]
     script = [pair[sample % 2] for sample in range(module.group_size)]
-    parts = module.policy, rollout.dialogue, rollout.tool
+    parts = module.policy, rollout.dialogue
     module.rollout = ScriptedRollout(*parts, script=script, max_new_tokens=tokens, fixed_shapes=rollout.fixed_shapes)
     module.reporter = watch
     watch.wrap(module.rollout, "sample", "rollout")

@@ -32,7 +32,7 @@ from loupe.paths import CONF
 from loupe.records import Group
 from loupe.runs.build import build_module
 from loupe.runs.config import instantiate
-from loupe.tools.zoom import ZoomTool
+from loupe.tools.forms import FORMS
 
 SIZES = {
     "1.6M": (),
@@ -76,7 +76,7 @@ def build(questions: int, group: int, budget: int, overrides: Sequence[str] = ()
     cfg = configured(f"algorithm.microbatch_tokens={budget}", *overrides)
     module = build_module(cfg)
     script = [[ANSWER] if g % 4 == 0 else [zoom([9 * g % 112, 7 * g % 84]), ANSWER] for g in range(group)]
-    parts = module.policy, module.rollout.dialogue, module.rollout.tool
+    parts = module.policy, module.rollout.dialogue
     rollouts = {
         "shared": ScriptedRollout(
             *parts, script=script, prompts_per_batch=questions, fixed_shapes=module.rollout.fixed_shapes
@@ -90,7 +90,8 @@ def build(questions: int, group: int, budget: int, overrides: Sequence[str] = ()
 
 def zoom(keypoint: list[int]) -> str:
     """A turn that calls the tool."""
-    return f"<think>The text is small, zoom in.</think>\n<tool>{ZoomTool.write(keypoint)}</tool>"
+    call = FORMS["keypoint_yaml"].write("zoom", {"keypoint": str(keypoint)})
+    return f"<think>The text is small, zoom in.</think>\n<tool>{call}</tool>"
 
 
 def filled(tokenizer, ending: list[int], length: int) -> list[int]:

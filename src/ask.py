@@ -33,14 +33,14 @@ def ask(cfg) -> Group:
     with run.job(cfg) as out:
         example = question(cfg)
         folder.open_for_entry(cfg, out)
-        policy, tool = instantiate(cfg.model, trainable=False), instantiate(cfg.tool)
-        rollout = build.build_rollout(cfg, policy, tool)
+        policy = instantiate(cfg.model, trainable=False)
+        rollout = build.build_rollout(cfg, policy, instantiate(cfg.tool))
         with build.device(cfg, policy):
             groups, skipped = rollout([example], 1, step=0, greedy=cfg.ask.greedy)
         if skipped:
             raise skipped[0]
         print_exchange(groups[0])
-        plots.exchange_picture(groups[0], rollout.dialogue, tool).save(out / "exchange.png")
+        plots.exchange_picture(groups[0], rollout.environment).save(out / "exchange.png")
         print(f"drawn in {out / 'exchange.png'}")
         return groups[0]
 
@@ -52,7 +52,8 @@ def print_exchange(group: Group) -> None:
     for turn, event in zip_longest(trajectory.turns, trajectory.events):
         print(turn)
         if event:
-            print(f"[{event.status}: {f'pixels {list(event.box)} of the picture' if event.box else 'no crop'}]")
+            where = f"pixels {list(event.box)} of the picture" if event.box else "a picture" if event.pictured else ""
+            print(f"[{event.status}: {' '.join(filter(None, (where, event.text))) or 'not executed'}]")
     print(f"answer: {trajectory.answer}" if trajectory.answer else f"no answer ({trajectory.stop})")
 
 

@@ -15,8 +15,8 @@ def show(cfg) -> None:
     count = require_int("show.count", cfg.show.count, 1)
     with run.job(cfg) as out:
         module, data = build.build_module(cfg), instantiate(cfg.data)
-        tool = module.rollout.tool
-        if not isinstance(tool, ZoomTool) or not tool.max_calls:
+        tool = module.rollout.dialogue.tools.tools.get("zoom")
+        if not isinstance(tool, ZoomTool):
             raise UserError("there is no zoom to show; use tool=zoom with tool.max_calls of 1 or more")
         examples = [data.val[i] for i in range(min(count, len(data.val)))]
         plots.example_figure(examples, module.rollout.dialogue, tool, out / "examples.png")

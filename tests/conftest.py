@@ -25,6 +25,8 @@ from loupe.models import tiny
 from loupe.paths import CONF
 from loupe.pretrain.teacher import Desk, Teacher
 from loupe.records import Group, Prompt
+from loupe.tools.forms import FORMS
+from loupe.tools.toolbox import Toolbox
 from loupe.tools.zoom import ZoomTool
 
 # Small tensors gain nothing from a second thread, and threads that fight for cores slow a test down fiftyfold.
@@ -45,7 +47,8 @@ def prompt_texts() -> dict:
     return {key: prompt[key] for key in ("system", "user", "observation", "earlier")}
 
 
-INSTRUCTION = compose_config().tool.instruction
+INSTRUCTION = compose_config().tool.zoom.instruction
+NO_TOOL = Toolbox()
 
 
 @pytest.fixture(scope="session")
@@ -64,15 +67,26 @@ def bare_group(example, *trajectories, frame: Frame = FRAME, images=()) -> Group
     return Group(example, Prompt([], list(images), None, (8, 8), frame), list(trajectories))
 
 
-def make_rollout(policy: Policy, cls=GroupRollout, max_calls: int = 1, tool=None, **options) -> GroupRollout:
-    tool = tool or ZoomTool(crop=400, max_calls=max_calls, instruction=INSTRUCTION)
-    dialogue = Dialogue(policy, OVERVIEW, tool, **prompt_texts())
-    return cls(policy, dialogue, tool, **options)
+def zoom_tools(crop: int = 400, **settings) -> Toolbox:
+    """The zoom tool by itself. settings: of the toolbox."""
+    form = settings.get("call", "keypoint_yaml")
+    return Toolbox(**settings, zoom=ZoomTool(crop, call=form, instruction=INSTRUCTION))
+
+
+def zoom_call(keypoint: object) -> str:
+    """What stands between the tags of a call."""
+    return FORMS["keypoint_yaml"].write("zoom", {"keypoint": str(keypoint)})
+
+
+def make_rollout(policy: Policy, cls=GroupRollout, max_calls: int = 1, tools=None, **options) -> GroupRollout:
+    tools = tools or zoom_tools(max_calls=max_calls)
+    dialogue = Dialogue(policy, OVERVIEW, tools, **prompt_texts())
+    return cls(policy, dialogue, **options)
 
 
 @pytest.fixture
 def teacher(shared_policy) -> Teacher:
-    return Teacher(partial(Dialogue, shared_policy, **prompt_texts()), ZoomTool(400, instruction=INSTRUCTION))
+    return Teacher(partial(Dialogue, shared_policy, **prompt_texts()), zoom_tools())
 
 
 @pytest.fixture
@@ -105,7 +119,7 @@ ANSWER = "<think>I can read it.</think>\n<answer>472</answer>"
 
 
 def call(keypoint: str) -> str:
-    return f"{THINK}<tool>{ZoomTool.write(keypoint)}</tool>"
+    return f"{THINK}<tool>{zoom_call(keypoint)}</tool>"
 
 
 MIXED = [

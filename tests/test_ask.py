@@ -36,10 +36,10 @@ def photo(tmp_path):
 def scripted(monkeypatch, *turns):
     build = builders.build_rollout
 
-    def build_scripted(cfg, policy, tool):
-        rollout = build(cfg, policy, tool)
+    def build_scripted(cfg, policy, tools):
+        rollout = build(cfg, policy, tools)
         options = {"max_new_tokens": rollout.max_new_tokens}
-        return ScriptedRollout(policy, rollout.dialogue, tool, script=[list(turns)], **options)
+        return ScriptedRollout(policy, rollout.dialogue, script=[list(turns)], **options)
 
     monkeypatch.setattr(builders, "build_rollout", build_scripted)
 
@@ -58,7 +58,10 @@ def test_a_failed_call_and_no_answer(ask, photo, monkeypatch, capsys, tmp_path):
     scripted(monkeypatch, call("[300, 40]"), "<think>hm<|im_end|>")
     ask(photo, "What?")
     told = capsys.readouterr().out
-    assert "[out_of_bounds: no crop]" in told and "no answer (no_answer)" in told
+    assert (
+        "[out_of_bounds: Error: the keypoint [300, 40] lies outside the 112x84 picture.]" in told
+        and "no answer (no_answer)" in told
+    )
     assert Image.open(tmp_path / "out" / "exchange.png").size == (640, 480)
 
 

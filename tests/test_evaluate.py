@@ -33,7 +33,7 @@ def test_it_leaves_figures_and_every_answer(tmp_path, monkeypatch, capsys):
         112,
         None,
     )
-    assert settings["evaluate"]["samples"] == 2 and settings["tool"]["pixels"] == "original"
+    assert settings["evaluate"]["samples"] == 2 and settings["tool"]["zoom"]["pixels"] == "original"
     rows = read_parquet(tmp_path / "answers.parquet")
     assert {(c, sum(row["condition"] == c for row in rows)) for c in ("greedy", "sampled", "no_tool", "shuffled")} == {
         ("greedy", 4),

@@ -7,14 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from loupe.engine.dialogue import read_turn
-from loupe.geometry import Frame
-from loupe.records import Example, Trajectory, TrajectoryType, tagged
+from loupe.geometry import Frame, View
+from loupe.records import Example, Trajectory, TrajectoryType
 from loupe.rewards import boxes, terms
 from loupe.rewards.boxes import BoxError, read_box
 from loupe.rewards.choice import chosen_option
 from loupe.rewards.normalize import normalize_answer
+from loupe.tags import read_turn, tagged
 from loupe.tools.errors import Failure
+from loupe.tools.forms import FORMS
+from loupe.tools.toolbox import Toolbox
 from loupe.tools.zoom import ZoomTool
 
 PIECES = [
@@ -77,8 +79,10 @@ def test_every_turn_is_read(text):
 @REPEATABLY
 @given(TEXTS)
 def test_every_call_is_executed_or_fails_for_a_reason(text):
-    result = ZoomTool(crop=40, instruction="").run(text, PICTURE, (112, 84))
-    assert (result.kind and result.message.startswith("Error: ")) if isinstance(result, Failure) else result.box
+    for form in FORMS:
+        tools = Toolbox(form, zoom=ZoomTool(crop=40, call=form))
+        result = tools.execute(text, View.of_question(PICTURE, (112, 84), "shown"))
+        assert (result.kind and result.message.startswith("Error: ")) if isinstance(result, Failure) else result.box
 
 
 @REPEATABLY

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from loupe.errors import BadExample
-from loupe.pictures import draw_zoom, grid_size, open_picture, resize_to_grid
+from loupe.pictures import draw_call, grid_size, open_picture, resize_to_grid
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -211,7 +211,7 @@ def test_a_picture_on_the_grid_is_unchanged():
 
 def test_drawing_of_a_zoom():
     picture = Image.new("RGB", (1280, 960))
-    drawn = draw_zoom(picture, (400.5, 300.5), (200, 100, 600, 500))
+    drawn = draw_call(picture, (400.5, 300.5), (200, 100, 600, 500))
     assert drawn.size == (640, 480)
     assert drawn.getpixel((100, 150)) == drawn.getpixel((299, 150)) == RED  # left and right edge, halved
     assert drawn.getpixel((200, 50)) == drawn.getpixel((200, 249)) == RED
@@ -221,5 +221,5 @@ def test_drawing_of_a_zoom():
 
 
 def test_drawing_on_tiny_and_narrow_pictures():
-    assert draw_zoom(Image.new("RGB", (8, 8)), (0.5, 0.5), (0, 0, 1, 1)).size == (8, 8)
-    assert draw_zoom(Image.new("RGB", (6400, 3)), (6399.5, 0.5), (6399, 0, 6400, 1)).size == (640, 1)
+    assert draw_call(Image.new("RGB", (8, 8)), (0.5, 0.5), (0, 0, 1, 1)).size == (8, 8)
+    assert draw_call(Image.new("RGB", (6400, 3)), (6399.5, 0.5), (6399, 0, 6400, 1)).size == (640, 1)

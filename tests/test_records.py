@@ -58,9 +58,9 @@ def test_provenance_is_marked_as_tokens_are_appended():
 
 
 def test_crops_are_those_of_the_executed_calls():
-    executed = ToolEvent(OK, {}, (5.0, 6.0), (1, 2, 9, 10))
+    executed = ToolEvent(OK, keypoint=(5.0, 6.0), box=(1, 2, 9, 10), pictured=True)
     trajectory = Trajectory(0, events=[ToolEvent("not_yaml"), executed, ToolEvent("over_budget")])
-    assert trajectory.crops == [((5.0, 6.0), (1, 2, 9, 10))]
+    assert trajectory.crops == [(1, 2, 9, 10)]
 
 
 def test_a_light_prompt_has_no_picture():

@@ -10,10 +10,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import step
 from PIL import Image
 
-from loupe.engine import rollout
 from loupe.grpo.module import GRPOModule
 from loupe.pictures import open_picture
 from loupe.records import Example
+from loupe.tools.toolbox import Toolbox
 
 TURN = 48
 """Tokens of a turn."""
@@ -57,7 +57,7 @@ def build(point: Point) -> tuple[GRPOModule, list[Example]]:
     A turn ends at the end-of-turn token alone, as with TRL; by itself, Loupe ends it one token earlier, at the closing
     tag.
     """
-    rollout.STOP_TEXTS = ()
+    Toolbox.stop_texts = ()
     settings = [f"resolution={point.resolution}", "trainer.max_steps=100000", "logger=none", *step.SIZES[point.size]]
     module, rollouts, examples = step.build(
         point.questions,

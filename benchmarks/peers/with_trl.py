@@ -85,7 +85,8 @@ class Script:
 
 def zoom_environment(module, examples):
     """The class of an environment with Loupe's zoom as its tool."""
-    tool, dialogue = module.rollout.tool, module.rollout.dialogue
+    dialogue = module.rollout.dialogue
+    tools = dialogue.tools
     prompts = [dialogue.prompt(example) for example in examples]
 
     class Zoom:
@@ -98,8 +99,8 @@ def zoom_environment(module, examples):
             Args:
                 keypoint: The center of the detail, [x, y].
             """
-            result = tool.run(tool.write(keypoint), self.prompt.picture, self.prompt.shown_size)
-            return [{"type": "image", "image": dialogue.close_up(result)}]
+            result = tools.execute(tools.form.write("zoom", {"keypoint": str(keypoint)}), self.prompt.views()[-1])
+            return [{"type": "image", "image": dialogue.close_up(result, max(self.prompt.shown_size))}]
 
     return Zoom
 

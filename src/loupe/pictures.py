@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from loupe.errors import BadExample
-from loupe.geometry import Box
+from loupe.geometry import Box, Point
 from loupe.records import Renderable
 
 MAX_PIXELS = 200_000_000
@@ -100,18 +100,19 @@ def resize_to_grid(image: Image.Image, long_side: int, factor: int, enlarge: boo
     return image.resize(size, FILTER, reducing_gap=REDUCING_GAP)
 
 
-def draw_zoom(picture: Image.Image, keypoint: tuple[float, float], box: Box, width: int = 640) -> Image.Image:
-    """``picture`` reduced to at most ``width`` pixels across, with the box of the crop and the keypoint drawn on it.
+def draw_call(picture: Image.Image, keypoint: Point | None, box: Box | None, width: int = 640) -> Image.Image:
+    """``picture`` reduced to at most ``width`` pixels across, with a call's keypoint and box, if it has them.
 
     keypoint, box: in pixels of ``picture``, as in a ``ToolEvent``.
     """
     scale = min(1.0, width / picture.width)
     size = (round(picture.width * scale), max(1, round(picture.height * scale)))
     drawn = picture.resize(size, FILTER)
-    left, top, right, bottom = (side * scale for side in box)
-    x, y = (coordinate * scale for coordinate in keypoint)
-    line = max(1, drawn.width // 160)
-    draw = ImageDraw.Draw(drawn)
-    draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline="red", width=line)
-    draw.circle((x, y), 2 * line, fill="yellow", outline="red", width=max(1, line // 2))
+    line, draw = max(1, drawn.width // 160), ImageDraw.Draw(drawn)
+    if box:
+        left, top, right, bottom = (side * scale for side in box)
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline="red", width=line)
+    if keypoint:
+        x, y = (coordinate * scale for coordinate in keypoint)
+        draw.circle((x, y), 2 * line, fill="yellow", outline="red", width=max(1, line // 2))
     return drawn

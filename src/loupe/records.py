@@ -17,7 +17,8 @@ from typing import Protocol
 import torch
 from PIL import Image
 
-from loupe.geometry import Box, Frame, Size
+from loupe.geometry import Box, Frame, Point, Size, View
+from loupe.tags import tagged
 
 
 class Renderable(Protocol):
@@ -84,10 +85,11 @@ class Prompt:
 
     ids: token ids, image placeholders included.
     images: the pictures behind the placeholders, in order.
-    picture: what the tool crops, at full resolution: the original or ``Example.zoom_image``; None in a light copy.
+    picture: what tools act on, at full resolution: the original or ``Example.zoom_image``; None in a light copy.
     shown_size: (width, height) of the picture as the model sees it, as stated in the prompt.
     frame: the coordinate frame of the boxes in an answer.
     prefill: the beginning of the first turn, if the policy is given one; its tokens are the last ones of ``ids``.
+    earlier: the pictures shown before, as tools find them.
     """
 
     ids: list[int]
@@ -96,6 +98,7 @@ class Prompt:
     shown_size: Size
     frame: Frame
     prefill: str = ""
+    earlier: tuple[View, ...] = ()
 
     def require_picture(self) -> Image.Image:
         """``picture``. Raises ValueError for a light copy."""
@@ -103,18 +106,14 @@ class Prompt:
             raise ValueError("a light copy of a prompt has no picture")
         return self.picture
 
+    def views(self) -> list[View]:
+        """The pictures shown, as tools find them; the question is about the last one."""
+        picture = self.require_picture()
+        return [*self.earlier, View.of_question(picture, self.shown_size, self.frame.coordinates)]
+
     def light(self) -> "Prompt":
         """The same prompt without pictures and tokens."""
-        return replace(self, ids=[], images=[image.light() for image in self.images], picture=None)
-
-
-def tagged(text: str, tag: str) -> list[str]:
-    """Whatever stands between ``<tag>`` and the next ``</tag>``, in linear time; an unclosed tag has no content."""
-    found, start = [], 0
-    while (opened := text.find(f"<{tag}>", start)) >= 0 and (closed := text.find(f"</{tag}>", opened)) >= 0:
-        found.append(text[opened + len(tag) + 2 : closed])
-        start = closed + len(tag) + 3
-    return found
+        return replace(self, ids=[], images=[image.light() for image in self.images], picture=None, earlier=())
 
 
 class TrajectoryType(StrEnum):
@@ -137,13 +136,20 @@ OK = "ok"
 class ToolEvent:
     """One attempted call. ``status`` is "ok" or the kind of failure (``tools.errors``).
 
-    keypoint, box: the point that the call named, and the crop, in original pixels; None for a failed call.
+    tool, arguments, image: the name, the arguments and the number of the picture that the call gives, if it could be
+        read. text: what the policy was told: the text of the result, or why the call failed.
+    keypoint, box: the point that the call named, and the part that it showed, in pixels of the question's picture.
+    pictured: whether it showed a picture.
     """
 
     status: str
+    tool: str | None = None
     arguments: dict | None = None
-    keypoint: tuple[float, float] | None = None
+    image: int | None = None
+    text: str = ""
+    keypoint: Point | None = None
     box: Box | None = None
+    pictured: bool = False
 
 
 @dataclass
@@ -213,9 +219,9 @@ class Trajectory:
         return found[-1].strip() if found else None
 
     @property
-    def crops(self) -> list[tuple[tuple[float, float], Box]]:
-        """Keypoint and box of each executed call."""
-        return [(event.keypoint, event.box) for event in self.events if event.keypoint and event.box]
+    def crops(self) -> list[Box]:
+        """The parts of the question's picture that were shown, in its pixels."""
+        return [event.box for event in self.events if event.box]
 
     @property
     def n_sampled(self) -> int:

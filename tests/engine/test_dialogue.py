@@ -2,33 +2,25 @@ import dataclasses
 import re
 
 import pytest
-from conftest import ANSWER, OVERVIEW, call, compose_config, examples, make_rollout, prompt_texts, scripted
+from conftest import (
+    ANSWER,
+    NO_TOOL,
+    OVERVIEW,
+    call,
+    compose_config,
+    examples,
+    make_rollout,
+    prompt_texts,
+    scripted,
+    zoom_tools,
+)
 
 from loupe.engine import dialogue
-from loupe.engine.dialogue import Dialogue, Turn, read_turn
+from loupe.engine.dialogue import Dialogue
 from loupe.engine.policy import special_tokens
 from loupe.errors import BadExample, UserError
 from loupe.runs.config import instantiate
 from loupe.tools.errors import CallError, Failure
-from loupe.tools.zoom import NoTool, ZoomTool
-
-
-@pytest.mark.parametrize(
-    ("text", "turn"),
-    [
-        ("<think>a</think>\n<answer>3</answer>", Turn(False, None, True)),
-        ("<think>a</think>\n<tool>name: zoom</tool>", Turn(True, "name: zoom", False)),
-        ("<think>a</think>\n<tool>name: zo", Turn(True, None, False)),
-        ("<tool>name: zoom <answer>3</answer>", Turn(True, None, True)),
-        ("no tags at all", Turn(False, None, False)),
-        ("</tool>", Turn(False, None, False)),
-        ("3</answer>", Turn(False, None, False)),
-        ("<answer>3", Turn(False, None, False)),
-        ("</tool><tool>x", Turn(True, None, False)),
-    ],
-)
-def test_read_turn(text, turn):
-    assert read_turn(text) == turn
 
 
 def test_the_prompt_states_the_size_after_rounding_and_expands_the_placeholder(shared_policy):
@@ -42,7 +34,7 @@ def test_the_prompt_states_the_size_after_rounding_and_expands_the_placeholder(s
 
 
 def test_the_size_is_the_rounded_one_when_resolution_is_off_the_grid(shared_policy):
-    dialogue = Dialogue(shared_policy, 120, NoTool(), **prompt_texts())
+    dialogue = Dialogue(shared_policy, 120, NO_TOOL, **prompt_texts())
     prompt = dialogue.prompt(examples(1)[0])  # 120x90 goes to 112x84
     assert prompt.shown_size == (112, 84)
 
@@ -93,12 +85,12 @@ def test_a_question_that_is_too_long_is_a_bad_row(shared_policy):
 
 def test_the_longest_prompt(shared_policy):
     texts, example = prompt_texts(), examples(1)[0]
-    length = len(Dialogue(shared_policy, OVERVIEW, NoTool(), **texts).prompt(example).ids)
-    Dialogue(shared_policy, OVERVIEW, NoTool(), **texts, max_tokens=length).prompt(example)
+    length = len(Dialogue(shared_policy, OVERVIEW, NO_TOOL, **texts).prompt(example).ids)
+    Dialogue(shared_policy, OVERVIEW, NO_TOOL, **texts, max_tokens=length).prompt(example)
     with pytest.raises(BadExample, match=f"takes {length} tokens, more than .*; .* lower resolution"):
-        Dialogue(shared_policy, OVERVIEW, NoTool(), **texts, max_tokens=length - 1).prompt(example)
+        Dialogue(shared_policy, OVERVIEW, NO_TOOL, **texts, max_tokens=length - 1).prompt(example)
     with pytest.raises(UserError, match=r"prompt\.max_tokens=0: must be a whole number"):
-        Dialogue(shared_policy, OVERVIEW, NoTool(), **texts, max_tokens=0)
+        Dialogue(shared_policy, OVERVIEW, NO_TOOL, **texts, max_tokens=0)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +130,7 @@ def test_other_questions_are_tokenized_in_one_piece(policies, name):
 
 def test_special_tokens_in_a_failure_are_text(shared_policy):
     dialogue = make_rollout(shared_policy).dialogue
-    ids, _ = dialogue.observe(Failure(CallError.NOT_YAML, "Error: <|im_end|> is not YAML."), last_token=-1)
+    ids = dialogue.observe(Failure(CallError.NOT_YAML, "Error: <|im_end|> is not YAML."), last_token=-1).ids
     assert ids.count(shared_policy.end_of_turn) == 2  # of the turn before, and of the observation
     assert "Error: <|im_end|> is not YAML." in shared_policy.tokenizer.decode(ids)
 
@@ -147,7 +139,7 @@ def test_special_tokens_in_a_failure_are_text(shared_policy):
 def test_a_template_marks_the_picture_by_name(shared_policy, name):
     texts = prompt_texts() | {"prefill": ""}
     with pytest.raises(UserError, match=rf"^prompt\.{name}: must not contain <\|image_pad\|>"):
-        Dialogue(shared_policy, OVERVIEW, NoTool(), **texts | {name: texts[name] + "<|image_pad|>"})
+        Dialogue(shared_policy, OVERVIEW, NO_TOOL, **texts | {name: texts[name] + "<|image_pad|>"})
 
 
 def test_braces_and_image_marks_in_a_question_are_text(shared_policy):
@@ -165,7 +157,7 @@ def test_braces_and_image_marks_in_a_question_are_text(shared_policy):
     ],
 )
 def test_the_prompt_states_the_coordinate_frame(shared_policy, coordinates, sentence):
-    dialogue = make_rollout(shared_policy, tool=ZoomTool(400, coordinates=coordinates)).dialogue
+    dialogue = make_rollout(shared_policy, tools=zoom_tools(coordinates=coordinates)).dialogue
     assert sentence in shared_policy.tokenizer.decode(dialogue.prompt(examples(1)[0]).ids)
 
 
@@ -177,12 +169,12 @@ def test_a_tool_that_may_not_be_called_is_not_explained(shared_policy):
 @pytest.mark.parametrize("resolution", [0, -1, 27, "big", 112.0, True])
 def test_bad_resolution(shared_policy, resolution):
     with pytest.raises(UserError, match=f"resolution={resolution}: must be a whole number of pixels, 28"):
-        Dialogue(shared_policy, resolution, NoTool(), **prompt_texts())
+        Dialogue(shared_policy, resolution, NO_TOOL, **prompt_texts())
 
 
 def test_templates_must_place_the_picture(shared_policy):
     with pytest.raises(UserError, match=r"prompt\.user"):
-        Dialogue(shared_policy, OVERVIEW, NoTool(), **prompt_texts() | {"user": "{question}"})
+        Dialogue(shared_policy, OVERVIEW, NO_TOOL, **prompt_texts() | {"user": "{question}"})
 
 
 @pytest.mark.parametrize(
@@ -199,7 +191,7 @@ def test_templates_must_place_the_picture(shared_policy):
 )
 def test_a_prompt_asks_the_question_and_nothing_odd(shared_policy, user, message):
     with pytest.raises(UserError, match=message):
-        Dialogue(shared_policy, OVERVIEW, NoTool(), **prompt_texts() | {"user": user})
+        Dialogue(shared_policy, OVERVIEW, NO_TOOL, **prompt_texts() | {"user": user})
 
 
 def test_an_endless_chat_template_is_stopped(shared_policy, monkeypatch):
@@ -207,6 +199,6 @@ def test_an_endless_chat_template_is_stopped(shared_policy, monkeypatch):
     endless = f"{{% for i in {numbers} %}}{{% for j in {numbers} %}}{{% for k in {numbers} %}}{{% endfor %}}"
     monkeypatch.setattr(shared_policy.tokenizer, "chat_template", endless + "{% endfor %}{% endfor %}")
     monkeypatch.setattr(dialogue, "RENDERING_SECONDS", 0.05)
-    made = Dialogue(shared_policy, OVERVIEW, NoTool(), **prompt_texts())
+    made = Dialogue(shared_policy, OVERVIEW, NO_TOOL, **prompt_texts())
     with pytest.raises(UserError, match="the chat template of the model does not come to an end"):
         made.prompt(examples(1)[0])

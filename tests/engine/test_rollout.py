@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import ANSWER, MIXED, THINK, call, examples, make_rollout, scripted
+from conftest import ANSWER, MIXED, NO_TOOL, THINK, call, examples, make_rollout, scripted
 from helpers.compare import assert_close
 
 from loupe.engine import reference
@@ -12,7 +12,6 @@ from loupe.engine.layout import Prefixes
 from loupe.engine.rollout import draw
 from loupe.errors import NonFiniteError, UserError
 from loupe.records import StopReason, TrajectoryType
-from loupe.tools.zoom import NoTool
 
 EXPECTED = [
     ("no_tool", "answered", [], "472"),
@@ -132,7 +131,7 @@ def test_failed_call_spends_the_budget(shared_policy):
 
 def test_without_a_tool_any_attempt_fails_and_ends(shared_policy):
     script = [[ANSWER], [call("[20, 20]")]]
-    plain_answer, attempt = scripted(shared_policy, script, tool=NoTool(), max_new_tokens=60)[0].trajectories
+    plain_answer, attempt = scripted(shared_policy, script, tools=NO_TOOL, max_new_tokens=60)[0].trajectories
     assert plain_answer.stop == StopReason.ANSWERED
     assert (attempt.type, attempt.stop) == (TrajectoryType.TOOL_FAIL, StopReason.OUT_OF_TURNS)
 

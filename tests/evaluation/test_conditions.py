@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from conftest import ANSWER, call, compose_config, examples, make_rollout
+from conftest import ANSWER, NO_TOOL, call, compose_config, examples, make_rollout
 from omegaconf import OmegaConf
 
 from loupe.data.datamodule import LoupeDataModule
@@ -12,15 +12,14 @@ from loupe.evaluation.conditions import Condition, Shuffled, conditions, questio
 from loupe.records import Example
 from loupe.rewards.composite import CompositeReward
 from loupe.rewards.terms import accuracy
-from loupe.tools.zoom import NoTool
 
 REWARD = CompositeReward({"accuracy": accuracy}, {"accuracy": 1.0}, shaping=[])
 KNOWN = OmegaConf.to_container(compose_config(name="evaluate").evaluate.known, resolve=True)
 
 
-def builder(policy, tool=None):
+def builder(policy, tools=None):
     def build(settings):
-        rollout = make_rollout(policy, tool=tool if settings["tool"] else NoTool())
+        rollout = make_rollout(policy, tools=tools if settings["tool"] else NO_TOOL)
         for key, value in settings["prompt"].items():
             setattr(rollout.dialogue, key, value)
         return rollout
@@ -65,7 +64,7 @@ def test_shuffled_never_cuts_from_the_own_picture(n):
 
 def test_every_condition_of_the_configuration(shared_policy):
     made = conditions(list(KNOWN), KNOWN, Signs("test", 0, 2), builder(shared_policy))
-    assert [(c.name, c.samples, c.rollout.tool.max_calls) for c in made] == [
+    assert [(c.name, c.samples, c.rollout.dialogue.tools.max_calls) for c in made] == [
         ("greedy", None, 1),
         ("sampled", 4, 1),
         ("no_tool", None, 0),
@@ -80,7 +79,7 @@ def test_every_condition_of_the_configuration(shared_policy):
 
 
 def test_what_cannot_differ_is_left_out(shared_policy, caplog):
-    without = builder(shared_policy, tool=NoTool())
+    without = builder(shared_policy, tools=NO_TOOL)
     made = conditions(list(KNOWN), KNOWN, Signs("test", 0, 2), without)
     assert names(made) == ["greedy", "sampled", "direct"]
     assert "condition zoom_first: omitted because there is no tool" in caplog.text

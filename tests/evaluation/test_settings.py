@@ -12,7 +12,7 @@ def stated(*overrides):
 
 
 def test_settings_state_what_results_depend_on():
-    found = stated("resolution=224", "tool.output_size=112")
+    found = stated("resolution=224", "tool.zoom.output_size=112")
     assert found["most_pixels"] == {"overview": 224**2, "crop": 112**2}
     assert (found["crop"], found["precision"], found["rollout"]["temperature"]) == (400, "32-true", 1.0)
     assert found["evaluate"]["known"]["sampled"]["samples"] == 4

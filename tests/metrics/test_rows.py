@@ -27,7 +27,10 @@ def answer(text, **options):
 
 
 def test_a_row_by_hand():
-    events = [ToolEvent(OK, {"keypoint": [1, 2]}, (4.5, 9.5), (0, 0, 40, 40)), ToolEvent(CallError.OVER_BUDGET)]
+    events = [
+        ToolEvent(OK, "zoom", {"keypoint": [1, 2]}, keypoint=(4.5, 9.5), box=(0, 0, 40, 40)),
+        ToolEvent(CallError.OVER_BUDGET),
+    ]
     said = answer("7", events=events, images=[Patches(16)], terms={"accuracy": 1.0}, reward=1.1)
     found = row(said, references=("7", "7", "7", *"1234568"), target_boxes=(TARGET,), subset="small")
     assert (found["type"], found["answer"], found["answered"], found["chosen"]) == ("tool_success", "7", True, None)
@@ -51,7 +54,7 @@ def test_multiple_choice(text, chosen, answered, score):
 
 
 def test_hits_are_unknown_without_targets_and_with_another_pictures_crops():
-    calls = [ToolEvent(OK, None, (1.0, 1.0), (0, 0, 8, 8))]
+    calls = [ToolEvent(OK, keypoint=(1.0, 1.0), box=(0, 0, 8, 8))]
     assert row(answer("7", events=calls))["hits"] is None
     assert row(answer("7", events=calls), target_boxes=(TARGET,), zoom_image=b"other")["hits"] is None
     assert row(answer("7", events=calls), target_boxes=(TARGET,))["hits"] == [True]

@@ -12,8 +12,8 @@ from loupe.tools.errors import CallError
 
 RIGHT, WRONG, NONE = "<answer>7</answer>", "<answer>8</answer>", "hm"
 TARGET = (100.0, 100.0, 120.0, 110.0)
-HIT = ToolEvent(OK, {"keypoint": [1, 2]}, (110.0, 105.0), (0, 0, 400, 400))
-MISS = ToolEvent(OK, {"keypoint": [9, 9]}, (700.0, 700.0), (500, 500, 900, 900))
+HIT = ToolEvent(OK, "zoom", {"keypoint": [1, 2]}, keypoint=(110.0, 105.0), box=(0, 0, 400, 400))
+MISS = ToolEvent(OK, "zoom", {"keypoint": [9, 9]}, keypoint=(700.0, 700.0), box=(500, 500, 900, 900))
 FAILED = ToolEvent(CallError.NOT_YAML)
 
 

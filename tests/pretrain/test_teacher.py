@@ -4,7 +4,7 @@ from itertools import product
 from random import Random
 
 import pytest
-from conftest import make_rollout
+from conftest import NO_TOOL, make_rollout, zoom_call, zoom_tools
 
 from loupe.data.drawing import COLORS
 from loupe.data.scenes import Sign, SignScene
@@ -26,7 +26,7 @@ from loupe.pretrain.teacher import (
 )
 from loupe.records import Example
 from loupe.rewards.terms import well_formed
-from loupe.tools.zoom import NoTool, ZoomTool, locate
+from loupe.tools.zoom import locate
 
 
 def follow(policy, scene, question, turns):
@@ -40,7 +40,7 @@ def follow(policy, scene, question, turns):
 def test_a_call_is_token_for_token_what_the_rollout_produces(desk, scene, shared_policy, keypoint):
     sign = scene.asked
     lesson = desk.call(sign, keypoint, FORM)
-    call = f"<think>The sign is {sign.size}.</think>\n<tool>{ZoomTool.write(keypoint)}</tool>"
+    call = f"<think>The sign is {sign.size}.</think>\n<tool>{zoom_call(keypoint)}</tool>"
     decoded = shared_policy.tokenizer.decode(lesson.ids)
     answer = decoded[decoded.rindex("<think>") :]
     group = follow(shared_policy, scene, f"What number is on the {sign.color} sign?", [call, answer])
@@ -95,10 +95,15 @@ def test_a_description_names_the_ninth_that_each_sign_stands_in(desk, scene, sha
     assert lesson.weights.count(KEYPOINT) == len(COLORS)
 
 
-@pytest.mark.parametrize("tool", [NoTool(), ZoomTool(400, coordinates="original"), ZoomTool(400, max_calls=0)])
-def test_the_teacher_refuses_tools_that_it_cannot_use(tool):
+@pytest.mark.parametrize("tools", [NO_TOOL, zoom_tools(coordinates="original"), zoom_tools(max_calls=0)])
+def test_the_teacher_refuses_tools_that_it_cannot_use(tools):
     with pytest.raises(UserError, match="lessons need tool=zoom"):
-        Teacher(None, tool)
+        Teacher(None, tools)
+
+
+def test_the_teacher_writes_keypoints():
+    with pytest.raises(UserError, match=r"lessons are written with tool\.call=keypoint_yaml, not box_json"):
+        Teacher(None, zoom_tools(call="box_json"))
 
 
 def test_keypoints_point_back_to_their_origin():

@@ -1,12 +1,11 @@
 import pytest
-from conftest import bare_group
+from conftest import bare_group, zoom_call
 
 from loupe.errors import UserError
 from loupe.records import Example, Group, ToolEvent, Trajectory
 from loupe.rewards import terms
-from loupe.tools.zoom import ZoomTool
 
-CALL = f"<think>look closer</think>\n<tool>{ZoomTool.write([3, 4])}</tool>"
+CALL = f"<think>look closer</think>\n<tool>{zoom_call([3, 4])}</tool>"
 TEN = ("Stop", "stop", "STOP.", "the stop", "stop sign", "stop sign", "halt", "go", "go!", "yield")
 """Normalised: 4 x stop, 2 x stop sign, 2 x go, 1 x halt, 1 x yield."""
 

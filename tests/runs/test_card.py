@@ -8,7 +8,6 @@ from conftest import compose_config, examples
 from helpers.compare import assert_close
 from huggingface_hub import ModelCard
 
-from loupe.engine.dialogue import STOP_TEXTS
 from loupe.models.load import load_policy, save_policy
 from loupe.paths import PROJECT
 from loupe.records import Example
@@ -113,7 +112,7 @@ def test_transformers_generates_what_our_rollout_generates(tmp_path, monkeypatch
     """The first turn, from the same prompt, up to the texts that end a turn according to the card."""
     rollout, text = saved(tmp_path, trained=False)
     names, policy = load(text, monkeypatch), rollout.policy
-    assert all(f"`{stop}`" in text for stop in STOP_TEXTS)
+    assert all(f"`{stop}`" in text for stop in rollout.dialogue.tools.stop_texts)
     groups, _ = rollout(examples(3), 1, step=0, greedy=True)
     for group in groups:
         prompt = rollout.dialogue.prompt(group.example)
@@ -121,12 +120,12 @@ def test_transformers_generates_what_our_rollout_generates(tmp_path, monkeypatch
             **inputs(prompt, policy.image_token),
             do_sample=False,
             max_new_tokens=rollout.max_new_tokens,
-            stop_strings=list(STOP_TEXTS),
+            stop_strings=list(rollout.dialogue.tools.stop_texts),
             tokenizer=names["tokenizer"],
         )
         turn = names["tokenizer"].decode(written[0, len(prompt.ids) :])
         assert turn == group.trajectories[0].turns[0]
-        assert turn.endswith(STOP_TEXTS)
+        assert turn.endswith(rollout.dialogue.tools.stop_texts)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +154,7 @@ def test_the_card_has_protocol_scores_and_settings(tmp_path):
     rollout, text = saved(tmp_path, LORA, "crop=300", "resolution=168", "seed=5", "coordinates=original")
     assert rollout.dialogue.system in text and "{tool}" not in code(text, "text")[0]
     assert "300x300 pixels" in text and "a long side of 168 pixels" in text and "multiples of 28" in text
-    assert "is given in pixels of the original picture" in text
+    assert "are given in pixels of the original picture" in text
     assert "which is {original_width}x{original_height}. {question}" in code(text, "text")[1]
     assert "| score/all | 0.250 | 0.875 [0.500, 1.000] |\n| score/small | 0.500 | 1.000 |" in text
     assert "| zoom_hit_rate/all | - | - |" in text
@@ -170,9 +169,9 @@ def test_other_tools_and_settings(tmp_path):
     _, text = saved(tmp_path, "tool=none", "reward.weights.tool={start: 0.2, end: 0, steps: 100}")
     assert "There is no tool." in text and "'start': 0.2" in text
     (tmp_path / "other").mkdir()
-    _, text = saved(tmp_path / "other", "tool.output_size=224", "tool.pixels=shown", "tool.max_calls=2")
-    assert "a long side of 224 pixels.\nThe model may make at most 2 calls" in text
-    assert "out of the resized picture (scaled back to the original size)" in text
+    _, text = saved(tmp_path / "other", "tool.zoom.output_size=224", "tool.zoom.pixels=shown", "tool.max_calls=2")
+    assert "resizes its long side to 224 pixels.\nThe model may make at most 2 calls" in text
+    assert "out of the resized picture (at its original size)" in text
 
 
 def test_the_card_of_a_model_that_answers_with_boxes(tmp_path):

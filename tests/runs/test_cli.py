@@ -230,7 +230,7 @@ def test_groups_combine_freely(tmp_path, reward, tool):
     cfg = compose_config(*SMALL, f"reward={reward}", f"tool={tool}", f"paths.output_dir={tmp_path}", "crop=123")
     module = build_module(cfg)
     assert ("<tool>" in module.rollout.dialogue.system) == (tool == "zoom")
-    assert getattr(module.rollout.tool, "crop", 123) == 123
+    assert all(tool.crop == 123 for tool in module.rollout.dialogue.tools.tools.values())
 
 
 def test_a_weight_schedule_from_the_command_line(tmp_path):

@@ -1,12 +1,13 @@
 import matplotlib
 import numpy as np
 import pytest
+from conftest import make_rollout
 from PIL import Image
 
+from loupe.engine.environment import Environment
 from loupe.geometry import Frame
 from loupe.records import OK, Example, Group, Prompt, ToolEvent, Trajectory
 from loupe.runs.plots import HEIGHT, WIDEST, advantage_figure, exchange_picture, learning_figure, smooth
-from loupe.tools.zoom import NoTool
 
 BLUE = (0x00, 0x72, 0xB2)
 ORANGE = (0xD5, 0x5E, 0x00)
@@ -100,21 +101,21 @@ def test_the_learning_curve_has_a_line_for_each_subset(tmp_path):
             assert bool((pixels == color).all(-1).any()) == there
 
 
-def exchange(picture):
+def exchange(picture, policy):
     """The drawing of a call that was executed by some tool, which points near the upper left corner."""
     prompt = Prompt([], [], picture, picture.size, Frame.of("shown", picture.size, picture.size))
-    trajectory = Trajectory(0, events=[ToolEvent(OK, {}, (50.0, 50.0), (0, 0, 100, 100))])
+    trajectory = Trajectory(0, events=[ToolEvent(OK, "look", keypoint=(50.0, 50.0), box=(0, 0, 100, 100))])
     example = Example("1", SolidPicture(picture), "?", ())
-    return exchange_picture(Group(example, prompt, [trajectory]), dialogue=None, tool=NoTool())
+    return exchange_picture(Group(example, prompt, [trajectory]), Environment(make_rollout(policy).dialogue))
 
 
-def test_the_exchange_of_a_tool_that_is_not_the_zoom():
-    """Only the zoom tool can repeat its crop; of any other tool, the box is drawn."""
-    drawn = exchange(Image.new("RGB", (HEIGHT, HEIGHT), "black"))
+def test_the_exchange_of_a_tool_that_shows_no_picture(shared_policy):
+    """Its box is drawn."""
+    drawn = exchange(Image.new("RGB", (HEIGHT, HEIGHT), "black"), shared_policy)
     assert drawn.size == (HEIGHT, HEIGHT)
     assert drawn.getpixel((0, 0)) == (255, 0, 0)  # a corner of the box
 
 
 @pytest.mark.parametrize(("size", "width"), [((200_000, 1), WIDEST), ((1, 20_000), 1), ((1000, 500), 2 * HEIGHT)])
-def test_the_exchange_about_a_thin_picture(size, width):
-    assert exchange(Image.new("RGB", size)).size == (width, HEIGHT)
+def test_the_exchange_about_a_thin_picture(shared_policy, size, width):
+    assert exchange(Image.new("RGB", size), shared_policy).size == (width, HEIGHT)

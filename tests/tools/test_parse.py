@@ -2,14 +2,15 @@ import random
 
 import pytest
 
+from loupe.tools.arguments import KEYPOINT
 from loupe.tools.errors import CallError, Failure
-from loupe.tools.parse import Call, parse_call, read_keypoint
+from loupe.tools.parse import Call, check_call, read_function, read_json, read_yaml
 
-ZOOM = {"keypoint": read_keypoint}
+ZOOM = {"zoom": {"keypoint": KEYPOINT}}
 
 
-def parse(text: str) -> Call | Failure:
-    return parse_call(text, "zoom", ZOOM)
+def parse(text: str, read=read_yaml) -> Call | Failure:
+    return check_call(read(text), ZOOM)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,11 @@ def parse(text: str) -> Call | Failure:
         ("keypoint:\n- 30\n- -5\nname: 'zoom'", [30, -5]),
         ('{"name": "zoom", "keypoint": [12, 34]}', [12, 34]),
         ("name: zoom  # look here\nkeypoint: [999999999, 1]", [999999999, 1]),
+        ("name:\n  zoom\nkeypoint: [1, 2]", [1, 2]),
+        (" name: zoom\nkeypoint: [692, 402]", [692, 402]),  # a blank behind the opening tag
+        ("\n    name: zoom\n    keypoint: [1, 2]\n", [1, 2]),
+        ("name: zoom\n\tkeypoint: [1, 2]", [1, 2]),
+        ("  name: zoom\n      keypoint: [1,\n  2]", [1, 2]),
     ],
 )
 def test_well_formed_calls(text, keypoint):
@@ -31,11 +37,9 @@ def keypoint(value: str) -> str:
 
 
 MALFORMED = [
-    ("x" * 201, "too_long"),
     ("name: zoom keypoint: [1, 2]", "not_yaml"),
     (keypoint("[1, 2"), "not_yaml"),
     (keypoint("[1, 2]]"), "not_yaml"),
-    ("name: zoom\n\tkeypoint: [1, 2]", "not_yaml"),
     (keypoint("&a [1, 2]"), "not_yaml"),
     ("name: zoom\nkeypoint: [&a 1, *a]", "not_yaml"),
     (keypoint("*missing"), "not_yaml"),
@@ -107,25 +111,60 @@ def test_malformed_calls(text, kind):
     assert failure.kind == kind
     assert failure.message.startswith("Error: ") and failure.message.endswith(".")
     assert len(failure.message) < 60  # characters; every token of it takes up context
-    assert failure.arguments is None
 
 
 def test_messages_name_the_problem():
     assert parse("name: zoom").message == "Error: the call has no keypoint."
     assert parse("name: <|image_pad|>").message == "Error: unknown tool; the only tool is zoom."
     assert parse("name: zoom\nkeypoint: [1, 2]\nx: 1").message == "Error: the call must have only name and keypoint."
-    assert parse("x" * 201).message == "Error: the call is longer than 200 characters."
+    assert parse("[1]").message == "Error: the call is not a YAML mapping."
 
 
-def test_deep_nesting_and_endless_digits_fail_even_without_the_length_limit(monkeypatch):
-    monkeypatch.setattr("loupe.tools.parse.MAX_CHARACTERS", 10_000)
+def test_deep_nesting_and_endless_digits_fail_even_without_the_length_limit():
     deep, digits = parse(keypoint("[" * 2000 + "]" * 2000)), parse(keypoint(f"[{'9' * 9000}, 1]"))
     assert (deep.kind, digits.kind) == (CallError.NOT_YAML, CallError.BAD_KEYPOINT)
 
 
-def test_other_tools_have_other_arguments():
-    call = parse_call("name: look\nat: 3\nfor: 4", "look", {"at": lambda v: v, "for": lambda v: v + 1})
-    assert call == Call("look", {"at": 3, "for": 5})
+BOX = '{"name": "zoom", "keypoint": %s}'
+FUNCTION = '{"name": "zoom", "arguments": %s}'
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (BOX % "[12, -3]", Call("zoom", {"keypoint": [12, -3]})),
+        (BOX % "[12, 3.0]", "bad_keypoint"),
+        (BOX % "[12, true]", "bad_keypoint"),
+        (BOX % "[12, NaN]", "bad_keypoint"),
+        (BOX % f"[12, {'9' * 10}]", "bad_keypoint"),
+        (BOX % f"[12, {'9' * 9000}]", "not_json"),
+        ("[" * 100_000, "not_json"),
+        ("", "not_json"),
+        ("name: zoom", "not_json"),
+        ('{"name": "zoom", "name": "zoom"}', "not_json"),
+        ("[1, 2]", "not_a_mapping"),
+        ('{"name": ["zoom"], "keypoint": [1, 2]}', "unknown_tool"),
+    ],
+)
+def test_calls_in_json(text, found):
+    call = parse(text, read_json)
+    assert (call.kind if isinstance(call, Failure) else call) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (FUNCTION % '{"keypoint": [1, 2]}', Call("zoom", {"keypoint": [1, 2]})),
+        (FUNCTION % "[1, 2]", "bad_argument"),
+        (FUNCTION % '{"name": "other", "keypoint": [1, 2]}', "unexpected_argument"),
+        ('{"name": "zoom"}', "missing_argument"),
+        ('{"arguments": {}}', "missing_argument"),
+        ("3", "not_a_mapping"),
+    ],
+)
+def test_function_calls(text, found):
+    call = parse(text, read_function)
+    assert (call.kind if isinstance(call, Failure) else call) == found
 
 
 PIECES = [*"[]{}:,-?&*!|>'\"%@`#\n\t 0123", "name: zoom\n", "keypoint: ", "[1, 2]", "!!int ", "&a ", "*a"]

@@ -1,19 +1,15 @@
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from PIL import Image
 
 from loupe.errors import UserError
-from loupe.geometry import Frame
-from loupe.pictures import resize_to_grid
+from loupe.geometry import Frame, View
 from loupe.tools.errors import CallError, Failure
-from loupe.tools.parse import Call
-from loupe.tools.zoom import NoTool, ZoomTool, crop_box, locate
+from loupe.tools.zoom import ZoomTool, crop_box, locate, locate_box
 
-CONF = Path(__file__).parents[2] / "conf" / "tool"
+
+def question(picture: Image.Image) -> View:
+    """The picture of a question, shown at 112x84."""
+    return View.of_question(picture, (112, 84), "shown")
 
 
 @pytest.mark.parametrize(
@@ -84,48 +80,50 @@ def test_keypoint_to_original_pixels(keypoint, coordinates, point):
 )
 def test_keypoint_outside(keypoint, coordinates, extent):
     message = f"Error: the keypoint {keypoint} lies outside {extent}."
-    assert locate(keypoint, Frame.of(coordinates, (100, 80), (1000, 800))) == Failure(
-        CallError.OUT_OF_BOUNDS, message, {"keypoint": keypoint}
-    )
+    assert locate(keypoint, Frame.of(coordinates, (100, 80), (1000, 800))) == Failure(CallError.OUT_OF_BOUNDS, message)
 
 
 def test_shown_frame_with_another_aspect_ratio():
     assert locate([30, 10], Frame.of("shown", (112, 84), (1600, 1000))) == pytest.approx((435.714286, 125.0))
 
 
-@pytest.mark.parametrize("keypoint", [[12, 34], (12, 34), [0, -5], [999999999, 1]])
-def test_a_written_call_is_read_back(keypoint):
-    assert ZoomTool.parse(ZoomTool.write(keypoint)) == Call("zoom", {"keypoint": list(keypoint)})
-
-
-def test_the_text_of_a_call():
-    assert ZoomTool.write([12, 34]) == "\nname: zoom\nkeypoint: [12, 34]\n"
+@pytest.mark.parametrize(
+    ("box", "coordinates", "pixels"),
+    [
+        ([0, 0, 100, 80], "shown", (0, 0, 1000, 800)),
+        ([10, 20, 11, 21], "shown", (100, 200, 110, 210)),
+        ([10, 20, 30, 40], "original", (10, 20, 30, 40)),
+        ([333, 0, 334, 1000], "relative_1000", (333, 0, 334, 800)),
+        ([1, 1, 2, 2], "relative_1000", (1, 0, 2, 2)),  # 0.8 to 1.6 pixels down: both in part
+    ],
+)
+def test_box_to_original_pixels(box, coordinates, pixels):
+    assert locate_box(box, Frame.of(coordinates, (100, 80), (1000, 800))) == pixels
 
 
 @pytest.mark.parametrize(
-    ("keypoint", "kind"),
+    ("box", "kind"),
     [
-        ("here", CallError.BAD_KEYPOINT),
-        ("[5]", CallError.BAD_KEYPOINT),
-        ("", CallError.BAD_KEYPOINT),
-        ("[5", CallError.NOT_YAML),
-        ("[1, 2]\nx: 1", CallError.UNEXPECTED_ARGUMENT),
-        ("9" * 200, CallError.TOO_LONG),
+        ([5, 5, 5, 9], "bad_argument"),
+        ([5, 9, 6, 5], "bad_argument"),
+        ([-1, 0, 5, 5], "out_of_bounds"),
+        ([0, 0, 101, 5], "out_of_bounds"),
+        ([0, 0, 5, 81], "out_of_bounds"),
     ],
 )
-def test_a_call_may_be_written_with_any_text_for_its_keypoint(keypoint, kind):
-    assert ZoomTool.parse(ZoomTool.write(keypoint)).kind == kind
+def test_boxes_that_cannot_be_cut(box, kind):
+    failure = locate_box(box, Frame.of("shown", (100, 80), (1000, 800)))
+    assert failure.kind == kind and str(box) in failure.message
 
 
 def test_crop_comes_from_the_original():
     """A single white pixel of 2000x1500 is invisible at 112x84, and white in the crop."""
     picture = Image.new("RGB", (2000, 1500))
     picture.putpixel((1231, 742), (255, 255, 255))
-    result = ZoomTool(crop=200).run(ZoomTool.write([68, 41]), picture, (112, 84))
+    result = ZoomTool(crop=200).run({"keypoint": [68, 41]}, question(picture))
     # (68.5 * 2000 / 112, 41.5 * 1500 / 84) = (1223.21, 741.07)
     assert result.box == (1123, 641, 1323, 841)
     assert result.keypoint == pytest.approx((1223.214286, 741.071429))
-    assert result.arguments == {"keypoint": [68, 41]}
     assert result.image.size == (200, 200)
     assert result.image.getpixel((1231 - 1123, 742 - 641)) == (255, 255, 255)
     assert sum(result.image.convert("L").histogram()[1:]) == 1
@@ -136,8 +134,8 @@ def test_a_crop_of_the_pixels_shown_reveals_nothing_new():
     picture = Image.new("RGB", (2000, 1500))
     picture.putpixel((1231, 742), (255, 255, 255))
     picture.paste((255, 255, 255), (1123, 641, 1323, 741))
-    call = ZoomTool.write([68, 41])
-    shown, original = (ZoomTool(crop=200, pixels=p).run(call, picture, (112, 84)) for p in ("shown", "original"))
+    call, view = {"keypoint": [68, 41]}, question(picture)
+    shown, original = (ZoomTool(crop=200, pixels=p).run(call, view) for p in ("shown", "original"))
     assert shown.box == original.box and shown.image.size == original.image.size
     assert original.image.getpixel((108, 101)) == (255, 255, 255)
     assert shown.image.getpixel((108, 115))[0] < 128
@@ -145,20 +143,32 @@ def test_a_crop_of_the_pixels_shown_reveals_nothing_new():
 
 
 def test_the_crop_is_shown_at_the_size_of_the_whole_picture_by_default():
-    picture = Image.new("RGB", (2000, 1500))
-    text = ZoomTool.write([20, 20])
-    default = ZoomTool(crop=40).run(text, picture, (112, 84))
-    chosen = ZoomTool(crop=40, output_size=56).run(text, picture, (112, 84))
-    assert (default.long_side, chosen.long_side) == (112, 56)
-    assert resize_to_grid(default.image, default.long_side, 28, enlarge=True).size == (112, 112)
+    view = question(Image.new("RGB", (2000, 1500)))
+    assert ZoomTool(crop=40).run({"keypoint": [20, 20]}, view).long_side is None
+    assert ZoomTool(crop=40, output_size=56).run({"keypoint": [20, 20]}, view).long_side == 56
 
 
 def test_run_returns_failures():
-    tool = ZoomTool(crop=40)
-    picture = Image.new("RGB", (2000, 1500))
-    assert tool.run("name: zoom", picture, (112, 84)).kind == "missing_argument"
-    outside = tool.run(ZoomTool.write([300, 20]), picture, (112, 84))
+    view = question(Image.new("RGB", (2000, 1500)))
+    outside = ZoomTool(crop=40).run({"keypoint": [300, 20]}, view)
     assert outside.message == "Error: the keypoint [300, 20] lies outside the 112x84 picture."
+    assert ZoomTool(crop=40, call="box_json").run({"box": [3, 3, 3, 3]}, view).kind == "bad_argument"
+
+
+def test_a_box_is_cut_as_it_is_drawn():
+    picture = Image.new("RGB", (2000, 1500))
+    picture.putpixel((1231, 742), (255, 255, 255))
+    result = ZoomTool(crop=200, call="box_yaml").run({"box": [56, 28, 84, 56]}, question(picture))
+    assert result.box == (1000, 500, 1500, 1000) and result.keypoint is None
+    assert result.image.getpixel((231, 242)) == (255, 255, 255)
+
+
+def test_a_zoom_into_a_crop_shows_at_most_half_of_it():
+    crop = Image.new("RGB", (400, 300))
+    once, again = (View.of(crop, (112, 84), "shown", depth=depth) for depth in (0, 1))
+    assert ZoomTool(crop=400).run({"keypoint": [56, 42]}, once).box == (0, 0, 400, 300)
+    assert ZoomTool(crop=400).run({"keypoint": [56, 42]}, again).box == (126, 76, 276, 226)
+    assert ZoomTool(crop=100).run({"keypoint": [56, 42]}, again).image.size == (100, 100)
 
 
 @pytest.mark.parametrize(
@@ -167,17 +177,15 @@ def test_run_returns_failures():
         ({"crop": "big"}, "crop=big: must be a whole number, 1 or more"),
         ({"crop": -1}, "crop=-1: must be a whole number, 1 or more"),
         ({"crop": 0}, "crop=0: must be a whole number, 1 or more"),
-        ({"crop": 4, "output_size": 0}, "tool.output_size=0: must be a whole number from 1 to 14142"),
-        ({"crop": 4, "output_size": 10**6}, "tool.output_size=1000000: must be a whole number from 1 to 14142"),
-        ({"crop": 4, "instruction": None}, "tool.instruction=None: must be text"),
-        ({"crop": 4, "max_calls": -1}, "tool.max_calls=-1: must be a whole number, 0 or more"),
+        ({"crop": 4, "output_size": 0}, "tool.zoom.output_size=0: must be a whole number from 1 to 14142"),
+        ({"crop": 4, "output_size": 10**6}, "tool.zoom.output_size=1000000: must be a whole number from 1 to 14142"),
         (
             {"crop": 4, "pixels": "sharp"},
-            "tool.pixels=sharp: must be one of original, shown",
+            "tool.zoom.pixels=sharp: must be one of original, shown",
         ),
         (
-            {"crop": 4, "coordinates": "pixel"},
-            "coordinates=pixel: must be one of shown, original, relative_1000",
+            {"crop": 4, "call": "xml"},
+            "tool.call=xml: must be one of keypoint_yaml, box_yaml, box_json, function",
         ),
     ],
 )
@@ -185,17 +193,3 @@ def test_settings_are_checked(settings, message):
     with pytest.raises(UserError) as error:
         ZoomTool(**settings)
     assert str(error.value) == message
-
-
-def test_no_tool_fails_every_call():
-    tool = NoTool()
-    failure = tool.run(ZoomTool.write([1, 2]), Image.new("RGB", (8, 8)), (8, 8))
-    assert (tool.max_calls, failure.kind) == (0, CallError.UNKNOWN_TOOL)
-
-
-@pytest.mark.parametrize(("name", "tool"), [("zoom", ZoomTool(crop=400)), ("none", NoTool())])
-def test_config_builds_the_tool(name, tool):
-    config = OmegaConf.create({"crop": 400, "coordinates": "shown", "tool": OmegaConf.load(CONF / f"{name}.yaml")})
-    built = instantiate(config.tool, _convert_="all")
-    assert replace(built, instruction="") == tool if name == "zoom" else built == tool
-    assert ("<tool>" in built.instruction) == (name == "zoom")

@@ -6,18 +6,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from loupe.engine.environment import Exchange
 from loupe.engine.fixed import FixedBranches, FixedSteps
 from loupe.engine.layout import OwnKeys, Prefixes
 from loupe.engine.policy import Policy
-from loupe.records import ImagePatches, Prompt, Trajectory
+from loupe.records import ImagePatches
 
 
 @dataclass(eq=False)
-class Branch:
+class Branch(Exchange):
     """A trajectory that is being sampled: one branch of the rollout."""
 
-    trajectory: Trajectory
-    prompt: Prompt
     row: int  # of its prefix
     position: int  # M-RoPE position of the next token
     random: np.random.Generator

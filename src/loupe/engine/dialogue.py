@@ -1,24 +1,24 @@
-"""The dialogue with the policy: writing the prompt, reading a turn, and writing the observation after it.
+"""The dialogue with the policy: writing the prompt, and the observation after a call.
 
 Each piece of text is tokenized once; what the policy sampled is never tokenized again.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from string import Formatter
 
 from PIL import Image
 
 from loupe.engine.policy import Policy, special_tokens
 from loupe.errors import BadExample, UserError, is_unicode, require_int, time_limit
-from loupe.geometry import Box, Frame, Size
+from loupe.geometry import Box, Frame, Size, View
 from loupe.pictures import open_picture, resize_to_grid
 from loupe.records import Example, ImagePatches, Prompt
-from loupe.tools import Tool, ToolResult
+from loupe.tools import ToolResult
 from loupe.tools.errors import Failure
-
-STOP_TEXTS = ("</tool>", "</answer>")
-"""A turn ends when its decoded text contains one of these, however it is split into tokens."""
+from loupe.tools.toolbox import Toolbox
 
 RENDERING_SECONDS = 20.0
 """For one conversation, which takes a millisecond. The chat template is code that comes with a model."""
@@ -30,24 +30,16 @@ _CUT = "\ufdd0"
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What a turn of the policy contains.
+class Observation:
+    """What follows a call.
 
-    attempted: there is a ``<tool>``, closed or not. call: the text between the tags, None if they are not closed.
-    answered: there is a complete ``<answer>``.
+    ids: the tokens between the policy's last one and its next turn. images: the picture behind their placeholders, if
+    there is one. shown: that picture as the policy sees it.
     """
 
-    attempted: bool
-    call: str | None
-    answered: bool
-
-
-def read_turn(text: str) -> Turn:
-    """Parse the decoded text of one turn."""
-    _, opened, rest = text.partition("<tool>")
-    call, closed, _ = rest.partition("</tool>")
-    _, _, answer = text.partition("<answer>")
-    return Turn(attempted=bool(opened), call=call if closed else None, answered="</answer>" in answer)
+    ids: list[int]
+    images: list[ImagePatches]
+    shown: Image.Image | None = None
 
 
 @dataclass(eq=False)
@@ -55,11 +47,11 @@ class Dialogue:
     """Writes prompts and observations for a policy.
 
     resolution: the long side of the overview in pixels; smaller pictures are not enlarged.
-    tool: its ``instruction`` explains how to call it, its ``coordinates`` are the frame of keypoints.
-    system: the system prompt; ``{tool}`` stands for the tool's instruction.
-    user, observation, earlier: templates for the question, for a crop and for an earlier picture. ``<image>`` stands
-        for the picture, ``{width}`` and ``{height}`` for its size as shown, after rounding to the patch grid; ``user``
-        also takes ``{question}`` and ``{frame}``.
+    tools: their ``instruction`` explains how to call them, their ``coordinates`` are the frame of points and boxes.
+    system: the system prompt; ``{tool}`` stands for the instruction of the tools.
+    user, observation, earlier: templates for the question, for the picture of a result and for an earlier picture.
+        ``<image>`` stands for the picture, ``{width}`` and ``{height}`` for its size as shown, after rounding to the
+        patch grid; ``user`` also takes ``{question}`` and ``{frame}``.
     prefill: text that starts every first turn; the policy does not sample it, so it gets no gradient.
     max_tokens: of a prompt, pictures included. The memory that a prompt needs grows with the square of its tokens.
     Raises UserError for a resolution below one patch and for a template that cannot be filled in.
@@ -67,7 +59,7 @@ class Dialogue:
 
     policy: Policy
     resolution: int
-    tool: Tool
+    tools: Toolbox
     system: str
     user: str
     observation: str
@@ -86,13 +78,22 @@ class Dialogue:
         if not isinstance(self.prefill, str):
             raise UserError(f"prompt.prefill={self.prefill!r}: must be text")
         require_int("prompt.max_tokens", self.max_tokens, 1)
-        self.system = self.system.format(tool=self.tool.instruction)
+        self.system = self.system.format(tool=self.tools.instruction)
         name_of = self.policy.tokenizer.convert_ids_to_tokens
         self._special = re.compile("|".join(map(re.escape, name_of(sorted(special_tokens(self.policy.tokenizer))))))
+        self._require_functions()
         placeholder = name_of(self.policy.image_token)
         for name in ("system", "user", "observation", "earlier", "prefill"):
             if placeholder in getattr(self, name):
                 raise UserError(f"prompt.{name}: must not contain {placeholder}, which is what {IMAGE} becomes")
+
+    def _require_functions(self) -> None:
+        """Refuse function calls if the chat template ignores the functions."""
+        texts = [("system", ""), ("user", "")]
+        if self.tools.functions and self._render(texts) == self._render(texts, self.tools.functions):
+            raise UserError(
+                "tool.call=function: the chat template of this model does not explain functions; use tool.call=box_json"
+            )
 
     def prompt(self, example: Example) -> Prompt:
         """Open the pictures, reduce them and write the prompt. Raises :class:`BadExample`, which names the row."""
@@ -110,8 +111,8 @@ class Dialogue:
         _require_inside(example.answer_box, picture.size)
         shown = [self.overview(picture) for picture in pictures]
         patches = [self.policy.patches(picture) for picture in shown]
-        frame = Frame.of(self.tool.coordinates, shown[-1].size, picture.size)
-        uses_coordinates = bool(self.tool.max_calls or example.answer_box)
+        frame = Frame.of(self.tools.coordinates, shown[-1].size, picture.size)
+        uses_coordinates = bool(self.tools.max_calls or example.answer_box)
         sizes = [picture.size for picture in shown]
         ids = self.opening(example.question, patches, sizes, frame.sentence if uses_coordinates else "")
         if len(ids) > self.max_tokens:
@@ -120,7 +121,8 @@ class Dialogue:
                 "shorten the question, or lower resolution"
             )
         cut_from = picture if example.zoom_image is None else open_picture(example.zoom_image)
-        return Prompt(ids, patches, cut_from, sizes[-1], frame, self.prefill)
+        earlier = tuple(map(partial(View.of, coordinates=self.tools.coordinates), pictures[:-1], sizes[:-1]))
+        return Prompt(ids, patches, cut_from, sizes[-1], frame, self.prefill, earlier)
 
     def opening(self, question: str, patches: list[ImagePatches], sizes: list[Size], frame: str = "") -> list[int]:
         """The tokens of the prompt, up to where the policy begins to write.
@@ -131,33 +133,41 @@ class Dialogue:
         *earlier, (width, height) = sizes
         content = [part for w, h in earlier for part in self._content(self.earlier, width=w, height=h)]
         content += self._content(self.user, question=self._plain(question), frame=frame, width=width, height=height)
-        return self._tokens(self._render([("system", self.system), ("user", content)]) + self.prefill, patches)
+        written = self._render([("system", self.system), ("user", content)], self.tools.functions)
+        return self._tokens(written + self.prefill, patches)
 
     def overview(self, picture: Image.Image) -> Image.Image:
         """The whole picture as shown to the policy."""
         return resize_to_grid(picture, self.resolution, self.policy.factor)
 
-    def close_up(self, result: ToolResult) -> Image.Image:
-        """The crop as shown to the policy: original pixels, resampled once to the long side of the result."""
-        return resize_to_grid(result.image, result.long_side, self.policy.factor, enlarge=True)
+    def close_up(self, result: ToolResult, long_side: int) -> Image.Image:
+        """The picture of a result as shown to the policy, resampled once. long_side: unless the result states one."""
+        if result.image is None:
+            raise ValueError("the result has no picture")
+        picture = result.image.convert("RGB")
+        return resize_to_grid(picture, result.long_side or long_side, self.policy.factor, enlarge=True)
 
-    def observe(self, result: ToolResult | Failure, last_token: int) -> tuple[list[int], list[ImagePatches]]:
-        """The observation after a call, which shows the crop or states what went wrong.
+    def observe(self, result: ToolResult | Failure, last_token: int, long_side: int = 0) -> Observation:
+        """The observation after a call, which shows its result or states what went wrong.
 
-        Returns the tokens between the policy's ``last_token`` and its next turn, as the chat template writes them, and
-        the pictures behind their placeholders.
+        last_token: the policy's last one. long_side: see :meth:`close_up`.
         """
-        images: list[ImagePatches] = []
-        content: str | list[dict]
-        if isinstance(result, Failure):
-            content = self._plain(result.message)
-        else:
-            image = self.close_up(result)
-            images = [self.policy.patches(image)]
-            content = self._content(self.observation, width=image.width, height=image.height)
-        texts = [("system", ""), ("user", ""), ("assistant", _SENTINEL), ("user", content)]
+        if isinstance(result, Failure) or result.image is None:
+            text = result.message if isinstance(result, Failure) else result.text
+            return Observation(self._answering(self._plain(text), [], last_token), [])
+        shown = self.close_up(result, long_side)
+        content = self._content(self.observation, width=shown.width, height=shown.height)
+        if result.text:
+            content.append({"type": "text", "text": self._plain(result.text)})
+        images = [self.policy.patches(shown)]
+        return Observation(self._answering(content, images, last_token), images, shown)
+
+    def _answering(self, content: str | list[dict], images: list[ImagePatches], last_token: int) -> list[int]:
+        """The tokens between ``last_token`` and the policy's next turn, as the chat template writes them."""
+        role = "tool" if self.tools.functions else "user"
+        texts = [("system", ""), ("user", ""), ("assistant", _SENTINEL), (role, content)]
         ids = self._tokens(self._render(texts).partition(_SENTINEL)[2], images)
-        return ids[1:] if last_token == ids[0] == self.policy.end_of_turn else ids, images
+        return ids[1:] if last_token == ids[0] == self.policy.end_of_turn else ids
 
     def _content(self, template: str, **values: object) -> list[dict]:
         parts = []
@@ -166,11 +176,16 @@ class Dialogue:
             parts += [{"type": "text", "text": text.format(**values)}] if text else []
         return parts
 
-    def _render(self, contents: list[tuple[str, str | list[dict]]]) -> str:
-        """The conversation of these roles and contents as the chat template writes it, up to the policy's next turn."""
+    def _render(self, contents: Sequence[tuple[str, str | list[dict]]], tools: Sequence[dict] = ()) -> str:
+        """The conversation of these roles and contents as the chat template writes it, up to the policy's next turn.
+
+        tools: those that the template is to explain.
+        """
         messages = [{"role": role, "content": content} for role, content in contents]
         with time_limit(RENDERING_SECONDS, "the chat template of the model does not come to an end; use another model"):
-            return self.policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return self.policy.tokenizer.apply_chat_template(
+                messages, tools=list(tools) or None, tokenize=False, add_generation_prompt=True
+            )
 
     def _plain(self, text: str) -> str:
         """``text`` with a cut inside whatever spells a special token, so that none is read there."""

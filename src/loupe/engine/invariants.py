@@ -18,13 +18,13 @@ def check_trajectory(trajectory: Trajectory, prompt: Prompt, policy: Policy) -> 
     2. ids, sampled marks and log-probabilities have the same length;
     3. no sampled token is banned (an image, vision or padding placeholder);
     4. every sampled log-probability is finite and <= 0;
-    5. there is one picture per executed call: a failed or truncated call left neither a picture nor placeholders.
+    5. there is one picture per call that showed one: a failed or truncated call left neither picture nor placeholders.
     """
     _require(len(trajectory.ids) == len(trajectory.sampled) == len(trajectory.logprobs), "lengths differ", trajectory)
     _check_images(prompt.ids, prompt.images, policy, trajectory)
     _check_images(trajectory.ids, trajectory.images, policy, trajectory)
-    executed = sum(event.status == OK for event in trajectory.events)
-    _require(len(trajectory.images) == executed, "a call that was not executed left a picture", trajectory)
+    pictured = sum(event.pictured for event in trajectory.events if event.status == OK)
+    _require(len(trajectory.images) == pictured, "a call that was not executed left a picture", trajectory)
     banned = policy.banned.intersection(compress(trajectory.ids, trajectory.sampled))
     _require(not banned, f"banned token {min(banned, default=None)} was sampled", trajectory)
     for logprob in trajectory.sampled_logprobs:

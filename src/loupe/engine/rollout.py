@@ -1,7 +1,7 @@
 """Group rollout: G trajectories branch from one prefix that is computed once.
 
 Algorithm (arXiv 2506.14821 §3): the policy writes a turn; a tool call is executed on the original picture and its
-result is appended as new image tokens; after at most ``tool.max_calls`` calls the policy answers. Keys and values are
+result is appended as new tokens; after at most ``tool.max_calls`` calls the policy answers. Keys and values are
 kept across turns. Rows that have stopped are not decoded further.
 
 Departures: turns end on the decoded text, and the ids are kept as sampled; a failed call counts against the budget and
@@ -9,53 +9,47 @@ is answered by one short observation.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from loupe.engine.branches import Branch, Branches
-from loupe.engine.dialogue import STOP_TEXTS, Dialogue, read_turn
+from loupe.engine.dialogue import Dialogue
+from loupe.engine.environment import Environment
 from loupe.engine.fixed import FixedSteps
 from loupe.engine.invariants import check_trajectory
 from loupe.engine.policy import Policy, entropy
-from loupe.errors import BadExample, NonFiniteError, UserError, require_choice, require_int, require_number
-from loupe.records import OK, Example, Group, StopReason, ToolEvent, Trajectory
-from loupe.tools import Tool, ToolResult
-from loupe.tools.errors import CallError, Failure
-
-SHORTEST = "Error."
-"""The observation of a failed call if there is no room for the reason."""
+from loupe.errors import BadExample, NonFiniteError, require_choice, require_int, require_number
+from loupe.records import Example, Group, Trajectory
 
 
 @dataclass(eq=False)
 class GroupRollout:
     """Samples groups of trajectories.
 
-    tool: executes calls (``loupe.tools``). max_new_tokens: sampled tokens per turn. max_observation_tokens: tokens of
-    one observation; a larger one is a failed call. temperature: from 1e-6 to 1e6.
-    prompts_per_batch: groups decoded together. fixed_shapes: decode in shapes that a GPU can replay (``fixed``).
+    max_new_tokens: sampled tokens per turn. max_observation_tokens, max_total_tokens: see ``environment.Environment``.
+    temperature: from 1e-6 to 1e6. prompts_per_batch: groups decoded together. fixed_shapes: decode in shapes that a GPU
+    can replay (``fixed``).
     seed: random numbers are keyed by seed, step, example id and sample index, so that results depend neither on the
     batch layout nor on the rank.
     """
 
     policy: Policy
     dialogue: Dialogue
-    tool: Tool
     max_new_tokens: int = 64
     max_observation_tokens: int = 4096
+    max_total_tokens: int = 32768
     temperature: float = 1.0
     prompts_per_batch: int = 16
     fixed_shapes: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "max_observation_tokens", "prompts_per_batch"):
+        for name in ("max_new_tokens", "prompts_per_batch"):
             require_int(f"rollout.{name}", getattr(self, name), 1)
         require_number("rollout.temperature", self.temperature, 1e-6, 10**6)  # logits divided by it stay finite
-        ids, _ = self.dialogue.observe(Failure(CallError.UNCLOSED, SHORTEST), last_token=-1)
-        if self.max_observation_tokens < len(ids):
-            raise UserError(f"rollout.max_observation_tokens={self.max_observation_tokens}: must be {len(ids)} or more")
+        self.environment = Environment(self.dialogue, self.max_observation_tokens, self.max_total_tokens)
         require_choice("rollout.fixed_shapes", self.fixed_shapes, (True, False))
         self._steps = FixedSteps(self.policy) if self.fixed_shapes else None
         self._pieces: dict[int, str] = {}  # the text of each token by itself
@@ -147,54 +141,20 @@ class GroupRollout:
 
     def _turn_is_over(self, branch: Branch) -> bool:
         ended = branch.trajectory.ids[-1] == self.policy.end_of_turn
-        return ended or any(text in branch.tail for text in STOP_TEXTS)
+        return ended or any(text in branch.tail for text in self.dialogue.tools.stop_texts)
 
     def _end_turn(self, branch: Branch) -> bool:
-        """Read the turn. If the policy gets another one, append the observation and return True."""
+        """Read the turn. If the policy gets another one, compute its observation next and return True."""
         trajectory = branch.trajectory
-        over = self._turn_is_over(branch)
         ids = trajectory.ids[branch.turn_start :]
         text = self.policy.tokenizer.decode(ids[:-1] if ids[-1] == self.policy.end_of_turn else ids)
         text = text if trajectory.turns else branch.prompt.prefill + text
-        trajectory.turns.append(text)
-        turn = read_turn(text)
-        failed = CallError.UNCLOSED
-        if turn.answered and turn.call is None:
-            trajectory.stop = StopReason.ANSWERED
-        elif not turn.attempted:
-            trajectory.stop = StopReason.NO_ANSWER if over else StopReason.OUT_OF_TOKENS
-        elif len(trajectory.events) >= self.tool.max_calls:
-            trajectory.stop, failed = StopReason.OUT_OF_TURNS, CallError.OVER_BUDGET
-        elif not over:
-            trajectory.stop = StopReason.OUT_OF_TOKENS
-        else:
-            self._observe(branch, turn.call)
-            return True
-        if turn.attempted:
-            trajectory.events.append(ToolEvent(failed))
-        return False
-
-    def _observe(self, branch: Branch, call: str | None) -> None:
-        """Execute the call (None: never closed) and append its observation: the crop, or one line of text."""
-        trajectory, prompt = branch.trajectory, branch.prompt
-        result: ToolResult | Failure = Failure(CallError.UNCLOSED, "Error: the tool call was not closed.")
-        if call is not None:
-            result = self.tool.run(call, prompt.require_picture(), prompt.shown_size)
-        ids, images = self.dialogue.observe(result, trajectory.ids[-1])
-        if not isinstance(result, Failure) and len(ids) > self.max_observation_tokens:
-            message = "Error: the result is too large to show."
-            result = Failure(CallError.OBSERVATION_TOO_LONG, message, result.arguments)
-            ids, images = self.dialogue.observe(result, trajectory.ids[-1])
-        if isinstance(result, Failure):
-            event = ToolEvent(result.kind, result.arguments)
-            if len(ids) > self.max_observation_tokens:
-                ids, _ = self.dialogue.observe(replace(result, message=SHORTEST), trajectory.ids[-1])
-        else:
-            event = ToolEvent(OK, result.arguments, result.keypoint, result.box)
-        trajectory.events.append(event)
-        trajectory.append_written(ids, images)
-        branch.pending += ids
-        branch.images += images
+        observation = self.environment.answer(branch, text, self._turn_is_over(branch))
+        if observation is None:
+            return False
+        branch.pending += observation.ids
+        branch.images += observation.images
+        return True
 
 
 def draw(logp: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,6 @@ from loupe.runs.build import build_rollout, device
 from loupe.runs.config import command_line, instantiate, override, resolved
 from loupe.runs.folder import open_for_answers
 from loupe.runs.provenance import write_provenance
-from loupe.tools.zoom import NoTool
 
 LOG = logging.getLogger(__name__)
 
@@ -65,11 +64,10 @@ def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: t
 
 def build_conditions(cfg: DictConfig, examples: Questions) -> list[Condition]:
     """The conditions that ``evaluate.conditions`` names, for the policy of ``model``."""
-    policy = instantiate(cfg.model, trainable=False)
+    policy, tools = instantiate(cfg.model, trainable=False), instantiate(cfg.tool)
 
     def build(settings: dict) -> GroupRollout:
         prompted = OmegaConf.merge(cfg, {"prompt": settings["prompt"]})
-        tool = instantiate(cfg.tool)
-        return build_rollout(prompted, policy, tool if settings["tool"] else NoTool(tool.coordinates))
+        return build_rollout(prompted, policy, tools if settings["tool"] else tools.without())
 
     return conditions(cfg.evaluate.conditions, resolved(cfg.evaluate.known), examples, build)

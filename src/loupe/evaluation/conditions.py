@@ -95,7 +95,7 @@ def conditions(
         if settings["samples"] == 0:
             continue
         rollout = build(settings)
-        identity = settings | {"tool": bool(rollout.tool.max_calls)}
+        identity = settings | {"tool": bool(rollout.dialogue.tools.max_calls)}
         if reason := _pointless(identity, rollout, examples, seen):
             LOG.warning("condition %s: omitted because %s", name, reason)
             continue
@@ -109,7 +109,7 @@ def conditions(
 
 def _pointless(identity: dict, rollout: GroupRollout, examples: Questions, seen: list[dict]) -> str:
     """Why a condition is pointless; empty if it is not."""
-    forced = "<tool>" in rollout.dialogue.prefill
+    forced = f"<{rollout.dialogue.tools.form.tag}>" in rollout.dialogue.prefill
     if not identity["tool"] and (forced or identity["crops"] == "shuffled"):
         return "there is no tool"
     if identity["crops"] == "shuffled" and all(examples[i].image == examples[0].image for i in range(len(examples))):

@@ -21,7 +21,8 @@ COLUMNS = {
     **dict.fromkeys(("type", "stop", "answer", "chosen"), TEXT),
     **{"box": pyarrow.list_(NUMBER), "box_error": TEXT, "iou": NUMBER},
     **{"answered": FLAG, "score": NUMBER, "score_leave_one_out": NUMBER, "reward": NUMBER},
-    **{"turns": pyarrow.list_(TEXT), "calls": pyarrow.list_(TEXT), "keypoints": POINTS, "crops": POINTS},
+    **dict.fromkeys(("turns", "calls", "tools"), pyarrow.list_(TEXT)),
+    **{"keypoints": POINTS, "crops": POINTS},
     **{"hits": pyarrow.list_(FLAG), "n_sampled": WHOLE, "image_tokens": WHOLE, "pixels": WHOLE},
 }
 """Of answers.parquet, followed by a column term/<name> for each reward term (``rows.answer_row``)."""

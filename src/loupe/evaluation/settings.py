@@ -26,7 +26,8 @@ def answer_settings(cfg: DictConfig, factor: int) -> dict:
     for group, keys in WITHOUT_EFFECT.items():
         given[group] = {key: value for key, value in given[group].items() if key not in keys}
     kept = {group: given[group] for group in (*STATED, "evaluate")}
-    sides = {"overview": kept["resolution"], "crop": kept["tool"].get("output_size") or kept["resolution"]}
+    crop = kept["tool"].get("zoom", {}).get("output_size") or kept["resolution"]
+    sides = {"overview": kept["resolution"], "crop": crop}
     return kept | {
         "precision": given["trainer"]["precision"],
         "weights": weights(given["model"].get("path")),

@@ -28,7 +28,7 @@ from loupe.grpo.losses import GRPO, mean_report
 from loupe.grpo.optim import Clock, checked, keep_settings, warmup_cosine
 from loupe.grpo.scoring import ScoringModule
 from loupe.logs.reporter import Reporter
-from loupe.metrics.training import advantage_metrics, rollout_metrics
+from loupe.metrics.training import advantage_metrics
 from loupe.records import Example, Group, Trajectory
 from loupe.rewards.composite import CompositeReward
 
@@ -203,7 +203,7 @@ class GRPOModule(ScoringModule):
         with self.meeting():
             self.skipped.add(errors, batch_is_empty=not everyone)
         if everyone:
-            report |= rollout_metrics(everyone, self.rows(everyone, "sampled")) | advantage_metrics(everyone)
+            report |= self.metrics(everyone, "sampled") | advantage_metrics(everyone)
             self.log("score", report["score/all"], prog_bar=True, logger=False, batch_size=len(everyone))
         report |= {"data/skipped": len(errors)} | clock.report()
         self.reporter.training(self.loggers, self.global_step, report, everyone, self.rows)

@@ -39,6 +39,10 @@ class ScoringModule(lightning.LightningModule):
         """The answer rows of scored groups."""
         return answer_rows(groups, condition, self.policy.factor, self.policy.merge)
 
+    def metrics(self, groups: list[Group], condition: str) -> dict[str, float]:
+        """:func:`rollout_metrics` of scored groups."""
+        return rollout_metrics(groups, self.rows(groups, condition), self.rollout.dialogue.tools.tools)
+
     def on_validation_epoch_start(self) -> None:
         self.evaluated = []
 
@@ -52,7 +56,7 @@ class ScoringModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._join_evaluated()
         with self.meeting():
-            report = rollout_metrics(self.evaluated, self.rows(self.evaluated, "greedy"))
+            report = self.metrics(self.evaluated, "greedy")
         self.log("val/score", report["score/all"], prog_bar=True, logger=False)
         self.reporter.validation(self.loggers, self.global_step, report)
 

@@ -8,7 +8,7 @@ from loupe.errors import require_int
 from loupe.logs.jsonl import JsonlLogger
 from loupe.logs.wandb_logger import RunWandbLogger
 from loupe.metrics.rows import Rows
-from loupe.pictures import draw_zoom
+from loupe.pictures import draw_call
 from loupe.records import Group, Trajectory
 
 COLUMNS = ["step", "id", "question", "type", "answer", "reward", "advantage", "text", "picture"]  # of W&B's table
@@ -57,7 +57,7 @@ class Reporter:
 
 
 def _table_row(trajectory: Trajectory, group: Group, step: int) -> list:
-    crops, example = trajectory.crops, group.example
-    drawn = draw_zoom(group.prompt.require_picture(), *crops[0]) if crops else None
+    shown, example = [event for event in trajectory.events if event.box or event.keypoint], group.example
+    drawn = draw_call(group.prompt.require_picture(), shown[0].keypoint, shown[0].box) if shown else None
     scored = [trajectory.type.value, trajectory.answer, trajectory.reward, trajectory.advantage]
     return [step, example.id, example.question, *scored, trajectory.text, drawn]

@@ -26,8 +26,9 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
     chosen: the letter of the option that the answer names. box: the answered box in original pixels, where one is asked
     for; box_error: why the answer is not a valid box. answered: whether there is an answer of the kind asked for.
     score: ``terms.accuracy``; score_leave_one_out: the published form of VQA accuracy, where there are several
-    references. calls: "ok" or the kind of failure. keypoints, crops: of the executed calls, in original pixels; hits:
-    whether each crop shows a target, None where no target is known or the crops come from another picture.
+    references. calls: "ok" or the kind of failure; tools: the name that each call gives, if it could be read.
+    keypoints, crops: of the executed calls that have one, in original pixels; hits: whether each crop shows a target,
+    None where no target is known or the crops come from another picture.
     image_tokens, pixels: of all pictures shown. reward and terms: as scored at that step of training.
     """
     example, answer = group.example, trajectory.answer
@@ -61,9 +62,10 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
         "reward": trajectory.reward,
         "turns": trajectory.turns,
         "calls": [event.status for event in trajectory.events],
-        "keypoints": [keypoint for keypoint, _ in crops],
-        "crops": [box for _, box in crops],
-        "hits": [any(is_hit(box, target) for target in targets) for _, box in crops] if targets else None,
+        "tools": [event.tool for event in trajectory.events],
+        "keypoints": [event.keypoint for event in trajectory.events if event.keypoint],
+        "crops": crops,
+        "hits": [any(is_hit(box, target) for target in targets) for box in crops] if targets else None,
         "n_sampled": trajectory.n_sampled,
         "image_tokens": tokens,
         "pixels": tokens * factor**2,

@@ -1,6 +1,7 @@
 """Metrics of rollouts: advantages by trajectory type, rewards, stop reasons, lengths, thoughts. Pure functions."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import correlation, fmean
 
@@ -9,8 +10,9 @@ import numpy as np
 from loupe.metrics.intervals import flat
 from loupe.metrics.rows import Rows
 from loupe.metrics.summary import ALL, by_part, summarize
-from loupe.records import Group, StopReason, Trajectory, TrajectoryType, tagged
+from loupe.records import OK, Group, StopReason, Trajectory, TrajectoryType
 from loupe.rewards.boxes import BoxError
+from loupe.tags import tagged
 from loupe.tools.errors import CallError
 
 EDGES = np.linspace(-3, 3, 25)
@@ -50,22 +52,34 @@ def advantage_metrics(groups: list[Group]) -> dict[str, float | Histogram]:
     return report
 
 
-def rollout_metrics(groups: list[Group], rows: Rows) -> dict[str, float]:
+def rollout_metrics(groups: list[Group], rows: Rows, tools: Iterable[str] = ()) -> dict[str, float]:
     """Scores, tool use, rewards, stop reasons and lengths of scored groups; means over trajectories.
 
-    rows: the answer rows of these groups, which :func:`summarize` counts. Reward terms are unweighted. ``entropy`` is a
-    mean over sampled tokens, ``failed_call/{kind}`` and ``bad_box/{kind}`` are counts. Left out where undefined:
-    ``zoom_hit_rate``, and ``zero_variance_share`` (groups whose rewards are all equal) for groups of one. Raises
-    UserError without trajectories.
+    rows: the answer rows of these groups, which :func:`summarize` counts. tools: the names of the tools. Reward
+    terms are unweighted. ``entropy`` is a mean over sampled tokens, ``failed_call/{kind}`` and ``bad_box/{kind}`` are
+    counts. Left out where undefined: ``zoom_hit_rate``, and ``zero_variance_share`` (groups whose rewards are all
+    equal) for groups of one. Raises UserError without trajectories.
     """
     report: dict[str, float] = {key: value for key, value in flat(summarize(rows)).items() if value is not None}
     everyone = [trajectory for group in groups for trajectory in group.trajectories]
     report["reward/mean"] = fmean(row["reward"] for row in rows)
     for name in groups[0].trajectories[0].terms:
         report[f"reward/{name}"] = fmean(trajectory.terms[name] for trajectory in everyone)
-    report |= failure_metrics(rows) | think_metrics(everyone) | length_metrics(everyone)
+    report |= tool_metrics(rows, tools) | failure_metrics(rows) | think_metrics(everyone) | length_metrics(everyone)
     if all(len(group.trajectories) > 1 for group in groups):
         report["zero_variance_share"] = fmean(len({t.reward for t in group.trajectories}) == 1 for group in groups)
+    return report
+
+
+def tool_metrics(rows: Rows, tools: Iterable[str]) -> dict[str, float]:
+    """For each tool its calls per trajectory, and the share of them that failed (left out without calls)."""
+    calls = [pair for row in rows for pair in zip(row["tools"], row["calls"], strict=True)]
+    report: dict[str, float] = {}
+    for name in tools:
+        failed = [call != OK for tool, call in calls if tool == name]
+        report[f"tool/{name}/calls"] = len(failed) / len(rows)
+        if failed:
+            report[f"tool/{name}/failed"] = fmean(failed)
     return report
 
 

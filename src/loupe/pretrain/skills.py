@@ -17,12 +17,11 @@ from loupe.metrics.rows import answer_rows, is_hit
 from loupe.metrics.summary import ALL, summarize
 from loupe.pretrain.lessons import Lesson, batch_lessons
 from loupe.pretrain.module import score
-from loupe.pretrain.teacher import FORM, POINT, SIZE, Teacher, keypoint_of
+from loupe.pretrain.teacher import FORM, POINT, SIZE, ZOOM, Teacher, keypoint_of
 from loupe.records import Example, Group
 from loupe.rewards.terms import well_formed
-from loupe.tools import Tool
 from loupe.tools.errors import Failure
-from loupe.tools.zoom import NoTool
+from loupe.tools.toolbox import Toolbox
 
 BATCH = 16
 BY_SIZE, OVERALL = ("score", "zoom_rate"), ("iou", "zoom_hit_rate", "failed_call_rate", "n")
@@ -40,7 +39,9 @@ class Skills:
         step; the share of well-formed answers; ``sizes_named``, the share of first turns with the sign's right size.
     """
 
-    def __init__(self, teacher: Teacher, make_rollout: Callable[[Tool], GroupRollout], resolution: int, scenes: Signs):
+    def __init__(
+        self, teacher: Teacher, make_rollout: Callable[[Toolbox], GroupRollout], resolution: int, scenes: Signs
+    ):
         self.teacher = teacher
         self.make_rollout = make_rollout
         self.resolution = resolution
@@ -79,10 +80,12 @@ class Skills:
         questions = [
             replace(self.scenes.question(scene), question=POINT.format(scene.asked.color)) for scene in self._scenes()
         ]
-        for group in self._answers(questions, NoTool(), greedy=True):
-            call = self.teacher.tool.write(group.trajectories[0].answer or "")
-            result = self.teacher.tool.run(call, group.prompt.require_picture(), group.prompt.shown_size)
-            hit = not isinstance(result, Failure) and is_hit(result.box, group.example.target_boxes[0])
+        tools = self.teacher.tools
+        for group in self._answers(questions, tools.without(), greedy=True):
+            call = tools.form.write(ZOOM, {"keypoint": group.trajectories[0].answer or ""})
+            result = tools.execute(call, group.prompt.views()[-1])
+            box = None if isinstance(result, Failure) else result.box
+            hit = box is not None and is_hit(box, group.example.target_boxes[0])
             hits[f"pointing_{group.example.subset}"].append(hit)
         return {name: fmean(members) for name, members in hits.items() if members}
 
@@ -90,7 +93,7 @@ class Skills:
         report: dict[str, float] = {}
         policy, questions = self.teacher.policy, [self.scenes.question(scene) for scene in self._scenes()]
         for decoding in ("sampled", "greedy"):
-            answers = self._answers(questions, self.teacher.tool, greedy=decoding == "greedy")
+            answers = self._answers(questions, self.teacher.tools, greedy=decoding == "greedy")
             groups = [group.light() for group in answers]
             summary = summarize(answer_rows(groups, decoding, policy.factor, policy.merge))
             skills = {f"{metric}/{part}": value for metric in BY_SIZE for part, value in summary[metric].items()}
@@ -100,9 +103,9 @@ class Skills:
             report |= {f"{decoding}/{name}": value for name, value in skills.items() if isinstance(value, float | int)}
         return report
 
-    def _answers(self, examples: list[Example], tool: Tool, greedy: bool) -> Iterator[Group]:
+    def _answers(self, examples: list[Example], tools: Toolbox, greedy: bool) -> Iterator[Group]:
         """Groups of one trajectory per example; only one batch of full pictures is in memory at a time."""
-        rollout = self.make_rollout(tool)
+        rollout = self.make_rollout(tools)
         for i in range(0, len(examples), BATCH):
             groups, _ = rollout(examples[i : i + BATCH], 1, step=0, greedy=greedy)
             yield from groups

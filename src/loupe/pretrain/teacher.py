@@ -14,12 +14,13 @@ from PIL import Image
 from loupe.data.scenes import ADVANCE, Sign
 from loupe.engine.dialogue import Dialogue
 from loupe.errors import UserError
-from loupe.geometry import Box, middle
+from loupe.geometry import Box, View, middle
 from loupe.pictures import resize_to_grid
 from loupe.pretrain.lessons import Lesson, Part
 from loupe.tools import ToolResult
 from loupe.tools.errors import Failure
-from loupe.tools.zoom import NoTool, ZoomTool
+from loupe.tools.toolbox import Toolbox
+from loupe.tools.zoom import ZoomTool
 
 SENSIBLE = {"red", "blue", "orange", "cyan"}
 ZOOM_HABIT = (0.75, 0.25)
@@ -32,6 +33,7 @@ CARELESS = 0.6
 """Its boxes are too large, on each side by up to this share of the sign's width or height."""
 FORGETFUL = 0.2
 """Share of its boxes without a thought; half this share lack a number."""
+ZOOM = "zoom"
 BOX_ZOOM = 0.4
 """Probability of a zoom before it answers with a box, where there is a tool."""
 FORM, DIGITS, GUESS, KEYPOINT = 1.0, 4.0, 0.25, 3.0
@@ -48,18 +50,21 @@ SEEN: Part = ("<think>I can see it.</think>\n", FORM)
 class Teacher:
     """Writes lessons for a policy.
 
-    make_dialogue: builds a dialogue from the keywords ``resolution`` and ``tool``.
-    tool: the zoom tool with its settings.
+    make_dialogue: builds a dialogue from the keywords ``resolution`` and ``tools``.
+    tools: the zoom tool with its settings.
 
-    Raises UserError for any other tool, and for keypoints in anything but pixels as shown.
+    Raises UserError for any other tools, and for anything but keypoints in pixels as shown.
     """
 
-    def __init__(self, make_dialogue: Callable[..., Dialogue], tool: ZoomTool):
-        if not isinstance(tool, ZoomTool) or tool.coordinates != "shown" or tool.max_calls < 1:
+    def __init__(self, make_dialogue: Callable[..., Dialogue], tools: Toolbox):
+        tool = tools.tools.get(ZOOM)
+        if not isinstance(tool, ZoomTool) or len(tools.tools) > 1 or tools.coordinates != "shown":
             raise UserError("lessons need tool=zoom coordinates=shown and tool.max_calls of 1 or more")
+        if tools.call != "keypoint_yaml":
+            raise UserError(f"lessons are written with tool.call=keypoint_yaml, not {tools.call}")
         self.make_dialogue = make_dialogue
-        self.tool = tool
-        self.bare_dialogue = make_dialogue(resolution=1024, tool=NoTool(), system="", user="<image>{question}")
+        self.tools, self.tool = tools, tool
+        self.bare_dialogue = make_dialogue(resolution=1024, tools=tools.without(), system="", user="<image>{question}")
         self.policy = self.bare_dialogue.policy
 
     def view(self, picture: Image.Image, sign: Sign, box: Box, long_side: int) -> Lesson:
@@ -72,7 +77,8 @@ class Teacher:
 
     def desk(self, picture: Image.Image, resolution: int, tool: ZoomTool | None) -> "Desk":
         """The desk for lessons about one picture, shown at ``resolution``."""
-        return Desk(self.make_dialogue(resolution=resolution, tool=tool or NoTool()), picture)
+        tools = self.tools.having(zoom=tool) if tool else self.tools.without()
+        return Desk(self.make_dialogue(resolution=resolution, tools=tools), picture)
 
 
 class Desk:
@@ -118,10 +124,10 @@ class Desk:
     def call(self, sign: Sign, keypoint: list[int] | str, weight: float) -> Lesson:
         """A zoom, and the answer that its result suggests.
 
-        keypoint: as :meth:`ZoomTool.write` takes it. weight: that of the keypoint's tokens.
+        keypoint: [x, y], or any other text for a call that is meant to fail. weight: that of the keypoint's tokens.
         """
         lesson, result = self._zoom(VIEWED.format(sign.color), _first_look(sign), keypoint, weight)
-        number = "" if isinstance(result, Failure) else legible(sign, result.box)
+        number = "" if isinstance(result, Failure) or not result.box else legible(sign, result.box)
         guess = not number and sign.size == "small"
         answer = _answer(number or sign.text, GUESS if guess else DIGITS)
         lesson.append_turn(self.tokenizer, [("<think>I can read it.</think>\n", FORM), *answer])
@@ -138,7 +144,7 @@ class Desk:
     def boxed(self, sign: Sign, rng: Random) -> Lesson:
         """A careless box, to the question that data=boxes asks; where there is a tool, sometimes after a zoom."""
         question = WHERE.format(sign.color)
-        if self.dialogue.tool.max_calls and rng.random() < BOX_ZOOM:
+        if self.dialogue.tools.max_calls and rng.random() < BOX_ZOOM:
             lesson, _ = self._zoom(question, SEEN, self._keypoint_near(sign, rng), FORM)
         else:
             lesson = self._start(question)
@@ -157,12 +163,14 @@ class Desk:
         self, question: str, thought: Part, keypoint: list[int] | str, weight: float
     ) -> tuple[Lesson, ToolResult | Failure]:
         """A lesson up to the observation after a call, whose keypoint has its own ``weight``; and the call's result."""
-        text = ZoomTool.write(keypoint)
+        tools = self.dialogue.tools
+        text = tools.form.write(ZOOM, {"keypoint": str(keypoint)})
         before, written, after = text.rpartition(str(keypoint))
         call = (f"<tool>{before}", FORM), (written, weight), (f"{after}</tool>", FORM)
         lesson = self._start(question, thought, *call)
-        result = self.dialogue.tool.run(text, self.picture, self.shown.size)
-        lesson.append_written(*self.dialogue.observe(result, lesson.ids[-1]))
+        result = tools.execute(text, View.of_question(self.picture, self.shown.size, tools.coordinates))
+        observation = self.dialogue.observe(result, lesson.ids[-1], max(self.shown.size))
+        lesson.append_written(observation.ids, observation.images)
         return lesson, result
 
     def _keypoint_near(self, sign: Sign, rng: Random) -> list[int]:

@@ -19,10 +19,10 @@ from loupe.rewards.normalize import normalize_answer
 AGREEING = 3
 """How many references must agree for a full score, and how many of the best similarities are averaged."""
 
-_BODY = r"(?:(?!</?(?:think|tool|answer)>).)*"
-_TURN = r"\s*<think>{body}</think>\s*<{tag}>{body}</{tag}>\s*"
-TOOL_TURN = re.compile(_TURN.format(body=_BODY, tag="tool"), re.DOTALL)
-ANSWER_TURN = re.compile(_TURN.format(body=_BODY, tag="answer"), re.DOTALL)
+_BODY = r"(?:(?!</?(?:think|tool|tool_call|answer)>).)*"
+_TURN = r"\s*<think>{body}</think>\s*<{tag}>{body}</{end}>\s*"
+TOOL_TURN = re.compile(_TURN.format(body=_BODY, tag="tool(?P<call>_call)?", end="tool(?(call)_call)"), re.DOTALL)
+ANSWER_TURN = re.compile(_TURN.format(body=_BODY, tag="answer", end="answer"), re.DOTALL)
 
 
 def accuracy(trajectory: Trajectory, group: Group) -> float:
@@ -63,8 +63,9 @@ def soft(trajectory: Trajectory, group: Group) -> float:
 def well_formed(trajectory: Trajectory, group: Group) -> float:
     """1 if the whole response is well-formed, else 0. The key of this term is ``format``.
 
-    Every turn but the last is ``<think>..</think><tool>..</tool>``, the last ``<think>..</think><answer>..</answer>``,
-    with only white space around and between; the content is free, but contains none of the six tags.
+    Every turn but the last is ``<think>..</think><tool>..</tool>`` (or ``<tool_call>``), the last one
+    ``<think>..</think><answer>..</answer>``, with only white space around and between; the content is free, but
+    contains none of these tags.
     """
     if not trajectory.turns:
         return 0.0

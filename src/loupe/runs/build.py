@@ -16,9 +16,9 @@ from loupe.grpo import distributed
 from loupe.grpo.module import GRPOModule
 from loupe.logs.jsonl import JsonlLogger
 from loupe.runs.checkpoints import BestCheckpoint, LastCheckpoint, WholeCheckpoints
-from loupe.runs.config import command_line, in_sweep, instantiate, resolved
+from loupe.runs.config import command_line, factory, in_sweep, instantiate, resolved
 from loupe.runs.files import RunFile
-from loupe.tools import Tool
+from loupe.tools.toolbox import Toolbox
 
 # Other precisions would round the rotary frequencies (bf16-true) or need scaled losses (16-mixed).
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -32,14 +32,14 @@ class ProgressBar(TQDMProgressBar):
         self.train_progress_bar.set_description("Training")
 
 
-def build_rollout(cfg: DictConfig, policy: Policy, tool: Tool) -> GroupRollout:
-    """The rollout of a policy whose prompt explains this tool."""
-    dialogue = instantiate(cfg.prompt, policy=policy, tool=tool)
-    return instantiate(cfg.rollout, policy=policy, dialogue=dialogue, tool=tool)
+def build_rollout(cfg: DictConfig, policy: Policy, tools: Toolbox) -> GroupRollout:
+    """The rollout of a policy whose prompt explains these tools."""
+    dialogue = instantiate(cfg.prompt, policy=policy, tools=tools)
+    return instantiate(cfg.rollout, policy=policy, dialogue=dialogue)
 
 
 def build_module(cfg: DictConfig) -> GRPOModule:
-    """Policy, tool, dialogue, rollout and reward, put together."""
+    """Policy, tools, dialogue, rollout and reward, put together."""
     policy = instantiate(cfg.model)
     return instantiate(
         cfg.algorithm,
@@ -53,17 +53,22 @@ def build_module(cfg: DictConfig) -> GRPOModule:
 
 
 def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_device: bool = False) -> lightning.Trainer:
-    """The Lightning trainer with loggers, best and last checkpoint, and an orderly stop on Ctrl-C."""
+    """The Lightning trainer with loggers, best and last checkpoint, an orderly stop on Ctrl-C, and own callbacks."""
     settings, checkpoints = cfg.trainer, folder / RunFile.CHECKPOINTS
     every = min(require_int("trainer.val_check_interval", settings.val_check_interval, 1), settings.max_steps)
     last = LastCheckpoint(checkpoints, command_line())
     callbacks = [BestCheckpoint(checkpoints), last] if keep_best else [last]
     if settings.enable_progress_bar:
         callbacks.append(ProgressBar())
+    make = factory(settings)  # which makes the user's callbacks too
+    own = make.keywords["callbacks"]
+    if not isinstance(own, list) or not all(isinstance(callback, lightning.Callback) for callback in own):
+        raise UserError(f"trainer.callbacks={own}: must be a list of callbacks, such as [{{_target_: my_module.Mine}}]")
+    callbacks += own
     loggers = [JsonlLogger(folder), instantiate(cfg.logger, run_config=resolved(cfg))]
     options = {"logger": loggers, "callbacks": callbacks, "default_root_dir": str(folder)}
     with _accepted(settings):
-        trainer = instantiate(settings, val_check_interval=every, plugins=[WholeCheckpoints()], **options)
+        trainer = make(val_check_interval=every, plugins=[WholeCheckpoints()], **options)
     distributed.check_devices(trainer, one_device, in_sweep())
     distributed.mute()
     return trainer

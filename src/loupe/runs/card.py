@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from omegaconf import DictConfig
 
 from loupe import hub
-from loupe.engine.dialogue import STOP_TEXTS, Dialogue
+from loupe.engine.dialogue import Dialogue
 from loupe.engine.policy import Policy
 from loupe.geometry import COORDINATES
 from loupe.paths import portable
@@ -22,7 +22,6 @@ from loupe.runs.config import resolved
 from loupe.runs.files import RunFile, read_json
 from loupe.runs.resume import whole_command
 from loupe.runs.text import comparison, format_value
-from loupe.tools.zoom import ZoomTool
 
 LOG = logging.getLogger(__name__)
 TAGS = ["loupe", "grpo", "reinforcement-learning", "visual-question-answering"]
@@ -43,12 +42,12 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
 
     example: any question of the data set, which shows what kind of answer is wanted. summary: as in summary.json.
     """
-    settings, policy, tool, out = resolved(cfg), dialogue.policy, dialogue.tool, folder / "model"
+    settings, policy, tools, out = resolved(cfg), dialogue.policy, dialogue.tools, folder / "model"
     path = settings["model"]["path"]
     base = settings["model"]["path"] = path and portable(path)  # None for random weights
     if policy.has_adapter:  # the path may be that of an earlier adapter
         base = policy.model.active_peft_config.base_model_name_or_path or None
-    frame = COORDINATES[tool.coordinates] if tool.max_calls or example.answer_box else ""
+    frame = COORDINATES[tools.coordinates] if tools.max_calls or example.answer_box else ""
     configuration = {group: settings[group] for group in PRINTED_GROUPS}
     card = TEMPLATE.render(
         front_matter=front_matter(policy, base),
@@ -59,10 +58,8 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
         folder=portable(str(out)),
         dialogue=dialogue,
         question=dialogue.user.replace("{frame}", frame.format("{original_width}", "{original_height}")),
-        tool=tool,
-        is_zoom=isinstance(tool, ZoomTool),
+        tools=tools,
         example=example,
-        stop_texts=STOP_TEXTS,
         scores=comparison(summary["before"], summary["after"]),
         cfg=settings,
         data=settings["data"]["_target_"].rpartition(".")[2].removesuffix("_datamodule"),

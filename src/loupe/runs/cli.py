@@ -26,6 +26,7 @@ from loupe.runs import config, folder, sweeps
 from loupe.runs.disk import FIXES
 from loupe.runs.files import RunFile
 from loupe.runs.resume import own_settings
+from loupe.tools import forms
 
 LOG = logging.getLogger(__name__)
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, *FIXES}
@@ -33,6 +34,10 @@ RENAMED = {  # former spellings of overrides, which are refused with the new one
     "reward=hard_only": "reward=accuracy_only",
     "reward.weights.hard": "reward.weights.accuracy",
     "reward.terms.hard": "reward.terms.accuracy",
+    "tool.crop": "tool.zoom.crop",
+    "tool.instruction": "tool.zoom.instruction",
+    "tool.output_size": "tool.zoom.output_size",
+    "tool.pixels": "tool.zoom.pixels",
 }
 
 
@@ -187,4 +192,5 @@ OmegaConf.register_new_resolver("run_folder", folder.run_folder, replace=True)
 OmegaConf.register_new_resolver("package_path", package_path, replace=True)
 OmegaConf.register_new_resolver("short_hash", sweeps.short_hash, replace=True)
 OmegaConf.register_new_resolver("same_job", lambda: list(config.SAME_JOB), replace=True)
+OmegaConf.register_new_resolver("zoom_opening", forms.zoom_opening, replace=True)
 OmegaConf.register_new_resolver("sweep_name", config.sweep_name, replace=True)

@@ -2,13 +2,16 @@
 
 import re
 import shlex
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import hydra.utils
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+from loupe.errors import UserError
 
 WITHOUT_EFFECT = ("paths.output_dir", "resume", "debug", "logger", "logger.mode", "trainer.enable_progress_bar")
 """Settings that do not change a job's results."""
@@ -27,10 +30,15 @@ def instantiate(node: DictConfig, **given):
 
     ``given`` is passed as is, because Hydra would copy it: every part must hold the same policy.
     """
-    return factory(node)(**given)
+    try:
+        return factory(node)(**given)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):  # of a nested node, which Hydra wraps
+            raise error.__cause__ from error
+        raise
 
 
-def factory(node: DictConfig) -> Callable:
+def factory(node: DictConfig) -> partial:
     """A function that makes the object of :func:`instantiate` each time it is called; the node is read once."""
     return hydra.utils.instantiate(node, _convert_="all", _partial_=True)
 

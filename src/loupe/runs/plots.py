@@ -13,14 +13,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
-from loupe.geometry import middle
-from loupe.pictures import draw_zoom, open_picture
+from loupe.geometry import View, middle
+from loupe.pictures import draw_call, open_picture
 from loupe.records import Example, Group, TrajectoryType
-from loupe.tools import Tool
 from loupe.tools.zoom import ZoomTool
 
 if TYPE_CHECKING:  # plots of recorded results need no transformers
     from loupe.engine.dialogue import Dialogue
+    from loupe.engine.environment import Environment
 
 # Colors that color-blind readers can tell apart (Okabe and Ito).
 STYLES = {
@@ -126,17 +126,15 @@ def _series(rows: list[dict], key: str) -> tuple[list[int], list[float]]:
     return [row["step"] for row in present], [row[key] for row in present]
 
 
-def exchange_picture(group: Group, dialogue: "Dialogue", tool: Tool) -> Image.Image:
-    """The picture with keypoint and box of each executed call; beside it, for the zoom tool, the crops as shown.
+def exchange_picture(group: Group, environment: "Environment") -> Image.Image:
+    """The picture with keypoint and box of each executed call; beside it, the pictures that the calls showed.
 
     group: with its complete prompt; the first trajectory is drawn.
     """
-    drawn, crops = open_picture(group.example.image), []
-    for keypoint, box in group.trajectories[0].crops:
-        if isinstance(tool, ZoomTool):
-            result = tool.cut(keypoint, group.prompt.require_picture(), group.prompt.shown_size, arguments={})
-            crops.append(dialogue.close_up(result))
-        drawn = draw_zoom(drawn, keypoint, box, width=drawn.width)
+    trajectory, drawn = group.trajectories[0], open_picture(group.example.image)
+    for event in trajectory.events:
+        drawn = draw_call(drawn, event.keypoint, event.box, width=drawn.width)
+    crops = environment.shown(trajectory, group.prompt)
     gap = Image.new("RGB", (GAP, HEIGHT), "white")
     columns = [np.asarray(column) for picture in (drawn, *crops) for column in (gap, _panel(picture))]
     return Image.fromarray(np.hstack(columns[1:]))
@@ -162,10 +160,10 @@ def example_figure(examples: list[Example], dialogue: "Dialogue", tool: ZoomTool
     for row, example in zip(figure.subplots(len(examples), 3, squeeze=False), examples, strict=True):
         picture, center = open_picture(example.image), middle(example.target_boxes[0])
         shown = dialogue.overview(picture)
-        result = tool.cut(center, picture, shown.size, arguments={})
-        crop = dialogue.close_up(result)
+        result = tool.cut(center, View.of_question(picture, shown.size, dialogue.tools.coordinates))
+        crop = dialogue.close_up(result, max(shown.size))
         panels = {
-            f"{example.question}  ({example.subset})": draw_zoom(picture, center, result.box),
+            f"{example.question}  ({example.subset})": draw_call(picture, center, result.box),
             f"the overview: {shown.width}x{shown.height}": shown,
             f"the zoom result: {crop.width}x{crop.height}": crop,
         }

@@ -45,6 +45,7 @@ def job(cfg: DictConfig) -> Iterator[Path]:
     torch.set_num_threads(threads if cfg.threads is None else require_int("threads", cfg.threads, 1, MOST_THREADS))
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # the report that trainer.profiler asks for
     transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -139,6 +140,5 @@ def _draw(module: GRPOModule, folder: Path) -> None:
     zoomed = [group for group in at_hand if group.trajectories[0].type is TrajectoryType.TOOL_SUCCESS]
     if zoomed:
         best = max(zoomed, key=lambda group: group.trajectories[0].reward)
-        dialogue = module.rollout.dialogue
-        best.prompt = dialogue.prompt(best.example)
-        plots.exchange_picture(best, dialogue, module.rollout.tool).save(folder / RunFile.EXAMPLE)
+        best.prompt = module.rollout.dialogue.prompt(best.example)
+        plots.exchange_picture(best, module.rollout.environment).save(folder / RunFile.EXAMPLE)

@@ -1,52 +1,55 @@
-"""The interface of a tool: the rollout passes it the text of a call and receives a result or a failure."""
+"""The interface of a tool: what a policy reads about it, what a call holds, and what the call returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-from loupe.geometry import Size
+from loupe.geometry import Box, Point, View
+from loupe.tools.arguments import Argument
 from loupe.tools.errors import Failure
 
 
 @dataclass(frozen=True)
 class ToolResult:
-    """The result of an executed call.
+    """The result of an executed call: a picture, a text, or both.
 
-    image: the crop at the original picture's resolution; the dialogue resamples it only once, to the patch grid.
-    long_side: the crop's long side as shown to the policy, in pixels. arguments: those of the call, as written.
-    keypoint, box: (x, y) that the call points at, and (x1, y1, x2, y2) of the crop, in original pixels; x2 and y2 are
-        exclusive.
+    image: at full resolution; the dialogue resamples it once, to the patch grid. long_side: the long side at which it
+        is shown, in pixels; None for that of the question's picture.
+    text: shown to the policy as it is.
+    keypoint, box: what the call pointed at and, if the image is a crop, where it was cut, in pixels of the view's
+        picture. They are drawn in pictures of the exchange; a box also tells which part later calls on the image see.
     """
 
-    image: Image.Image
-    long_side: int
-    arguments: dict
-    keypoint: tuple[float, float]
-    box: tuple[int, int, int, int]
+    image: Image.Image | None = None
+    text: str = ""
+    long_side: int | None = None
+    keypoint: Point | None = None
+    box: Box | None = None
 
 
+@runtime_checkable
 class Tool(Protocol):
-    """A tool that a trajectory may call.
+    """A tool that a policy may call, by the name that the configuration gives it (``tool.<name>``).
 
-    max_calls: the number of calls that a trajectory may make; 0 means that there is no tool.
-    instruction: explains the tool in the system prompt; may be empty.
-    coordinates: the coordinate frame of keypoints, and of boxes in an answer (``geometry.COORDINATES``).
+    instruction: explains the tool in the system prompt; ``{call}`` stands for an example of a call.
+    description: one clause for people, as in "`zoom` cuts out a square".
+    arguments: those of a call by their names; ``name`` and ``image`` are taken.
     """
 
     # Properties, so that a frozen field or a class variable serves as well as an attribute that can be set.
     @property
-    def name(self) -> str: ...
-    @property
-    def max_calls(self) -> int: ...
-    @property
     def instruction(self) -> str: ...
     @property
-    def coordinates(self) -> str: ...
+    def description(self) -> str: ...
+    @property
+    def arguments(self) -> Mapping[str, Argument]: ...
 
-    def run(self, text: str, picture: Image.Image, shown_size: Size) -> ToolResult | Failure:
-        """Execute the call ``text``, without its tags, on the original ``picture``. Never raises because of the text.
+    def run(self, arguments: dict, view: View) -> ToolResult | Failure:
+        """Execute a call. The same call on the same picture gives the same result.
 
-        shown_size: (width, height) at which the policy sees the picture.
+        arguments: as ``Argument.read`` returned them. view: the picture that the call acts on. What the policy asked
+        for and cannot have is a :class:`Failure`; an exception is a bug and ends the run.
         """
         ...

@@ -1,28 +1,30 @@
 """Parses the text of a tool call into a call or a failure. Never raises, whatever the text.
 
-A call is a flat YAML mapping. The parser accepts only the YAML that a call needs: plain decimals are integers, every
+A call in YAML is a flat mapping. The parser accepts only the YAML that a call needs: plain decimals are integers, every
 other scalar is a string. YAML 1.1 would silently turn 010 into 8 and 1:30 into 90, which is not what the policy means.
 """
 
+import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import yaml
 
+from loupe.tools.arguments import LARGEST, Argument
 from loupe.tools.errors import CallError, Failure
 
 MAX_CHARACTERS = 200
 
-ArgumentReader = Callable[[object], Any]
-"""Turns a value parsed from YAML into the argument, or a Failure."""
-
 
 @dataclass(frozen=True)
 class Call:
+    """A call of a tool. image: the number of the picture that it acts on, from 1; None for the question's picture."""
+
     name: str
-    arguments: dict
+    arguments: dict = field(default_factory=dict)
+    image: int | None = None
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,42 +45,82 @@ class _Loader(yaml.SafeLoader):
         return mapping
 
 
-# Nine digits exceed any picture, and keep the numbers in messages short.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"-?(0|[1-9][0-9]{0,8})\Z"), list("-0123456789"))
+_DIGITS = len(str(LARGEST))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(rf"-?(0|[1-9][0-9]{{0,{_DIGITS - 1}}})\Z"), list("-0123456789")
+)
 
 
-def parse_call(text: str, tool: str, arguments: Mapping[str, ArgumentReader]) -> Call | Failure:
-    """Parse ``text``, which stands between <tool> and </tool>.
-
-    tool: the only valid name. arguments: those that the call must have, and no others, each with its reader.
+def read_yaml(text: str) -> dict | Failure:
+    """The content of a call in YAML. Where the lines are indented unevenly, as by a blank behind the opening tag, the
+    indentation is ignored.
     """
-    if len(text) > MAX_CHARACTERS:
-        return Failure(CallError.TOO_LONG, f"Error: the call is longer than {MAX_CHARACTERS} characters.")
+    for attempt in (text, "\n".join(map(str.lstrip, text.splitlines()))):
+        try:
+            return _mapping(yaml.load(attempt, _Loader), "a YAML mapping")
+        except (yaml.YAMLError, RecursionError, ValueError, OverflowError):  # the last two: "\UFFFFFFFF"
+            continue
+    return Failure(CallError.NOT_YAML, "Error: the call is not valid YAML.")
+
+
+def read_json(text: str) -> dict | Failure:
+    """The content of a call in JSON."""
     try:
-        mapping = yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError):  # the last two: "\UFFFFFFFF"
-        return Failure(CallError.NOT_YAML, "Error: the call is not valid YAML.")
-    if not isinstance(mapping, dict):
-        return Failure(CallError.NOT_A_MAPPING, "Error: the call is not a YAML mapping.")
-    if failure := _check_names(mapping, tool, arguments):
+        return _mapping(json.loads(text, object_pairs_hook=_without_duplicates), "a JSON object")
+    except (ValueError, RecursionError):
+        return Failure(CallError.NOT_JSON, "Error: the call is not valid JSON.")
+
+
+def read_function(text: str) -> dict | Failure:
+    """The content of a function call, ``{"name": .., "arguments": {..}}``, as a flat mapping."""
+    content = read_json(text)
+    if isinstance(content, Failure):
+        return content
+    arguments = content.get("arguments", {})
+    if not isinstance(arguments, dict):
+        return Failure(CallError.BAD_ARGUMENT, "Error: arguments must be a JSON object.")
+    if repeated := (content.keys() - {"arguments"}) & arguments.keys():
+        return Failure(CallError.UNEXPECTED_ARGUMENT, f"Error: the arguments must not have {min(repeated)}.")
+    return {key: value for key, value in content.items() if key != "arguments"} | arguments
+
+
+def check_call(mapping: dict | Failure, tools: Mapping[str, Mapping[str, Argument]]) -> Call | Failure:
+    """The call that the content describes. tools: the arguments of each tool by its name."""
+    if isinstance(mapping, Failure):
+        return mapping
+    if "name" not in mapping:
+        return Failure(CallError.MISSING_ARGUMENT, "Error: the call has no name.")
+    name = mapping["name"]
+    if not isinstance(name, str) or name not in tools:
+        known = f"the only tool is {next(iter(tools))}" if len(tools) == 1 else f"the tools are {', '.join(tools)}"
+        return Failure(CallError.UNKNOWN_TOOL, f"Error: unknown tool; {known}.")
+    if failure := _check_names(mapping, tools[name]):
         return failure
-    values = {name: read(mapping[name]) for name, read in arguments.items()}
-    return next((value for value in values.values() if isinstance(value, Failure)), Call(tool, values))
+    values = {key: argument.read(mapping[key]) for key, argument in tools[name].items() if key in mapping}
+    if failures := [value for value in values.values() if isinstance(value, Failure)]:
+        return failures[0]
+    image = values.pop("image", None)
+    return Call(name, values, image)
 
 
-def read_keypoint(value: object) -> list[int] | Failure:
-    """[x, y], two integers; bools, floats and quoted numbers are refused."""
-    if isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value):
-        return value
-    return Failure(CallError.BAD_KEYPOINT, "Error: keypoint must be two integers, [x, y].")
-
-
-def _check_names(mapping: dict, tool: str, arguments: Mapping[str, ArgumentReader]) -> Failure | None:
-    wanted = ["name", *arguments]
-    if "name" in mapping and mapping["name"] != tool:
-        return Failure(CallError.UNKNOWN_TOOL, f"Error: unknown tool; the only tool is {tool}.")
-    if missing := [name for name in wanted if name not in mapping]:
+def _check_names(mapping: dict, arguments: Mapping[str, Argument]) -> Failure | None:
+    wanted = [key for key, argument in arguments.items() if argument.required]
+    if missing := [key for key in wanted if key not in mapping]:
         return Failure(CallError.MISSING_ARGUMENT, f"Error: the call has no {missing[0]}.")
-    if len(mapping) > len(wanted):
-        return Failure(CallError.UNEXPECTED_ARGUMENT, f"Error: the call must have only {' and '.join(wanted)}.")
+    if mapping.keys() - arguments.keys() - {"name"}:
+        allowed = " and ".join(["name", *wanted])
+        return Failure(CallError.UNEXPECTED_ARGUMENT, f"Error: the call must have only {allowed}.")
     return None
+
+
+def _mapping(content: object, form: str) -> dict | Failure:
+    if isinstance(content, dict):
+        return content
+    return Failure(CallError.NOT_A_MAPPING, f"Error: the call is not {form}.")
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise ValueError("duplicate key")
+    return mapping

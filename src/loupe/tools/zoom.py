@@ -1,96 +1,84 @@
-"""The zoom tool (arXiv 2506.14821): crops a square of the original picture around a keypoint that the policy predicts.
+"""The zoom tool (arXiv 2506.14821): crops a square of the original picture around a keypoint that the policy predicts,
+or a box that it draws.
 
-Parsing the call, locating the point and placing the box are separate pure functions; ``ZoomTool.run`` combines them.
+Locating what the policy points at and placing the crop are separate pure functions; ``ZoomTool.run`` combines them.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 from PIL import Image
 
-from loupe.errors import UserError, require_choice, require_int
-from loupe.geometry import COORDINATES, Frame, Size
+from loupe.errors import require_choice, require_int
+from loupe.geometry import Frame, Point, Size, View
 from loupe.pictures import FILTER, MAX_PIXELS, REDUCING_GAP
 from loupe.tools import ToolResult
+from loupe.tools.arguments import BOX, KEYPOINT, Argument
 from loupe.tools.errors import CallError, Failure
-from loupe.tools.parse import Call, parse_call, read_keypoint
+from loupe.tools.forms import FORMS
+
+AIMS = {"keypoint": KEYPOINT, "box": BOX}
+AGAIN = 0.5
+"""Of the shorter side of a crop: the most that a zoom into it shows. Otherwise it would show the whole crop again."""
 
 
 @dataclass(frozen=True)
 class ZoomTool:
-    """Crops ``crop`` x ``crop`` pixels out of the original picture, at whatever size the policy sees it.
+    """Crops the original picture, at whatever size the policy sees it.
 
-    crop: side of the square, in original pixels.
+    crop: side of the square around a keypoint, in original pixels; in a zoom into a crop, at most half of its shorter
+    side. call: the form of calls (``forms.FORMS``), which decides whether the policy gives a keypoint or a box.
     output_size: long side at which the crop is shown; None shows it at the long side of the whole picture.
     pixels: the source of the crop. "original", or "shown": the picture as the policy sees it, enlarged; a control in
         which zooming reveals nothing new.
-    coordinates, max_calls, instruction: see :class:`Tool`.
+    instruction: see :class:`Tool`.
     Raises UserError for settings outside these values.
     """
 
     crop: int
     output_size: int | None = None
-    coordinates: str = "shown"
     pixels: str = "original"
-    max_calls: int = 1
+    call: str = "keypoint_yaml"
     instruction: str = ""
-    name: ClassVar[str] = "zoom"
+    aim: str = field(init=False)
 
     def __post_init__(self) -> None:
         require_int("crop", self.crop, 1)
-        require_int("tool.max_calls", self.max_calls, 0)
         if self.output_size is not None:
-            require_int("tool.output_size", self.output_size, 1, math.isqrt(MAX_PIXELS))
-        if not isinstance(self.instruction, str):
-            raise UserError(f"tool.instruction={self.instruction}: must be text")
-        if self.max_calls == 0:  # the prompt does not explain a tool that may not be called
-            object.__setattr__(self, "instruction", "")
-        require_choice("coordinates", self.coordinates, COORDINATES)
-        require_choice("tool.pixels", self.pixels, ("original", "shown"))
+            require_int("tool.zoom.output_size", self.output_size, 1, math.isqrt(MAX_PIXELS))
+        require_choice("tool.zoom.pixels", self.pixels, ("original", "shown"))
+        object.__setattr__(self, "aim", FORMS[require_choice("tool.call", self.call, FORMS)].aim)
 
-    @classmethod
-    def write(cls, keypoint: Sequence[int] | str) -> str:
-        """The inverse of :meth:`parse`. keypoint: [x, y], or any other text for a call that is meant to fail."""
-        return f"\nname: {cls.name}\nkeypoint: {keypoint if isinstance(keypoint, str) else list(keypoint)}\n"
+    @property
+    def arguments(self) -> dict[str, Argument]:
+        return {self.aim: AIMS[self.aim]}
 
-    @classmethod
-    def parse(cls, text: str) -> Call | Failure:
-        """Parse ``text``, which stands between <tool> and </tool>."""
-        return parse_call(text, cls.name, {"keypoint": read_keypoint})
+    @property
+    def description(self) -> str:
+        square = f"a square of {self.crop}x{self.crop} pixels around the keypoint, shifted inward at the borders,"
+        what = square if self.aim == "keypoint" else "the box"
+        source = "the original picture" if self.pixels == "original" else "the resized picture (at its original size)"
+        side = f"{self.output_size} pixels" if self.output_size else "that of the picture as shown"
+        return f"cuts {what} out of {source} and resizes its long side to {side}"
 
-    def run(self, text: str, picture: Image.Image, shown_size: Size) -> ToolResult | Failure:
-        """Parse and execute one call; see :meth:`Tool.run`."""
-        call = self.parse(text)
-        if isinstance(call, Failure):
-            return call
-        point = locate(call.arguments["keypoint"], Frame.of(self.coordinates, shown_size, picture.size))
-        if isinstance(point, Failure):
-            return point
-        return self.cut(point, picture, shown_size, call.arguments)
+    def run(self, arguments: dict, view: View) -> ToolResult | Failure:
+        """Execute one call; see :class:`Tool`."""
+        if self.aim == "box":
+            box = locate_box(arguments["box"], view.frame)
+            return box if isinstance(box, Failure) else self._result(box, None, view)
+        point = locate(arguments["keypoint"], view.frame)
+        return point if isinstance(point, Failure) else self.cut(point, view)
 
-    def cut(self, point: tuple[float, float], picture: Image.Image, shown_size: Size, arguments: dict) -> ToolResult:
-        """The result of a call with these ``arguments`` that points at ``point`` (x, y), in original pixels."""
-        box = crop_box(point, self.crop, picture.size)
-        image = picture.crop(box) if self.pixels == "original" else shown_crop(picture, shown_size, box)
-        return ToolResult(image, self.output_size or max(shown_size), arguments, point, box)
+    def cut(self, point: Point, view: View) -> ToolResult:
+        """The square around a point of the view's picture."""
+        size = view.picture.size
+        side = min(self.crop, math.ceil(AGAIN * min(size))) if view.depth else self.crop
+        return self._result(crop_box(point, side, size), point, view)
 
-
-@dataclass(frozen=True)
-class NoTool:
-    """The absence of a tool, with the same interface: every call fails. ``coordinates`` is the frame of boxes."""
-
-    coordinates: str = "shown"
-    name: ClassVar[str] = "none"
-    max_calls: ClassVar[int] = 0
-    instruction: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        require_choice("coordinates", self.coordinates, COORDINATES)
-
-    def run(self, text: str, picture: Image.Image, shown_size: Size) -> Failure:
-        return Failure(CallError.UNKNOWN_TOOL, "Error: there is no tool.")
+    def _result(self, box: tuple[int, int, int, int], keypoint: Point | None, view: View) -> ToolResult:
+        picture = view.picture
+        image = picture.crop(box) if self.pixels == "original" else shown_crop(picture, view.shown, box)
+        return ToolResult(image, long_side=self.output_size, keypoint=keypoint, box=box)
 
 
 def shown_crop(picture: Image.Image, shown_size: Size, box: tuple[int, int, int, int]) -> Image.Image:
@@ -112,9 +100,23 @@ def locate(keypoint: list[int], frame: Frame) -> tuple[float, float] | Failure:
     if not all(0 <= value <= end for value, end in zip(keypoint, ends, strict=True)):
         extent = "the range 0 to 1000" if relative else f"the {frame.extent[0]}x{frame.extent[1]} picture"
         message = f"Error: the keypoint {keypoint} lies outside {extent}."
-        return Failure(CallError.OUT_OF_BOUNDS, message, {"keypoint": keypoint})
+        return Failure(CallError.OUT_OF_BOUNDS, message)
     shift = 0.0 if relative else 0.5
     return frame.to_original(keypoint[0] + shift, keypoint[1] + shift)
+
+
+def locate_box(box: list[int], frame: Frame) -> tuple[int, int, int, int] | Failure:
+    """The original pixels that ``box`` (x1, y1, x2, y2 in the frame, x2 and y2 exclusive) covers at least in part; a
+    failure if it is empty or extends beyond the picture.
+    """
+    x1, y1, x2, y2 = box
+    if x1 >= x2 or y1 >= y2:
+        return Failure(CallError.BAD_ARGUMENT, f"Error: the box {box} is empty; give [x1, y1, x2, y2].")
+    if x1 < 0 or y1 < 0 or x2 > frame.extent[0] or y2 > frame.extent[1]:
+        width, height = frame.extent
+        return Failure(CallError.OUT_OF_BOUNDS, f"Error: the box {box} extends beyond the {width}x{height} picture.")
+    (left, top), (right, bottom) = frame.to_original(x1, y1), frame.to_original(x2, y2)
+    return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
 
 
 def crop_box(center: tuple[float, float], size: int, original_size: Size) -> tuple[int, int, int, int]:
