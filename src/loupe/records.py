@@ -40,6 +40,7 @@ class Example:
     zoom_image: the picture that the tool crops, if it is not ``image``. For controls such as shuffled crops.
     answer_box: the answer in original pixels, where it is a box; there are no references then.
     earlier_images: further pictures, shown before ``image``; the tool and boxes refer to ``image`` alone.
+    metric: how an answer in words is scored, a key of ``rewards.terms.SCORES``; unused with options or an answer box.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Example:
     zoom_image: Path | bytes | Renderable | None = None
     answer_box: Box | None = None
     earlier_images: tuple[Path | bytes | Renderable, ...] = ()
+    metric: str = "vqa"
 
 
 @dataclass

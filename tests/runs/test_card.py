@@ -1,6 +1,7 @@
 """The code in the card loads the model that a run saves, and that model is the policy that was trained."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from huggingface_hub import ModelCard
 from loupe.models.load import load_policy, save_policy
 from loupe.paths import PROJECT
 from loupe.records import Example
+from loupe.rewards import terms
 from loupe.runs import card
 from loupe.runs.build import build_rollout
 from loupe.runs.config import instantiate
@@ -172,6 +174,13 @@ def test_other_tools_and_settings(tmp_path):
     _, text = saved(tmp_path / "other", "tool.zoom.output_size=224", "tool.zoom.pixels=shown", "tool.max_calls=2")
     assert "resizes its long side to 224 pixels.\nThe model may make at most 2 calls" in text
     assert "out of the resized picture (at its original size)" in text
+
+
+def test_the_card_says_how_answers_are_scored():
+    question = Example("q", b"", "?", ("1",))
+    assert card.score_meaning(question) == "VQA accuracy"
+    assert {card.score_meaning(replace(question, metric=name)) for name in terms.SCORES} == set(card.SCORED.values())
+    assert card.score_meaning(replace(question, options=("1", "2"))) == "the share of correct options"
 
 
 def test_the_card_of_a_model_that_answers_with_boxes(tmp_path):

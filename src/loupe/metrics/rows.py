@@ -25,18 +25,18 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
 
     chosen: the letter of the option that the answer names. box: the answered box in original pixels, where one is asked
     for; box_error: why the answer is not a valid box. answered: whether there is an answer of the kind asked for.
-    score: ``terms.accuracy``; score_leave_one_out: the published form of VQA accuracy, where there are several
-    references. calls: "ok" or the kind of failure; tools: the name that each call gives, if it could be read.
-    keypoints, crops: of the executed calls that have one, in original pixels; hits: whether each crop shows a target,
-    None where no target is known or the crops come from another picture.
-    image_tokens, pixels: of all pictures shown. reward and terms: as scored at that step of training.
+    score: ``terms.accuracy``; score_leave_one_out: the published form of VQA accuracy, where it is the score and there
+    are several references. calls: "ok" or the kind of failure; tools: the name that each call gives, if it could be
+    read. keypoints, crops: of the executed calls that have one, in original pixels; hits: whether each crop shows a
+    target, None where no target is known or the crops come from another picture. image_tokens, pixels: of all pictures
+    shown. reward and terms: as scored at that step of training.
     """
     example, answer = group.example, trajectory.answer
     option = chosen_option(answer, example.options) if answer and example.options else None
     crops = trajectory.crops
     targets = () if example.zoom_image else example.target_boxes
     tokens = sum(image.tokens(merge) for image in [*group.prompt.images, *trajectory.images])
-    several = len(example.references) > 1 and not example.options
+    several = len(example.references) > 1 and terms.has_vqa_accuracy(example)
     box = read_box(answer, group.prompt.frame) if example.answer_box else None
     is_invalid = isinstance(box, BoxError)
     return {

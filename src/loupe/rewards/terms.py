@@ -11,9 +11,10 @@ from statistics import fmean
 import Levenshtein
 
 from loupe.errors import UserError
-from loupe.records import Group, Trajectory, TrajectoryType
+from loupe.records import Example, Group, Trajectory, TrajectoryType
 from loupe.rewards.boxes import HIT, answer_iou, iou
 from loupe.rewards.choice import LETTERS, chosen_option
+from loupe.rewards.matching import contains_score, exact_score, number_score
 from loupe.rewards.normalize import normalize_answer
 
 AGREEING = 3
@@ -26,8 +27,9 @@ ANSWER_TURN = re.compile(_TURN.format(body=_BODY, tag="answer", end="answer"), r
 
 
 def accuracy(trajectory: Trajectory, group: Group) -> float:
-    """The score of the answer, 0 if there is none: :func:`vqa_score`; for multiple choice, whether it names the correct
-    option (:func:`chosen_option`); for boxes, whether its IoU with the correct box is at least 0.5.
+    """The score of the answer, 0 if there is none: by ``SCORES``, as the example asks for (:func:`vqa_score` by
+    default); for multiple choice, whether it names the correct option (:func:`chosen_option`); for boxes, whether its
+    IoU with the correct box is at least 0.5.
     """
     answer, example = trajectory.answer, group.example
     if not answer:
@@ -37,27 +39,36 @@ def accuracy(trajectory: Trajectory, group: Group) -> float:
     if example.options:
         number = chosen_option(answer, example.options)
         return float(number is not None and LETTERS[number] == example.references[0])
-    return vqa_score(answer, example.references)
+    return SCORES[example.metric](answer, example.references)
 
 
 def accuracy_leave_one_out(trajectory: Trajectory, group: Group) -> float:
-    """:func:`vqa_score_leave_one_out` of the answer, 0 if there is none; for options and boxes :func:`accuracy`."""
-    example = group.example
-    if example.options or example.answer_box or not trajectory.answer:
+    """:func:`vqa_score_leave_one_out` of the answer, 0 if there is none; without VQA accuracy :func:`accuracy`."""
+    if not trajectory.answer or not has_vqa_accuracy(group.example):
         return accuracy(trajectory, group)
-    return vqa_score_leave_one_out(trajectory.answer, example.references)
+    return vqa_score_leave_one_out(trajectory.answer, group.example.references)
+
+
+def has_vqa_accuracy(example: Example) -> bool:
+    """Whether the score of an answer is its VQA accuracy."""
+    return example.metric == "vqa" and not example.options and not example.answer_box
 
 
 def soft(trajectory: Trajectory, group: Group) -> float:
-    """:func:`soft_score` of the answer, 0 if there is none or it is empty; for multiple choice :func:`accuracy`,
-    because the letters of options are not similar to one another; for boxes the IoU with the correct box.
+    """:func:`soft_score` of the answer, 0 if there is none or it is empty; for ``exact`` the similarity to the nearest
+    reference; for boxes the IoU with the correct box. For multiple choice, ``contains`` and ``number`` it is
+    :func:`accuracy`, because letters, sentences and numbers that look alike do not mean the same.
     """
-    example = group.example
+    answer, example = trajectory.answer, group.example
     if example.answer_box:
         return iou(trajectory, group)
-    if example.options:
+    if example.options or example.metric in ("contains", "number"):
         return accuracy(trajectory, group)
-    return soft_score(trajectory.answer, example.references) if trajectory.answer else 0.0
+    if not answer:
+        return 0.0
+    if example.metric == "exact":
+        return max(soft_score(answer, [reference]) for reference in example.references)
+    return soft_score(answer, example.references)
 
 
 def well_formed(trajectory: Trajectory, group: Group) -> float:
@@ -112,6 +123,10 @@ def soft_score(answer: str, references: Sequence[str]) -> float:
     """
     answer, references = _normalized(answer, references)
     return fmean(sorted((_similarity(answer, reference) for reference in references), reverse=True)[:AGREEING])
+
+
+SCORES = {"vqa": vqa_score, "exact": exact_score, "contains": contains_score, "number": number_score}
+"""The scores of an answer in words, by ``Example.metric``."""
 
 
 def _normalized(answer: str, references: Sequence[str]) -> tuple[str, list[str]]:

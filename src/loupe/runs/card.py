@@ -26,6 +26,12 @@ from loupe.runs.text import comparison, format_value
 LOG = logging.getLogger(__name__)
 TAGS = ["loupe", "grpo", "reinforcement-learning", "visual-question-answering"]
 PRINTED_GROUPS = ("model", "prompt", "tool", "data", "reward", "algorithm", "rollout", "trainer")  # in full
+SCORED = {  # by Example.metric
+    "vqa": "VQA accuracy",
+    "exact": "the share of answers that equal a reference",
+    "contains": "the share of answers that contain a reference",
+    "number": "the share of answers whose last number is that of a reference",
+}
 ENVIRONMENT = Environment(  # nothing is escaped by default: the card is Markdown, not HTML
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
 )
@@ -60,6 +66,7 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
         question=dialogue.user.replace("{frame}", frame.format("{original_width}", "{original_height}")),
         tools=tools,
         example=example,
+        score_meaning=score_meaning(example),
         scores=comparison(summary["before"], summary["after"]),
         cfg=settings,
         data=settings["data"]["_target_"].rpartition(".")[2].removesuffix("_datamodule"),
@@ -69,6 +76,13 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
     )
     (out / "README.md").write_text(card)
     LOG.info("to publish the model: hf upload owner/name %s", shlex.quote(str(out)))
+
+
+def score_meaning(example: Example) -> str:
+    """What the score of such a question is, to complete "score is"."""
+    if example.answer_box:
+        return "the share of boxes whose IoU with the correct box is at least 0.5"
+    return "the share of correct options" if example.options else SCORED[example.metric]
 
 
 def front_matter(policy: Policy, base: str | None) -> str:
