@@ -27,6 +27,7 @@ LOG = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
 Check = Callable[[Any], bool]
 GIVE_PATH = "give data.path=<folder with the published files>"
+GIVE_OTHER = f"{GIVE_PATH}, or data.hub=<owner/name>"
 
 
 @dataclass(eq=False)
@@ -46,10 +47,11 @@ class Rows(Dataset[Example]):
         return self.read(self.table[self.indices[index]])
 
 
-def from_hub(repo: str | None, known: Sequence[str], load: Callable[[str], Loaded]) -> Loaded:
+def from_hub(repo: str | None, known: Sequence[str], load: Callable[[str], Loaded], fix: str = GIVE_OTHER) -> Loaded:
     """What ``load`` makes of the first data set that the hub, or its local cache, has: of ``repo``, or of ``known``.
 
-    repo: ``data.hub``. known: the ids under which the data set has been published. Raises UserError if there is none.
+    repo: ``data.hub``. known: the ids under which the data set has been published. Raises UserError if there is none,
+    which names the ``fix``.
     """
     if repo is not None and not hub.is_id(repo):
         raise UserError(f"data.hub={repo}: must be <owner/name>, such as {known[0]}")
@@ -61,7 +63,7 @@ def from_hub(repo: str | None, known: Sequence[str], load: Callable[[str], Loade
             return load(name)
         except (OSError, ValueError) as error:  # ValueError: no such split or configuration in the cache
             failed.append(f"{name}: {_first_line(error)}")
-    raise UserError(f"data: cannot be loaded from the hub ({'; '.join(failed)}); {GIVE_PATH}, or data.hub=<owner/name>")
+    raise UserError(f"data: cannot be loaded from the hub ({'; '.join(failed)}); {fix}")
 
 
 def split_from_hub(repo: str | None, known: Sequence[str], split: str) -> datasets.Dataset:

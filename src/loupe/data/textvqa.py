@@ -5,10 +5,7 @@ Published as parquet on the hub (``lmms-lab/textvqa``; a local copy works too), 
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from hashlib import sha256
-from itertools import accumulate
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import datasets
 from loupe.data import tables
 from loupe.data.datamodule import LoupeDataModule
 from loupe.data.mixing import mixed
+from loupe.data.splits import divide, some
 from loupe.data.tables import Rows
 from loupe.errors import UserError, require_int
 from loupe.records import Example
@@ -55,8 +53,7 @@ def textvqa_datamodule(
     (train, rows), (test, test_rows) = (_open(path, hub, images, split) for split in ("train", "validation"))
     kept, held = hold_out(rows, train["image_id"][:], require_int("data.n_val", n_val, 1), heldout_seed)
     kept = kept[: None if n_train is None else require_int("data.n_train", n_train, 1)]
-    if n_test is not None:
-        test_rows = sorted(_shuffled(test_rows, heldout_seed)[: require_int("data.n_test", n_test, 1)])
+    test_rows = some(test_rows, n_test, "data.n_test", heldout_seed)
     numbers = train["question_id"][:]
     ids = [f"{PREFIX}{numbers[i]}" for i in kept]
     chosen = mixed(Rows(train, example, kept), ids, mined, mix, hard_fraction, seed)
@@ -79,17 +76,10 @@ def hold_out(rows: Sequence[int], pictures: Sequence[str], n: int, seed: int) ->
 
     rows: row numbers. pictures: the picture's name for every row of the table. seed: keys the choice of pictures.
     """
-    about = Counter(pictures[i] for i in rows)
-    order = _shuffled(about, seed)
-    held_before = accumulate((about[name] for name in order), initial=0)
-    chosen = {name for name, held in zip(order, held_before, strict=False) if held < n}
-    if len(chosen) == len(order):
+    parts = divide(rows, pictures, {"val": n}, seed)
+    if not parts["train"]:
         raise UserError(f"data.n_val={n}: leaves nothing to train on; take fewer than {len(rows)}")
-    return [i for i in rows if pictures[i] not in chosen], [i for i in rows if pictures[i] in chosen]
-
-
-def _shuffled(items: Iterable, seed: int) -> list:
-    return sorted(items, key=lambda item: sha256(f"{seed}/{item}".encode()).digest())
+    return parts["train"], parts["val"]
 
 
 def _open(path: str | None, hub: str | None, images: str | None, split: str) -> tuple[datasets.Dataset, list[int]]:

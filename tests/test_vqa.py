@@ -1,0 +1,33 @@
+"""The commands on questions of one's own: mined, trained on the hard ones, evaluated."""
+
+import json
+
+import datasets
+from conftest import compose_config
+from helpers import own_data
+from helpers.commands import FEW
+
+import evaluate as judging
+import mine as mining
+import train as training
+
+COMMAND = ["data=vqa", "model=tiny_random", "resolution=56", "crop=20", *FEW, "rollout.max_new_tokens=4"]
+
+
+def test_it_is_mined_trained_and_evaluated(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    own_data.separated(tmp_path / "own")
+    given = [*COMMAND, f"data.path={tmp_path / 'own'}", "data.metric=exact", "data.n_train=6"]
+
+    def command(*overrides, out, name="train"):
+        return compose_config(*given, *overrides, f"paths.output_dir={tmp_path / out}", name=name)
+
+    scores = mining.mine(command("evaluate.samples=1", out="mined", name="mine"))
+    assert len(scores) == 6 and set(scores) <= {f"q{number}" for number in range(40)}
+    hard = [f"data.mined={tmp_path / 'mined'}", "data.mix=zero", "trainer.max_steps=1"]
+    assert training.train(command(*hard, out="run"))["after"]["n"]["all"] == 4
+    assert "`score` is the share of answers that equal a reference" in (tmp_path / "run/model/README.md").read_text()
+    model = f"model.path={tmp_path / 'run' / 'model'}"
+    judging.evaluate(command(model, "evaluate.conditions=[greedy]", out="judged", name="evaluate"))
+    score = json.loads((tmp_path / "judged" / "evaluation.json").read_text())["conditions"]["greedy"]["score"]
+    assert set(score) == {"all", "even", "odd"} and score["all"]["n"] == 4
