@@ -1,29 +1,52 @@
 """Look at what the policy sees: ``python src/show.py crop=300 show.count=3 paths.output_dir=outputs/look``.
 
-Draws questions of the validation split: the original with the crop of a well-aimed call, the overview as shown, and the
-zoom result as shown. Writes examples.png, and the originals as 1.jpg, 2.jpg and so on, to try src/ask.py on.
+Draws the first questions of the validation split, or of the first split that there is: the original with the crop of a
+well-aimed call (at the middle, where no box is known), the overview as shown, and the zoom result as shown. Prints the
+questions with their reference answers. Writes examples.png, and the originals as 1.jpg, 2.jpg and so on, to try
+src/ask.py on.
 """
 
-from loupe.errors import UserError, require_int
+import logging
+
+from loupe.data.datamodule import LoupeDataModule
+from loupe.engine.dialogue import Dialogue
+from loupe.errors import BadExample, UserError, require_int
 from loupe.pictures import open_picture
+from loupe.records import Example
 from loupe.runs import build, cli, plots, run
 from loupe.runs.config import instantiate
-from loupe.tools.zoom import ZoomTool
+
+LOG = logging.getLogger(__name__)
 
 
 def show(cfg) -> None:
     count = require_int("show.count", cfg.show.count, 1)
     with run.job(cfg) as out:
-        module, data = build.build_module(cfg), instantiate(cfg.data)
-        tool = module.rollout.dialogue.tools.tools.get("zoom")
-        if not isinstance(tool, ZoomTool):
-            raise UserError("there is no zoom to show; use tool=zoom with tool.max_calls of 1 or more")
-        examples = [data.val[i] for i in range(min(count, len(data.val)))]
-        plots.example_figure(examples, module.rollout.dialogue, tool, out / "examples.png")
+        data = instantiate(cfg.data)  # before the model, which may take long to load
+        rollout = build.build_module(cfg).rollout
+        examples = readable(data, rollout.dialogue, count)
+        plots.example_figure(examples, rollout.dialogue, out / "examples.png")
         for number, example in enumerate(examples, start=1):
             open_picture(example.image).save(out / f"{number}.jpg", quality=95)
-            print(f"{out / f'{number}.jpg'}: {example.question}")
+            print(f"{out / f'{number}.jpg'}: {example.question} -> {plots.expected(example)}")
         print(f"drawn in {out / 'examples.png'}")
+
+
+def readable(data: LoupeDataModule, dialogue: Dialogue, count: int) -> list[Example]:
+    """The first questions of a split that a policy can be asked; the others before them are named in the log."""
+    split = next(split for split in (data.val, data.test, data.train) if split is not None)
+    examples: list[Example] = []
+    for number in range(len(split)):
+        if len(examples) == count:
+            break
+        try:
+            dialogue.prompt(split[number])
+            examples.append(split[number])
+        except BadExample as error:
+            LOG.warning("skipped: %s", error)
+    if not examples:
+        raise UserError("none of the questions could be read; see the skipped rows above")
+    return examples
 
 
 main = cli.entry(show)

@@ -1,9 +1,14 @@
 import sys
 
+import datasets
 import pytest
+from conftest import compose_config
+from omegaconf import OmegaConf
 from PIL import Image
 
 import show
+
+OWN = ["data=vqa", "model=tiny_random", "resolution=112", "crop=100", "show.count=3"]
 
 
 def test_it_draws_a_row_for_each_question(tmp_path, monkeypatch):
@@ -17,8 +22,22 @@ def test_it_draws_a_row_for_each_question(tmp_path, monkeypatch):
     assert heights[1] == 2 * heights[0]
 
 
-@pytest.mark.parametrize(("override", "message"), [("tool=none", "use tool=zoom"), ("show.count=0", "show.count=0")])
-def test_what_cannot_be_shown(tmp_path, monkeypatch, override, message):
-    monkeypatch.setattr(sys, "argv", ["show.py", override, f"paths.output_dir={tmp_path}"])
-    with pytest.raises(SystemExit, match=message):
+def test_how_many_must_be_a_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["show.py", "show.count=0", f"paths.output_dir={tmp_path}"])
+    with pytest.raises(SystemExit, match=r"show\.count=0"):
         show.main()
+
+
+@pytest.mark.parametrize("tool", ["zoom", "none"])
+def test_it_shows_ones_own_questions(tmp_path, monkeypatch, capsys, tool):
+    """Without boxes and without a split for validation; a picture that cannot be read is left out and named."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    Image.new("RGB", (400, 300), "red").save(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    table = tmp_path / "labels.csv"
+    table.write_text("image,question,answer\nbroken.png,What?,red\na.png,Which $color$?,\"['red', 'rot']\"\n")
+    cfg = compose_config(f"data.path={table}", "data.split=null", f"tool={tool}", *OWN, name="show")
+    show.show(OmegaConf.merge(cfg, {"paths": {"output_dir": str(tmp_path)}}))
+    assert f"{tmp_path / '1.jpg'}: Which $color$? -> red | rot\n" in capsys.readouterr().out
+    assert Image.open(tmp_path / "examples.png").width == {"zoom": 1200, "none": 800}[tool]
+    assert Image.open(tmp_path / "1.jpg").size == (400, 300)

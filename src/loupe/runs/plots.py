@@ -1,5 +1,6 @@
 """Plots of one run: advantages and scores over its steps (see ``logs.history``), and what the policy sees."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -13,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
-from loupe.geometry import View, middle
+from loupe.geometry import View
 from loupe.pictures import draw_call, open_picture
 from loupe.records import Example, Group, TrajectoryType
 from loupe.tools.zoom import ZoomTool
@@ -151,24 +152,48 @@ def _panel(picture: Image.Image) -> Image.Image:
     return panel
 
 
-def example_figure(examples: list[Example], dialogue: "Dialogue", tool: ZoomTool, out: Path) -> None:
-    """One row per example: the original with the box of a well-aimed call, the overview, and the zoom result.
+def example_figure(examples: list[Example], dialogue: "Dialogue", out: Path) -> None:
+    """One row per example: the original, the overview, and the result of a zoom, whose box is drawn on the original.
 
-    The last two are exactly the pixels that the policy sees. Examples need a target box, the tool a crop size.
+    The last two are exactly the pixels that the policy sees. Without the zoom tool there are only the first two.
     """
-    figure = Figure(figsize=(12, 3.2 * len(examples)), layout="constrained")
-    for row, example in zip(figure.subplots(len(examples), 3, squeeze=False), examples, strict=True):
-        picture, center = open_picture(example.image), middle(example.target_boxes[0])
-        shown = dialogue.overview(picture)
-        result = tool.cut(center, View.of_question(picture, shown.size, dialogue.tools.coordinates))
-        crop = dialogue.close_up(result, max(shown.size))
-        panels = {
-            f"{example.question}  ({example.subset})": draw_call(picture, center, result.box),
-            f"the overview: {shown.width}x{shown.height}": shown,
-            f"the zoom result: {crop.width}x{crop.height}": crop,
-        }
-        for axes, (title, image) in zip(row, panels.items(), strict=True):
+    columns = [_example_panels(example, dialogue) for example in examples]
+    figure = Figure(figsize=(4 * len(columns[0]), 3.2 * len(examples)), layout="constrained")
+    grid = figure.subplots(len(examples), len(columns[0]), squeeze=False)
+    for row, panels in zip(grid, columns, strict=True):
+        for axes, (title, image) in zip(row, panels, strict=True):
             axes.imshow(image, interpolation="nearest")
-            axes.set_title(title, fontsize=9)
+            axes.set_title(title, fontsize=9, parse_math=False)
             axes.set_axis_off()
     figure.savefig(out, dpi=100)
+
+
+def _example_panels(example: Example, dialogue: "Dialogue") -> list[tuple[str, Image.Image]]:
+    """Titles and pictures of an example's row: a call aims at its first target box, or else at the middle."""
+    picture = open_picture(example.image)
+    shown = dialogue.overview(picture)
+    subset = f"  ({example.subset})" if example.subset else ""
+    title = "\n".join(map(_wrapped, f"{example.question}{subset}\n-> {expected(example)}".splitlines()))
+    overview = (f"the overview: {shown.width}x{shown.height}", shown)
+    zooms = [tool for tool in dialogue.tools.tools.values() if isinstance(tool, ZoomTool)]
+    if not zooms:
+        return [(title, picture), overview]
+    width, height = picture.size
+    target = example.target_boxes[0] if example.target_boxes else (width / 4, height / 4, width * 3 / 4, height * 3 / 4)
+    result = zooms[0].aimed_at(target, View.of_question(picture, shown.size, dialogue.tools.coordinates))
+    crop = dialogue.close_up(result, max(shown.size))
+    aimed = "the zoom result" if example.target_boxes else "a zoom at the middle"
+    close_up = (f"{aimed}: {crop.width}x{crop.height}", crop)
+    return [(title, draw_call(picture, result.keypoint, result.box)), overview, close_up]
+
+
+def expected(example: Example) -> str:
+    """The answers that earn a score, each of them once."""
+    if example.answer_box:
+        return str([round(side) for side in example.answer_box])
+    return " | ".join(dict.fromkeys(example.references))
+
+
+def _wrapped(line: str) -> str:
+    """A line of a title, cut to a few lines as wide as its panel."""
+    return textwrap.fill(line, 60, max_lines=4)

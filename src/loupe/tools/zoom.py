@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from loupe.errors import require_choice, require_int
-from loupe.geometry import Frame, Point, Size, View
+from loupe.geometry import Box, Frame, Point, Size, View, middle
 from loupe.pictures import FILTER, MAX_PIXELS, REDUCING_GAP
 from loupe.tools import ToolResult
 from loupe.tools.arguments import BOX, KEYPOINT, Argument
@@ -68,6 +68,13 @@ class ZoomTool:
             return box if isinstance(box, Failure) else self._result(box, None, view)
         point = locate(arguments["keypoint"], view.frame)
         return point if isinstance(point, Failure) else self.cut(point, view)
+
+    def aimed_at(self, target: Box, view: View) -> ToolResult:
+        """The result of a call that points at the middle of ``target`` (pixels of the view), or that draws it."""
+        if self.aim == "keypoint":
+            return self.cut(middle(target), view)
+        left, top, right, bottom = target
+        return self._result((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)), None, view)
 
     def cut(self, point: Point, view: View) -> ToolResult:
         """The square around a point of the view's picture."""
