@@ -86,6 +86,15 @@ def test_a_hub_id(tmp_path, load, monkeypatch):
     monkeypatch.setattr(hub, "prepare", lambda: None)
     monkeypatch.setattr(vqa, "snapshot_download", lambda name, repo_type: str(tmp_path / "copy"))
     assert len(load("somebody/questions").train) == own_data.SPLIT_SIZES["train"]
+
+    def missing(name, repo_type):
+        raise FileNotFoundError(f"no {name}")
+
+    monkeypatch.setattr(vqa, "snapshot_download", missing)
+    with pytest.raises(
+        UserError, match=r"\(my/folder: no my/folder\); my/folder is no file or folder here either; give"
+    ):
+        load("my/folder")
     with pytest.raises(UserError, match=r"data\.path=no/such/folder: no such file or folder"):
         load("no/such/folder")
     with pytest.raises(UserError, match=r"data\.path is empty; give"):

@@ -104,7 +104,7 @@ def _located(path: str | None) -> Path:
         return local
     if not hub.is_id(path):
         raise UserError(f"data.path={path}: no such file or folder; give a table, or a folder with one")
-    fix = "give data.path=<table, or folder with one>, or the id of another data set"
+    fix = f"{path} is no file or folder here either; give data.path=<table, or folder with one>, or another id"
     return Path(tables.from_hub(path, (), partial(snapshot_download, repo_type="dataset"), fix))
 
 
