@@ -78,7 +78,9 @@ class Environment:
         return None
 
     def shown(self, trajectory: Trajectory, prompt: Prompt) -> list[Image.Image]:
-        """The pictures of the observations as the policy saw them. The calls are executed again."""
+        """The pictures of the observations as the policy saw them. The calls are executed again, up to one that fails
+        this time, as that of a tool that depends on other things may.
+        """
         exchange, pictures = Exchange(trajectory, prompt), []
         for number, event in enumerate(trajectory.events):
             if event.tool is None or not event.pictured:
@@ -86,7 +88,7 @@ class Environment:
             call = Call(event.tool, event.arguments or {}, event.image)
             result, view = self._execute(exchange, call, trajectory.events[:number])
             if isinstance(result, Failure) or result.image is None or view is None:
-                raise ValueError(f"{event}: the same call has another result now")
+                break
             pictures.append(self.dialogue.close_up(result, max(prompt.shown_size)))
             exchange.views.append(self.dialogue.tools.view_of(result, view, pictures[-1].size))
         return pictures
@@ -141,4 +143,4 @@ def _filled(event: ToolEvent, result: ToolResult | Failure, view: View | None) -
         return replace(event, status=result.kind, text=result.message)
     assert view is not None
     keypoint, box = view.place(result.keypoint), view.place_box(result.box)
-    return replace(event, status=OK, text=result.text, keypoint=keypoint, box=box, pictured=bool(result.image))
+    return replace(event, status=OK, text=result.text, keypoint=keypoint, box=box, pictured=result.image is not None)
