@@ -162,3 +162,12 @@ def test_long_dialogues_are_scored_as_they_were_sampled(shared_policy):
     assert [event.status for event in trajectory.events] == ["ok", "ok", "ok"] and len(trajectory.images) == 2
     ((_, logprobs),) = update.logprobs(shared_policy, [replace(group)], 1.0, 4096)
     torch.testing.assert_close(torch.tensor(logprobs), torch.tensor(trajectory.sampled_logprobs), rtol=1e-4, atol=1e-5)
+
+
+def test_a_tool_that_does_not_repeat_its_result_leaves_the_rest_undrawn(shared_policy):
+    turns = written("rotate", "degrees: 90"), call("[20, 40]"), ANSWER
+    rollout, group, trajectory = follow(shared_policy, *turns, max_calls=2)
+    zoom = rollout.dialogue.tools.tools["zoom"]
+    rollout.dialogue.tools.tools["zoom"] = Count(zoom.arguments)
+    rollout.dialogue.tools.tools["zoom"].run = lambda arguments, view: Failure(CallError.REFUSED, "Error: not again.")
+    assert [picture.size for picture in rollout.environment.shown(trajectory, group.prompt)] == [(84, 112)]
