@@ -104,7 +104,7 @@ def test_the_command_with_two_processes(tmp_path):
     options = [*VOWELS, *size, "algorithm.optimizer.lr=0.01"]
     run(alone, *options, "data.batch_size=4")
     options += ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "logger=none"]
-    options += ["reward.terms.dense.path=vowel_terms.vowels_and_sigterm"]
+    options += ["reward.terms.dense=vowel_terms.vowels_and_sigterm"]
     # The second rank scores 2 answers of validation, 2 of the test, 6 in the first step, and then comes the second.
     stopped = start(*options, f"paths.output_dir={pair}", SIGNAL_AT=str(2 + 2 + 6 + 1))
     _, said = stopped.communicate(timeout=200)

@@ -24,10 +24,7 @@ FEW = [
 ]
 """The same for published data sets, with the miniature's weights."""
 
-VOWELS = [
-    "+reward.terms.dense={_target_: hydra.utils.get_method, path: vowel_terms.vowels}",
-    "+reward.weights.dense=1",
-]
+VOWELS = ["+reward.terms.dense=vowel_terms.vowels", "+reward.weights.dense=1"]
 """A reward term that even random weights earn."""
 
 

@@ -39,7 +39,7 @@ JOBS = {
     "train": [
         *("trainer.max_steps=2", "trainer.val_check_interval=1", "data.batch_size=1", "data.n_val=1", "data.n_test=2"),
         *("algorithm.group_size=2", "report.trajectories_every=1", "algorithm.optimizer.lr=0.01"),
-        "+reward.terms.dense={_target_: hydra.utils.get_method, path: vowel_terms.vowels}",
+        "+reward.terms.dense=vowel_terms.vowels",
         "+reward.weights.dense=1",
     ],
     "evaluate": ["data.n_test=4", "evaluate.samples=0", "evaluate.resamples=5", "evaluate.conditions=[greedy,no_tool]"],

@@ -120,7 +120,7 @@ def test_without_gate_shaping_counts_everywhere():
     [
         (
             {"weights": {"tol": 0.1}},
-            r"reward\.weights\.tol: .*'tol'; known terms: accuracy, soft, format, tool",
+            r"reward\.weights\.tol: .*'tol'; known terms: accuracy, soft, format, tool; did you mean tool\?",
         ),
         ({"weights": {"hard": 0.1}}, r"reward\.weights\.hard: .*'hard'; it is called accuracy now"),
         ({"weights": {"tool": "much"}}, r"reward\.weights\.tool=much: must be a finite number"),
@@ -200,3 +200,48 @@ def test_weights_from_the_command_line():
 def test_schedule_from_the_command_line():
     reward = load("composite", "reward.weights.tool={start: 0.2, end: 0, steps: 100}")
     assert [reward.weight("tool", step) for step in (0, 75, 100)] == pytest.approx([0.2, 0.05, 0.0])
+
+
+def briefest(trajectory: Trajectory, scored: Group) -> float:
+    """1 if no other trajectory of the group is shorter: a term that compares."""
+    return float(len(trajectory.text) == min(len(other.text) for other in scored.trajectories))
+
+
+def test_a_term_may_compare_with_its_group():
+    scored = group(*four())
+    assert rewards(CompositeReward({"brief": briefest}, {"brief": 1.0}), scored) == [0.0, 0.0, 0.0, 1.0]
+    alone = group(four()[0])
+    assert rewards(CompositeReward({"brief": briefest}, {"brief": 1.0}), alone) == [1.0]
+
+
+@pytest.mark.parametrize(
+    "term",
+    ["loupe.rewards.terms.soft", "{_target_: hydra.utils.get_method, path: loupe.rewards.terms.soft}"],
+    ids=["short", "long"],
+)
+def test_a_term_is_added_by_name(term):
+    reward = load("composite", f"+reward.terms.mine={term}", "+reward.weights.mine=0.3")
+    assert reward.terms["mine"] is terms.soft
+    assert reward.weight("mine", 0) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        ("brief", r"=brief: must be the name of a module and of something in it"),
+        ("my terms.brief", r"=my terms\.brief: must be the name of a module"),
+        ("no_such_module.brief", r"=no_such_module\.brief: there is no module no_such_module: neither in"),
+        (
+            "loupe.rewards.terms.sofft",
+            r"=.*: the module .* \(.*/terms\.py\) has no sofft; did you mean soft",
+        ),
+        ("loupe.rewards.terms.AGREEING", r"=.*: must be a function of \(trajectory, group\)"),
+        ("loupe.rewards.terms.soft_score.x", r"=.*: soft_score has no x"),
+        ("loupe.errors.is_number", r"=.*: must be a function of \(trajectory, group\)"),
+        ("loupe.rewards.boxes.Length", r"=.*: is a class; write \{_target_: loupe\.rewards\.boxes\.Length\}"),
+        (None, r"=None: must be a function of \(trajectory, group\)"),
+    ],
+)
+def test_a_term_must_be_a_function_of_trajectory_and_group(term, message):
+    with pytest.raises(UserError, match=r"^reward\.terms\.mine" + message):
+        CompositeReward({"mine": term}, {})

@@ -1,10 +1,13 @@
 """The reward of a trajectory: a weighted sum of named terms, scored group by group."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from loupe.errors import UserError, is_number, require_choice, require_int
+from loupe.names import did_you_mean, located, nearest
 from loupe.records import Group, Trajectory, TrajectoryType
 
 Term = Callable[[Trajectory, Group], float]
@@ -36,7 +39,8 @@ class Schedule:
 class CompositeReward:
     """R = sum of weight * term (arXiv 2506.14821: answer, format and tool); every term is logged by itself.
 
-    terms: name -> function of (trajectory, group), or an object whose method ``at(step)`` returns the function.
+    terms: name -> function of (trajectory, group), the function's dotted name, such as "my_terms.brief", or an object
+        whose method ``at(step)`` returns the function.
     weights: name -> number or ``{start, end, steps}`` (see :class:`Schedule`). A term without a weight has weight 0,
         and a term of weight 0 is still computed, as a metric.
     shaping: the terms that guide the policy rather than measure its answer.
@@ -48,7 +52,7 @@ class CompositeReward:
 
     def __init__(
         self,
-        terms: Mapping[str, Term],
+        terms: Mapping[str, Term | str],
         weights: Mapping[str, float | Mapping[str, float]],
         shaping: Sequence[str] = (),
         gate: str = "none",
@@ -65,7 +69,7 @@ class CompositeReward:
         require_choice("reward.gate", gate, GATES)
         for name in GATES[gate]:
             _require_term(f"reward.gate={gate}", name, terms)
-        self.terms = dict(terms)
+        self.terms = {name: _term(f"reward.terms.{name}", term) for name, term in terms.items()}
         self.shaping = frozenset(shaping)
         self.gate = gate
         self._schedules = {name: _schedule(f"reward.weights.{name}", weights.get(name, 0)) for name in terms}
@@ -96,6 +100,24 @@ class CompositeReward:
         return True
 
 
+def _term(key: str, term: object) -> Term:
+    """``term``, or what it names. Raises UserError if that is neither a function of two arguments nor has ``at``."""
+    found = located(key, term) if isinstance(term, str) else term
+    if isinstance(found, type):
+        raise UserError(f"{key}={term}: is a class; write {{_target_: {found.__module__}.{found.__qualname__}}}")
+    if not hasattr(found, "at") and not _takes_two(found):
+        raise UserError(f"{key}={term}: must be a function of (trajectory, group)")
+    return cast(Term, found)
+
+
+def _takes_two(function: object) -> bool:
+    try:
+        inspect.signature(cast(Callable, function)).bind(None, None)
+    except (TypeError, ValueError):  # no function, one of other arguments, or one that does not say what it takes
+        return False
+    return True
+
+
 def _value(name: str, term: Term, trajectory: Trajectory, group: Group) -> float:
     value = float(term(trajectory, group))
     if not math.isfinite(value):
@@ -103,10 +125,10 @@ def _value(name: str, term: Term, trajectory: Trajectory, group: Group) -> float
     return value
 
 
-def _require_term(key: str, name: str, terms: Mapping[str, Term]) -> None:
+def _require_term(key: str, name: str, terms: Mapping[str, object]) -> None:
     if name not in terms:
         hint = f"it is called {RENAMED[name]} now" if name in RENAMED else f"known terms: {', '.join(terms)}"
-        raise UserError(f"{key}: there is no term {name!r}; {hint}")
+        raise UserError(f"{key}: there is no term {name!r}; {hint}{did_you_mean(nearest(name, terms), '; ')}")
 
 
 def _schedule(key: str, weight: float | Mapping[str, float]) -> Schedule:

@@ -40,12 +40,13 @@ def build_rollout(cfg: DictConfig, policy: Policy, tools: Toolbox) -> GroupRollo
 
 def build_module(cfg: DictConfig) -> GRPOModule:
     """Policy, tools, dialogue, rollout and reward, put together."""
+    reward = instantiate(cfg.reward)  # first: a mistake in it is told before a large model is loaded
     policy = instantiate(cfg.model)
     return instantiate(
         cfg.algorithm,
         policy=policy,
         rollout=build_rollout(cfg, policy, instantiate(cfg.tool)),
-        reward=instantiate(cfg.reward),
+        reward=reward,
         reporter=instantiate(cfg.report),
         total_steps=cfg.trainer.max_steps,
         folder=cfg.paths.output_dir,
