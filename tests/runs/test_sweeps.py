@@ -43,6 +43,13 @@ def test_one_row_per_finished_job(tmp_path):
     assert lines[2].split() == ["10", "10", "0.500", "[0.250,", "0.750]", "0.500"]
 
 
+def test_a_folder_with_configuration_is_no_setting(tmp_path):
+    job(tmp_path, 1, ["--config-dir=/my conf", "reward=brief"], summary={"after": {"score": {"all": SCORE}}})
+    (row,) = collect(tmp_path)
+    assert [key for key in row if key.startswith("setting/")] == ["setting/reward", "setting/seed"]
+    assert row["command"] == "python src/train.py -m '--config-dir=/my conf' reward=brief"
+
+
 @pytest.mark.parametrize("name", ["summary.json", "provenance.json", "config.yaml"])
 def test_a_job_with_a_damaged_file_is_left_out_and_named(tmp_path, caplog, name):
     for number in (1, 2):

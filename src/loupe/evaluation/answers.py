@@ -36,11 +36,12 @@ def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: t
 
     shard: index and count of the shards of the questions, of which ``examples`` is one.
     """
+    reward = instantiate(cfg.reward)  # first: a mistake in it is told before a large model is loaded
     asked = build_conditions(cfg, examples)
     policy = asked[0].rollout.policy
     settings = open_for_answers(folder, answer_settings(cfg, policy.factor) | {"shard": shard})
     write_provenance(cfg, folder)
-    journal, reward = Journal(folder), instantiate(cfg.reward)
+    journal = Journal(folder)
     journal.read()
     missing = {condition.name: journal.missing(condition.name, len(examples)) for condition in asked}
     bar = tqdm(total=sum(map(len, missing.values())), unit="question", disable=not cfg.trainer.enable_progress_bar)

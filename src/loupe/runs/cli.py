@@ -25,7 +25,7 @@ from loupe.paths import CONF, package_path
 from loupe.runs import config, folder, sweeps
 from loupe.runs.disk import FIXES
 from loupe.runs.files import RunFile
-from loupe.runs.resume import own_settings
+from loupe.runs.resume import own_folders, own_settings
 from loupe.tools import forms
 
 LOG = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ def entry(
         # For a single run this is the folder asked for; for a sweep Hydra makes one folder per job below it.
         cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
         try:
+            config.make_importable(config.config_folders())
             require_groups(cfg)
             result = task(with_own_settings(cfg))
             return objective(result) if objective else result
@@ -99,7 +100,10 @@ def quoted(argument: str, literal: tuple[str, ...]) -> str:
 def with_own_settings(cfg: DictConfig) -> DictConfig:
     """``cfg``; for a resumed run, its own settings. A path that does not exist is refused later."""
     own = Path(folder.run_folder(cfg.resume, ""))
-    return own_settings(cfg, own) if cfg.resume and (own / RunFile.CONFIG).exists() else cfg
+    if not cfg.resume or not (own / RunFile.CONFIG).exists():
+        return cfg
+    config.make_importable(own_folders(own))
+    return own_settings(cfg, own)
 
 
 def require_groups(cfg: DictConfig) -> None:

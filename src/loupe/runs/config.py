@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from loupe.errors import UserError
+from loupe.paths import CONF
 
+CONFIG_DIR = "--config-dir="
 WITHOUT_EFFECT = ("paths.output_dir", "resume", "debug", "logger", "logger.mode", "trainer.enable_progress_bar")
 """Settings that do not change a job's results."""
 SAME_JOB = (*WITHOUT_EFFECT, "threads")
@@ -43,13 +47,30 @@ def factory(node: DictConfig) -> partial:
     return hydra.utils.instantiate(node, _convert_="all", _partial_=True)
 
 
+def config_folders() -> list[Path]:
+    """The folders from which this job takes configuration besides the project's own: that of ``--config-dir``."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    return [Path(source.path) for source in sources if source.schema == "file" and Path(source.path) != CONF]
+
+
+def make_importable(folders: Iterable[Path]) -> None:
+    """Let ``_target_`` and terms name modules in the current folder, in ``folders``, and in those that hold them.
+
+    They come last in Python's search path, so that no file there hides an installed module.
+    """
+    here = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else Path.cwd()
+    for place in (here, *(place for folder in folders for place in (folder, folder.parent))):
+        if str(place) not in sys.path:
+            sys.path.append(str(place))
+
+
 def command_line() -> str:
     """The command of this job, quoted for the shell, without its output folder and what it resumes."""
     job, overrides = "train", []
     if HydraConfig.initialized():
         job, overrides = HydraConfig.get().job.config_name, HydraConfig.get().overrides.task
     kept = [override for override in overrides if not override.startswith(("paths.output_dir=", "resume="))]
-    return shlex.join(["python", f"src/{job}.py", *kept])
+    return shlex.join(["python", f"src/{job}.py", *(f"{CONFIG_DIR}{folder}" for folder in config_folders()), *kept])
 
 
 def override(key: str, value: str | Path) -> str:

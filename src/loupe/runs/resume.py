@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loupe.logs.rows import keep_rows, read_rows
 from loupe.paths import moved
-from loupe.runs.config import command_line
+from loupe.runs.config import CONFIG_DIR, command_line, quoted
 from loupe.runs.files import RunFile, parsed, read_json
 from loupe.runs.provenance import commit, write_patch
 
@@ -30,7 +30,8 @@ def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
     first, *later = map(_overrides, _commands(folder))
     named = [override for overrides in later for override in overrides] + _overrides(command_line())
     if named:
-        _apply(_composed(first), _composed([*first, *named]), saved)
+        places = own_folders(folder)
+        _apply(_composed(first, places), _composed([*first, *named], places), saved)
     for key in OF_THIS_START:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     return saved
@@ -46,11 +47,19 @@ def saved_settings(folder: Path) -> DictConfig:
     return parsed(folder / RunFile.CONFIG, parse)
 
 
+def own_folders(folder: Path) -> list[Path]:
+    """The folders from which the run in ``folder`` took configuration besides the project's own."""
+    arguments = [argument for command in _commands(folder) for argument in shlex.split(command)]
+    places = [argument.removeprefix(CONFIG_DIR) for argument in arguments if argument.startswith(CONFIG_DIR)]
+    return [Path(place) for place in dict.fromkeys(places)]
+
+
 def whole_command(folder: Path) -> str:
-    """The command that would make the run in ``folder`` at one go, without the folder."""
+    """The command that would make the run in ``folder`` at one go, without the folder, for other people to read."""
     commands = _commands(folder)
     overrides = [override for command in commands for override in _overrides(command)]
-    return shlex.join([*shlex.split(commands[0])[:2], *_latest(overrides)])
+    places = (f"{CONFIG_DIR}{place.name}" for place in own_folders(folder))
+    return shlex.join([*shlex.split(commands[0])[:2], *places, *_latest(overrides)])
 
 
 def record_part(folder: Path, step: int, changed: dict) -> None:
@@ -93,8 +102,8 @@ def _commands(folder: Path) -> list[str]:
 
 
 def _overrides(command: str) -> list[str]:
-    _, _, *overrides = shlex.split(command)
-    return [override for override in overrides if _key(override) not in OF_THIS_START]
+    _, _, *arguments = shlex.split(command)
+    return [a for a in arguments if not a.startswith(CONFIG_DIR) and _key(a) not in OF_THIS_START]
 
 
 def _key(override: str) -> str:
@@ -106,9 +115,11 @@ def _latest(overrides: list[str]) -> list[str]:
     return list({_key(override): override for override in overrides}.values())
 
 
-def _composed(overrides: list[str]) -> dict:
-    latest = _latest(overrides)  # Hydra refuses to add a key twice
-    cfg = compose(HydraConfig.get().job.config_name, overrides=[*latest, "paths.output_dir=."])
+def _composed(overrides: list[str], places: list[Path]) -> dict:
+    latest = [*_latest(overrides), "paths.output_dir=."]  # Hydra refuses to add a key twice
+    if places:
+        latest.append(f"hydra.searchpath=[{','.join(quoted(f'file://{place}') for place in places)}]")
+    cfg = compose(HydraConfig.get().job.config_name, overrides=latest)
     return OmegaConf.to_container(cfg, resolve=True)
 
 

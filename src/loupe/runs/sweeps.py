@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from loupe.atomic import replacing
 from loupe.errors import UserError
 from loupe.metrics.intervals import ENDS, flat, without_ends
-from loupe.runs.config import WITHOUT_EFFECT
+from loupe.runs.config import CONFIG_DIR, WITHOUT_EFFECT
 from loupe.runs.files import RunFile, parsed, read_json
 from loupe.runs.text import format_value, in_columns
 
@@ -74,7 +74,9 @@ def job_row(job: Path) -> dict:
     """
     results = read_json(next(job / name for name in RESULTS if (job / name).exists()))
     provenance = read_json(job / RunFile.PROVENANCE)  # .hydra may be that of a later sweep
-    python, entry, *overrides = shlex.split(provenance["command"])
+    python, entry, *arguments = shlex.split(provenance["command"])
+    places = [argument for argument in arguments if argument.startswith(CONFIG_DIR)]
+    overrides = arguments[len(places) :]
     given = {override: override.lstrip("+~").partition("=")[::2] for override in overrides}
     given = {override: pair for override, pair in given.items() if pair[0] not in WITHOUT_EFFECT}
     settings = dict(given.values()) | {
@@ -89,7 +91,7 @@ def job_row(job: Path) -> dict:
         "job": job.name,
         **{f"{SETTING}{key}": value for key, value in settings.items()},
         "commit": commit,
-        "command": shlex.join([python, entry, "-m", *given]),
+        "command": shlex.join([python, entry, "-m", *places, *given]),
         **flat(results | conditions),
     }
 

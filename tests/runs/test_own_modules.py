@@ -1,0 +1,128 @@
+"""A user's own modules and configuration, in a folder outside of the project."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from helpers.commands import ROOT, SMALL, lines
+
+import train as entry
+from loupe.runs import cli, config, resume
+from loupe.runs.config import instantiate
+
+TERM = """
+def brief(trajectory, group):
+    return float(len(trajectory.text) == min(len(other.text) for other in group.trajectories))
+"""
+REWARD = """
+defaults: [answer_only, _self_]
+terms: {brief: my_terms.brief}
+weights: {brief: 0.2}
+"""
+EXPERIMENT = """# @package _global_
+defaults:
+  - override /reward: brief
+trainer: {max_steps: 2}
+"""
+SHORT = ["--config-dir", "my_conf", *(override for override in SMALL if "max_steps" not in override), "logger=none"]
+
+
+@pytest.fixture
+def user(tmp_path, monkeypatch):
+    """The folder in which the user stands: a module, and a folder with configuration."""
+    folder = tmp_path / "user"
+    for group, name, text in (("reward", "brief", REWARD), ("experiment", "mine", EXPERIMENT)):
+        (folder / "my_conf" / group).mkdir(parents=True)
+        (folder / "my_conf" / group / f"{name}.yaml").write_text(text)
+    (folder / "my_terms.py").write_text(TERM)
+    monkeypatch.chdir(folder)
+    forget(monkeypatch)
+    yield folder
+    sys.modules.pop("my_terms", None)
+
+
+def forget(monkeypatch):
+    """Begin as a new process does, from whose path the current folder is missing."""
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place and "user" not in place.split(os.sep)])
+    sys.modules.pop("my_terms", None)
+
+
+def composed(monkeypatch, name, *arguments):
+    """The rewards of the jobs of the command ``name``, and how these describe themselves; nothing else is built."""
+    jobs = []
+
+    def task(cfg):
+        jobs.append((instantiate(cfg.reward), config.command_line()))
+
+    task.__name__ = name
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    cli.entry(task)()
+    return jobs
+
+
+def test_a_run_and_what_resumes_it_elsewhere(monkeypatch, user, tmp_path):
+    run = tmp_path / "run"
+    monkeypatch.setattr(sys, "argv", ["train.py", *SHORT, "experiment=mine", f"paths.output_dir={run}"])
+    entry.main()
+    assert any("reward/brief" in row for row in lines(run / "metrics.jsonl"))
+    given = json.loads((run / "provenance.json").read_text())["command"]
+    assert given.startswith(f"python src/train.py --config-dir={user}/my_conf ")
+    assert "train.py --config-dir=my_conf model=tiny_random" in (run / "model" / "README.md").read_text()
+
+    forget(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={run}", "trainer.max_steps=3", "++reward.weights.brief=0.5"])
+    entry.main()
+    (part,) = lines(run / "parts.jsonl")
+    assert part["changed"] == {"trainer.max_steps": 3, "reward.weights.brief": 0.5}
+    assert [row["step"] for row in lines(run / "metrics.jsonl") if "loss" in row] == [1, 2, 3]
+    assert "--config-dir=my_conf model=tiny_random" in (run / "model" / "README.md").read_text()
+    assert resume.own_folders(run) == [user / "my_conf"]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "mine", "show", "ask"])
+def test_every_command_knows_them(monkeypatch, user, tmp_path, name):
+    given = ["-cd", "my_conf", "reward=brief", f"paths.output_dir={tmp_path}"]
+    ((reward, command),) = composed(monkeypatch, name, *given)
+    assert reward.terms["brief"].__module__ == "my_terms" and reward.weight("brief", 0) == 0.2
+    assert command == f"python src/{name}.py --config-dir={user}/my_conf reward=brief"
+
+
+def test_a_sweep_knows_them(monkeypatch, user, tmp_path):
+    jobs = composed(monkeypatch, "train", "-m", "-cd=my_conf", "reward=brief,composite", f"paths.output_dir={tmp_path}")
+    assert ["brief" in reward.terms for reward, _ in jobs] == [True, False]
+
+
+def test_a_module_in_the_current_folder_needs_no_configuration(monkeypatch, user, tmp_path):
+    added = ["+reward.terms.mine=my_terms.brief", "+reward.weights.mine=1", f"paths.output_dir={tmp_path}"]
+    ((reward, _),) = composed(monkeypatch, "train", *added)
+    assert reward.terms["mine"].__module__ == "my_terms"
+
+
+def test_an_installed_module_is_never_hidden(monkeypatch, user, tmp_path):
+    (user / "string.py").write_text(TERM)
+    with pytest.raises(SystemExit, match=rf"has no brief; {user}/string\.py is hidden behind it: rename that"):
+        composed(monkeypatch, "train", "+reward.terms.mine=string.brief", f"paths.output_dir={tmp_path}")
+    assert sys.path[-1] == str(user)
+
+
+@pytest.mark.slow
+def test_the_command_itself(user, tmp_path):
+    """From the user's folder, as a process of its own, in which Python's path begins with src/."""
+
+    def command(name, *arguments):
+        given = [sys.executable, ROOT / "src" / f"{name}.py", *arguments]
+        bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        return subprocess.run(given, cwd=user, env=bare, capture_output=True, text=True, timeout=200)
+
+    done = command("train", *SHORT, "experiment=mine", "paths.output_dir=run")
+    assert done.returncode == 0, done.stderr
+    judged = command("evaluate", "-cd", "my_conf", "experiment=mine", "model.path=run/model", "data.n_test=2")
+    assert judged.returncode == 0, judged.stderr
+    shutil.move(user / "my_terms.py", tmp_path)
+    gone = command("train", "resume=run", "trainer.max_steps=3")
+    assert gone.returncode == 1 and gone.stderr.count("\n") == 1
+    assert "reward.terms.brief=my_terms.brief: there is no module my_terms" in gone.stderr
