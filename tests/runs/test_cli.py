@@ -10,8 +10,9 @@ import pytest
 from conftest import compose_config
 from helpers.commands import SMALL
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException
+from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 import train as entry
 from loupe.errors import UserError
@@ -37,10 +38,10 @@ def complain(monkeypatch, *overrides):
         ("resolution=wide", r"resolution=wide: must be"),
         ("seed=-1", r"seed=-1: must be a whole number, 0 or more"),
         ("threads=0.5", r"threads=0\.5: must be a whole number"),
-        ("reward=unknown", r"Could not find 'reward/unknown' Available options in 'reward': .*composite"),
-        ("data=unknown", r"Could not find 'data/unknown' .*signs"),
+        ("reward=unknown", r"reward=unknown: there is no such choice; there are accuracy_only, .*composite"),
+        ("data=unknown", r"data=unknown: there is no such choice; .*signs"),
         ("experiment=reward", r"reward is a folder of experiment=reward/answer, experiment=reward/bonus"),
-        ("model=unknown", r"Could not find 'model/unknown' .*tiny"),
+        ("model=unknown", r"model=unknown: there is no such choice; .*tiny"),
         ("reward.weights.humour=1", r"humour"),
         ("reward.weights.hard=1", r"reward\.weights\.hard=1: this is called reward\.weights\.accuracy now"),
         ("reward=hard_only", r"reward=hard_only: this is called reward=accuracy_only now"),
@@ -68,7 +69,7 @@ def complain(monkeypatch, *overrides):
             r"resume=/nowhere: no checkpoint at /nowhere/checkpoints/last.ckpt; give a checkpoint",
         ),
         ("crop=", r"crop=: must be|crop=None: must be"),
-        ("corp=400", r"error: did you mean crop\? Could not override 'corp'"),
+        ("corp=400", r"corp=400: there is no such setting; did you mean crop\?"),
         ("data.n_test=0", r"data\.n_test=0: must be a whole number"),
         ("data.n_val=0", r"data\.n_val=0: must be a whole number from 1 to"),
         ("data.canvas=[10,10]", r"data\.canvas=10: must be"),
@@ -112,6 +113,11 @@ def complain(monkeypatch, *overrides):
         ("data.num_workers=100000", r"data\.num_workers=100000: must be a whole number from 0 to 1024"),
         ("model.build.seed=1000000000000", r"model\.build\.seed=1000000000000: must be a whole number from 0"),
         ("crop=[", r"crop=\[: not a valid override"),
+        ("algorithm.lr=1e-5", r"algorithm\.lr=1e-5: .*; did you mean algorithm\.optimizer\.lr\?"),
+        ("+algorithm.foo=1", r"algorithm\.foo: there is no such setting; algorithm has group_size, "),
+        ("~logger", r"logger is missing; choose one of none, wandb"),
+        ("--crop=400", r"--crop=400: no such flag; settings have no dashes"),
+        ("-cn mine", r"--config-name: each command has a configuration of its own; add to it by --config-dir"),
     ],
 )
 def test_bad_settings(monkeypatch, tmp_path, override, message):
@@ -238,8 +244,22 @@ def test_a_weight_schedule_from_the_command_line(tmp_path):
     assert build_module(cfg).reward.weight("tool", 5) == pytest.approx(0.1)
 
 
-def test_a_setting_that_only_some_choices_have(monkeypatch):
-    error = ConfigCompositionException("Could not override 'data.path'.")
-    assert cli.explain(error).startswith("error: Could not override 'data.path'")
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", "data=vstar,hrbench_4k", "data.path=x"])
-    assert cli.explain(error).startswith("error: if data is swept over, write ++data.path=...")
+def test_a_file_that_is_no_yaml(monkeypatch, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("trainer: {max_steps: 3\ncrop: 3\n")
+    line = complain(monkeypatch, f"--config-dir={tmp_path}", "experiment=mine", f"paths.output_dir={tmp_path}")
+    assert line.startswith(f"error: {tmp_path}/experiment/mine.yaml, line 2: not valid YAML; ")
+
+
+def test_a_bug_in_what_is_built_keeps_its_traceback():
+    cfg = OmegaConf.create({"a": {"b": {"_target_": "json.loads", "s": "{"}, "_target_": "builtins.dict"}})
+    with pytest.raises(InstantiationException) as raised:
+        config.instantiate(cfg.a)
+    assert cli.explain(raised.value) is None
+
+
+def test_a_reference_to_nothing():
+    cfg = OmegaConf.create({"crop": "${corp}"})
+    with pytest.raises(InterpolationKeyError) as raised:
+        _ = cfg.crop
+    assert cli.explain(raised.value).startswith("error: crop: Interpolation key 'corp' not found; it names a setting")

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 from helpers.commands import ROOT, SMALL, lines
+from omegaconf import OmegaConf
 
-import train as entry
 from loupe.runs import cli, config, resume
 from loupe.runs.config import instantiate
 
@@ -51,11 +51,11 @@ def forget(monkeypatch):
 
 
 def composed(monkeypatch, name, *arguments):
-    """The rewards of the jobs of the command ``name``, and how these describe themselves; nothing else is built."""
+    """Settings, reward and command line of each job of the command ``name``; nothing else is built."""
     jobs = []
 
     def task(cfg):
-        jobs.append((instantiate(cfg.reward), config.command_line()))
+        jobs.append((cfg, instantiate(cfg.reward), config.command_line()))
 
     task.__name__ = name
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
@@ -63,42 +63,38 @@ def composed(monkeypatch, name, *arguments):
     return jobs
 
 
-def test_a_run_and_what_resumes_it_elsewhere(monkeypatch, user, tmp_path):
+def test_a_run_is_resumed_from_elsewhere(monkeypatch, user, tmp_path):
+    """Its folder of configuration is recorded, and searched again."""
     run = tmp_path / "run"
-    monkeypatch.setattr(sys, "argv", ["train.py", *SHORT, "experiment=mine", f"paths.output_dir={run}"])
-    entry.main()
-    assert any("reward/brief" in row for row in lines(run / "metrics.jsonl"))
-    given = json.loads((run / "provenance.json").read_text())["command"]
-    assert given.startswith(f"python src/train.py --config-dir={user}/my_conf ")
-    assert "train.py --config-dir=my_conf model=tiny_random" in (run / "model" / "README.md").read_text()
+    ((cfg, _, command),) = composed(monkeypatch, "train", "-cd", "my_conf", "reward=brief", f"paths.output_dir={run}")
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    (run / "provenance.json").write_text(json.dumps({"command": command}))
 
     forget(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={run}", "trainer.max_steps=3", "++reward.weights.brief=0.5"])
-    entry.main()
-    (part,) = lines(run / "parts.jsonl")
-    assert part["changed"] == {"trainer.max_steps": 3, "reward.weights.brief": 0.5}
-    assert [row["step"] for row in lines(run / "metrics.jsonl") if "loss" in row] == [1, 2, 3]
-    assert "--config-dir=my_conf model=tiny_random" in (run / "model" / "README.md").read_text()
+    ((cfg, reward, _),) = composed(monkeypatch, "train", f"resume={run}", "++reward.weights.brief=0.5", "seed=3")
+    assert reward.terms["brief"].__module__ == "my_terms" and reward.weight("brief", 0) == 0.5
+    assert cfg.seed == 3 and cfg.reward.weights.format == 0
     assert resume.own_folders(run) == [user / "my_conf"]
+    assert resume.whole_command(run) == "python src/train.py --config-dir=my_conf reward=brief"
 
 
 @pytest.mark.parametrize("name", ["evaluate", "mine", "show", "ask"])
 def test_every_command_knows_them(monkeypatch, user, tmp_path, name):
     given = ["-cd", "my_conf", "reward=brief", f"paths.output_dir={tmp_path}"]
-    ((reward, command),) = composed(monkeypatch, name, *given)
+    ((_, reward, command),) = composed(monkeypatch, name, *given)
     assert reward.terms["brief"].__module__ == "my_terms" and reward.weight("brief", 0) == 0.2
     assert command == f"python src/{name}.py --config-dir={user}/my_conf reward=brief"
 
 
 def test_a_sweep_knows_them(monkeypatch, user, tmp_path):
     jobs = composed(monkeypatch, "train", "-m", "-cd=my_conf", "reward=brief,composite", f"paths.output_dir={tmp_path}")
-    assert ["brief" in reward.terms for reward, _ in jobs] == [True, False]
+    assert ["brief" in reward.terms for _, reward, _ in jobs] == [True, False]
 
 
 def test_a_module_in_the_current_folder_needs_no_configuration(monkeypatch, user, tmp_path):
     added = ["+reward.terms.mine=my_terms.brief", "+reward.weights.mine=1", f"paths.output_dir={tmp_path}"]
-    ((reward, _),) = composed(monkeypatch, "train", *added)
+    ((_, reward, _),) = composed(monkeypatch, "train", *added)
     assert reward.terms["mine"].__module__ == "my_terms"
 
 
@@ -120,6 +116,9 @@ def test_the_command_itself(user, tmp_path):
 
     done = command("train", *SHORT, "experiment=mine", "paths.output_dir=run")
     assert done.returncode == 0, done.stderr
+    assert any("reward/brief" in row for row in lines(user / "run" / "metrics.jsonl"))
+    assert f"train.py --config-dir={user}/my_conf " in (user / "run" / "provenance.json").read_text()
+    assert "train.py --config-dir=my_conf model=tiny_random" in (user / "run" / "model" / "README.md").read_text()
     judged = command("evaluate", "-cd", "my_conf", "experiment=mine", "model.path=run/model", "data.n_test=2")
     assert judged.returncode == 0, judged.stderr
     shutil.move(user / "my_terms.py", tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import TQDMProgressBar
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
@@ -16,7 +16,7 @@ from loupe.grpo import distributed
 from loupe.grpo.module import GRPOModule
 from loupe.logs.jsonl import JsonlLogger
 from loupe.runs.checkpoints import BestCheckpoint, LastCheckpoint, WholeCheckpoints
-from loupe.runs.config import command_line, factory, in_sweep, instantiate, resolved
+from loupe.runs.config import command_line, in_sweep, instantiate, resolved
 from loupe.runs.files import RunFile
 from loupe.tools.toolbox import Toolbox
 
@@ -55,24 +55,34 @@ def build_module(cfg: DictConfig) -> GRPOModule:
 
 def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_device: bool = False) -> lightning.Trainer:
     """The Lightning trainer with loggers, best and last checkpoint, an orderly stop on Ctrl-C, and own callbacks."""
-    settings, checkpoints = cfg.trainer, folder / RunFile.CHECKPOINTS
-    every = min(require_int("trainer.val_check_interval", settings.val_check_interval, 1), settings.max_steps)
+    settings, checkpoints = cfg.trainer.copy(), folder / RunFile.CHECKPOINTS
+    every = require_int("trainer.val_check_interval", settings.val_check_interval, 1)
+    settings.val_check_interval = min(every, settings.max_steps)
     last = LastCheckpoint(checkpoints, command_line())
     callbacks = [BestCheckpoint(checkpoints), last] if keep_best else [last]
     if settings.enable_progress_bar:
         callbacks.append(ProgressBar())
-    make = factory(settings)  # which makes the user's callbacks too
-    own = make.keywords["callbacks"]
-    if not isinstance(own, list) or not all(isinstance(callback, lightning.Callback) for callback in own):
-        raise UserError(f"trainer.callbacks={own}: must be a list of callbacks, such as [{{_target_: my_module.Mine}}]")
-    callbacks += own
+    callbacks += own_callbacks(cfg.trainer.callbacks)
+    with open_dict(settings):
+        del settings["callbacks"]
     loggers = [JsonlLogger(folder), instantiate(cfg.logger, run_config=resolved(cfg))]
     options = {"logger": loggers, "callbacks": callbacks, "default_root_dir": str(folder)}
     with _accepted(settings):
-        trainer = make(val_check_interval=every, plugins=[WholeCheckpoints()], **options)
+        trainer = instantiate(settings, plugins=[WholeCheckpoints()], **options)
     distributed.check_devices(trainer, one_device, in_sweep())
     distributed.mute()
     return trainer
+
+
+def own_callbacks(nodes: ListConfig) -> list[lightning.Callback]:
+    """The callbacks of ``trainer.callbacks``. Raises UserError for anything else."""
+    described = OmegaConf.is_list(nodes) and all(OmegaConf.is_dict(node) and "_target_" in node for node in nodes)
+    made = [instantiate(node) for node in nodes] if described else []
+    if not described or not all(isinstance(callback, lightning.Callback) for callback in made):
+        raise UserError(
+            f"trainer.callbacks={nodes}: must be a list of callbacks, such as [{{_target_: my_module.Mine}}]"
+        )
+    return made
 
 
 @contextmanager

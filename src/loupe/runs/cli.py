@@ -1,6 +1,5 @@
 """What every entry shares: compose the configuration, run the job, and explain in one line what the user got wrong."""
 
-import difflib
 import errno
 import logging
 import os
@@ -8,16 +7,18 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from loupe.errors import Interrupted, UserError
 from loupe.grpo import distributed
@@ -25,7 +26,9 @@ from loupe.paths import CONF, package_path
 from loupe.runs import config, folder, sweeps
 from loupe.runs.disk import FIXES
 from loupe.runs.files import RunFile
+from loupe.runs.known import require_known
 from loupe.runs.resume import own_folders, own_settings
+from loupe.runs.suggest import Command, explained, in_order
 from loupe.tools import forms
 
 LOG = logging.getLogger(__name__)
@@ -58,8 +61,9 @@ def entry(
         cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
         try:
             config.make_importable(config.config_folders())
-            require_groups(cfg)
-            result = task(with_own_settings(cfg))
+            cfg = with_own_settings(cfg)
+            require_known(cfg)
+            result = task(cfg)
             return objective(result) if objective else result
         except Exception as error:
             message = explain(error)
@@ -77,6 +81,7 @@ def entry(
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)  # they end a job as Ctrl-C does
         try:
+            sys.argv[1:] = in_order(sys.argv[1:])
             refuse_renamed(sys.argv[1:])
             output_folder(sys.argv[1:])  # refuses an empty one
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=task.__name__)(job)()
@@ -104,20 +109,6 @@ def with_own_settings(cfg: DictConfig) -> DictConfig:
         return cfg
     config.make_importable(own_folders(own))
     return own_settings(cfg, own)
-
-
-def require_groups(cfg: DictConfig) -> None:
-    """Raise UserError if a group of settings is something else, as after evaluate=null."""
-    groups = [path.name for path in CONF.iterdir() if path.is_dir() and path.name != "experiment"]
-    for file in map(OmegaConf.load, CONF.glob("*.yaml")):
-        for key, value in file.items_ex(resolve=False):
-            if OmegaConf.is_dict(value):
-                groups += [key, *(f"{key}.{k}" for k, part in value.items_ex(resolve=False) if OmegaConf.is_dict(part))]
-    for name in sorted(groups):
-        above, _, key = name.rpartition(".")
-        within = OmegaConf.select(cfg, above) if above else cfg
-        if OmegaConf.is_dict(within) and key in within and not OmegaConf.is_dict(within[key]):
-            raise UserError(f"{name}={within[key]}: must be a group of settings; set those in it, as {name}.<key>=..")
 
 
 def refuse_renamed(arguments: list[str]) -> None:
@@ -152,9 +143,17 @@ def explain(error: BaseException) -> str | None:
         return f"{link.prefix}{link}"
     if isinstance(error, OverrideParseException):
         return f"error: {error.override}: not a valid override; quote values with spaces, commas or brackets"
+    if isinstance(error, InstantiationException) and error.__cause__:
+        return None  # raised by what is built
+    if isinstance(error, HydraException):
+        with suppress(UserError):  # the settings that would explain it may be damaged as well
+            return f"error: {explained(error, Command(Path(sys.argv[0]).stem, tuple(sys.argv[1:])))}"
+    if isinstance(error, InterpolationKeyError):
+        return f"error: {error.full_key}: {str(error).splitlines()[0]}; it names a setting that there is not"
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
-        text = str(error).partition("Config search path")[0]
-        return f"error: {_suggestion(text)}{' '.join(text.split())}"
+        return f"error: {' '.join(str(error).split())}"
+    if isinstance(error, MarkedYAMLError) and error.problem_mark:
+        return f"error: {error.problem_mark.name}, line {error.problem_mark.line + 1}: not valid YAML; {error.problem}"
     if str(error).startswith("Config group override"):  # Hydra, for data=null
         return f"error: {error}; name one of the group's files, such as data=signs"
     return None
@@ -173,23 +172,6 @@ def explain_folder(error: BaseException, output: Path) -> str | None:
 def wants_traceback() -> bool:
     """Whether debug was set. Read from the arguments, because the configuration itself may be what is wrong."""
     return any(re.fullmatch(r"\+*debug=(true|1|yes|on)", argument, re.IGNORECASE) for argument in sys.argv)
-
-
-def _suggestion(text: str) -> str:
-    """For a mistyped key or group, the nearest one; for a folder of a group, its choices."""
-    group = re.search(r"Could not find '(\w+)/([\w/]+)'", text)
-    if group and (found := sorted((CONF / group[1] / group[2]).glob("*.yaml"))):
-        return f"{group[2]} is a folder of {', '.join(f'{group[1]}={group[2]}/{path.stem}' for path in found)}. "
-    mistyped = re.search(r"Could not override '((\w+)[\w.]*)", text)
-    if mistyped is None:
-        return ""
-    key, name = mistyped.groups()
-    known = {key for path in CONF.glob("*.yaml") for key in OmegaConf.load(path)}
-    known |= {path.name for path in CONF.iterdir() if path.is_dir()}
-    if name in known:  # Hydra applies a sweep's fixed overrides before the choices that it sweeps over
-        return f"if {name} is swept over, write ++{key}=... " if {"-m", "--multirun"} & {*sys.argv} else ""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}? " if near else ""
 
 
 OmegaConf.register_new_resolver("run_folder", folder.run_folder, replace=True)

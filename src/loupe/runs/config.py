@@ -9,12 +9,11 @@ from pathlib import Path
 
 import hydra.utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from loupe.errors import UserError
 from loupe.paths import CONF
+from loupe.runs import known
 
 CONFIG_DIR = "--config-dir="
 WITHOUT_EFFECT = ("paths.output_dir", "resume", "debug", "logger", "logger.mode", "trainer.enable_progress_bar")
@@ -32,14 +31,11 @@ def resolved(cfg: DictConfig) -> dict:
 def instantiate(node: DictConfig, **given):
     """The object that a configuration node describes; nested nodes become plain dicts and lists.
 
-    ``given`` is passed as is, because Hydra would copy it: every part must hold the same policy.
+    ``given`` is passed as is, because Hydra would copy it: every part must hold the same policy. Raises UserError for
+    settings that what is called does not take, that it lacks, or that ``given`` would overrule.
     """
-    try:
+    with known.arguments(node, given):
         return factory(node)(**given)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):  # of a nested node, which Hydra wraps
-            raise error.__cause__ from error
-        raise
 
 
 def factory(node: DictConfig) -> partial:
@@ -51,6 +47,12 @@ def config_folders() -> list[Path]:
     """The folders from which this job takes configuration besides the project's own: that of ``--config-dir``."""
     sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
     return [Path(source.path) for source in sources if source.schema == "file" and Path(source.path) != CONF]
+
+
+def search_path(folders: Iterable[Path]) -> list[str]:
+    """The override that lets :func:`hydra.compose` find configuration in ``folders``; none without folders."""
+    places = ",".join(quoted(f"file://{folder}") for folder in folders)
+    return [f"hydra.searchpath=[{places}]"] if places else []
 
 
 def make_importable(folders: Iterable[Path]) -> None:

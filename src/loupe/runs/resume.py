@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loupe.logs.rows import keep_rows, read_rows
 from loupe.paths import moved
-from loupe.runs.config import CONFIG_DIR, command_line, quoted
+from loupe.runs.config import CONFIG_DIR, command_line, search_path
 from loupe.runs.files import RunFile, parsed, read_json
 from loupe.runs.provenance import commit, write_patch
 
@@ -116,10 +116,9 @@ def _latest(overrides: list[str]) -> list[str]:
 
 
 def _composed(overrides: list[str], places: list[Path]) -> dict:
-    latest = [*_latest(overrides), "paths.output_dir=."]  # Hydra refuses to add a key twice
-    if places:
-        latest.append(f"hydra.searchpath=[{','.join(quoted(f'file://{place}') for place in places)}]")
-    cfg = compose(HydraConfig.get().job.config_name, overrides=latest)
+    latest = _latest(overrides)  # Hydra refuses to add a key twice
+    given = [*latest, *search_path(places), "paths.output_dir=."]
+    cfg = compose(HydraConfig.get().job.config_name, overrides=given)
     return OmegaConf.to_container(cfg, resolve=True)
 
 
