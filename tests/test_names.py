@@ -14,8 +14,8 @@ def test_the_nearest_name(name, expected):
     assert names.nearest(name, ["tool", "max_steps", "gate"]) == expected
 
 
-def test_the_nearest_come_first():
-    assert names.nearest("step", ["stop", "steps", "gate"], count=2) == ["steps", "stop"]
+def test_the_nearest_of_several():
+    assert names.nearest("step", ["stop", "steps", "gate"]) == ["steps"]
 
 
 def test_a_question_with_several_names():
@@ -27,6 +27,12 @@ def test_what_a_dotted_name_stands_for():
     assert names.located("key", "loupe.names.located") is names.located
     assert names.located("key", "os.path.join.__name__") == "join"
     assert names.located("key", "xml.dom.minidom.Node.ELEMENT_NODE") == 1  # modules that nothing has imported
+
+
+@pytest.mark.parametrize("name", ["torch.optim.Adamm", "torch.optim.adam.Adamm"])
+def test_what_a_module_or_a_package_lacks(name):
+    with pytest.raises(UserError, match=rf"^key={name}: the module torch\.optim.* has no Adamm; did you mean Adam"):
+        names.located("key", name)
 
 
 @pytest.fixture

@@ -13,10 +13,13 @@ NEAR = 0.65
 """The least similarity (difflib's ratio) of a name that is suggested."""
 
 
-def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """The ``count`` names among ``known`` that are most similar to ``name``, the nearest first; empty if none is."""
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The name among ``known`` that is most similar to ``name``; empty if none is similar."""
+    known = list(known)
     plain = {_plain(other): other for other in known}
-    return [plain[other] for other in difflib.get_close_matches(_plain(name), plain, count, NEAR)]
+    return difflib.get_close_matches(name, known, 1, NEAR) or [
+        plain[other] for other in difflib.get_close_matches(_plain(name), plain, 1, NEAR)
+    ]
 
 
 def did_you_mean(names: Sequence[str], before: str = "") -> str:
@@ -33,25 +36,27 @@ def located(key: str, name: str) -> object:
     parts = name.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise UserError(f"{key}={name}: must be the name of a module and of something in it, as in my_module.my_name")
-    found: object = _module(key, name, parts[0])
+    found: object = _module(parts[0])
+    if found is None:
+        where = "neither in the current folder, nor beside a --config-dir, nor installed"
+        raise UserError(f"{key}={name}: there is no module {parts[0]}: {where}")
     for number, part in enumerate(parts[1:], start=2):
-        if isinstance(found, ModuleType) and not hasattr(found, part) and hasattr(found, "__path__"):
-            found = _module(key, name, ".".join(parts[:number]))
-        elif hasattr(found, part):
-            found = getattr(found, part)
-        else:
+        package = hasattr(found, "__path__") and not hasattr(found, part)
+        inner = _module(".".join(parts[:number])) if package else getattr(found, part, None)
+        if inner is None and not hasattr(found, part):
             raise UserError(f"{key}={name}: {_lacking(found, part)}")
+        found = inner
     return found
 
 
-def _module(key: str, name: str, module: str) -> ModuleType:
+def _module(name: str) -> ModuleType | None:
+    """The module of this name; None if there is none."""
     try:
-        return import_module(module)
+        return import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != module:
-            raise  # what the module itself imports
-        where = "neither in the current folder, nor beside a --config-dir, nor installed"
-        raise UserError(f"{key}={name}: there is no module {module}: {where}") from error
+        if error.name == name:
+            return None
+        raise  # what the module itself imports
 
 
 def _lacking(found: object, part: str) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from conftest import compose_config
 
 import train as entry
+from loupe.runs import cli
+from loupe.runs.config import command_line, instantiate
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +34,19 @@ VOWELS = ["+reward.terms.dense=vowel_terms.vowels", "+reward.weights.dense=1"]
 def run(folder: Path, *overrides: str) -> dict:
     """A small training run in this process; returns its summary."""
     return entry.train(compose_config(*SMALL, "logger=none", f"paths.output_dir={folder}", *overrides))
+
+
+def jobs(monkeypatch, name: str, *arguments: str) -> list[tuple]:
+    """Settings, reward and command line of each job of the command ``name``; nothing else is built."""
+    made = []
+
+    def task(cfg):
+        made.append((cfg, instantiate(cfg.reward), command_line()))
+
+    task.__name__ = name
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    cli.entry(task)()
+    return made
 
 
 def lines(path: Path) -> list[dict]:

@@ -10,9 +10,15 @@ from loupe.errors import UserError
 from loupe.paths import CONF
 from loupe.rewards.composite import Schedule
 from loupe.runs.config import instantiate
-from loupe.runs.known import hint, require_known
+from loupe.runs.known import hint, require_arguments, require_documented
 
 CFG = compose_config()
+SCHEDULE = "loupe.rewards.composite.Schedule"
+
+
+def require_known(cfg):
+    require_documented(cfg)
+    require_arguments(cfg)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +84,12 @@ def test_settings_that_are_missing(key, message):
         require_known(cfg)
 
 
+def test_an_argument_of_what_is_in_a_list():
+    cfg = OmegaConf.create({"parts": [{"_target_": SCHEDULE, "starts": 1}]})
+    with pytest.raises(UserError, match=r"^parts\.0\.starts: there is no such setting; "):
+        require_arguments(cfg)
+
+
 def test_what_may_be_added():
     cfg = CFG.copy()
     OmegaConf.set_struct(cfg, False)
@@ -102,9 +114,6 @@ def test_every_choice_has_only_known_settings():
 
 def part(target, **settings):
     return OmegaConf.create({"part": {"_target_": target, **settings}}).part
-
-
-SCHEDULE = "loupe.rewards.composite.Schedule"
 
 
 def test_what_the_settings_describe_is_called():

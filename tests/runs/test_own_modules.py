@@ -7,11 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from helpers.commands import ROOT, SMALL, lines
+from helpers.commands import ROOT, SMALL, jobs, lines
 from omegaconf import OmegaConf
 
-from loupe.runs import cli, config, resume
-from loupe.runs.config import instantiate
+from loupe.runs import resume
 
 TERM = """
 def brief(trajectory, group):
@@ -50,29 +49,16 @@ def forget(monkeypatch):
     sys.modules.pop("my_terms", None)
 
 
-def composed(monkeypatch, name, *arguments):
-    """Settings, reward and command line of each job of the command ``name``; nothing else is built."""
-    jobs = []
-
-    def task(cfg):
-        jobs.append((cfg, instantiate(cfg.reward), config.command_line()))
-
-    task.__name__ = name
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
-    cli.entry(task)()
-    return jobs
-
-
 def test_a_run_is_resumed_from_elsewhere(monkeypatch, user, tmp_path):
     """Its folder of configuration is recorded, and searched again."""
     run = tmp_path / "run"
-    ((cfg, _, command),) = composed(monkeypatch, "train", "-cd", "my_conf", "reward=brief", f"paths.output_dir={run}")
+    ((cfg, _, command),) = jobs(monkeypatch, "train", "-cd", "my_conf", "reward=brief", f"paths.output_dir={run}")
     (run / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     (run / "provenance.json").write_text(json.dumps({"command": command}))
 
     forget(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    ((cfg, reward, _),) = composed(monkeypatch, "train", f"resume={run}", "++reward.weights.brief=0.5", "seed=3")
+    ((cfg, reward, _),) = jobs(monkeypatch, "train", f"resume={run}", "++reward.weights.brief=0.5", "seed=3")
     assert reward.terms["brief"].__module__ == "my_terms" and reward.weight("brief", 0) == 0.5
     assert cfg.seed == 3 and cfg.reward.weights.format == 0
     assert resume.own_folders(run) == [user / "my_conf"]
@@ -82,26 +68,32 @@ def test_a_run_is_resumed_from_elsewhere(monkeypatch, user, tmp_path):
 @pytest.mark.parametrize("name", ["evaluate", "mine", "show", "ask"])
 def test_every_command_knows_them(monkeypatch, user, tmp_path, name):
     given = ["-cd", "my_conf", "reward=brief", f"paths.output_dir={tmp_path}"]
-    ((_, reward, command),) = composed(monkeypatch, name, *given)
+    ((_, reward, command),) = jobs(monkeypatch, name, *given)
     assert reward.terms["brief"].__module__ == "my_terms" and reward.weight("brief", 0) == 0.2
     assert command == f"python src/{name}.py --config-dir={user}/my_conf reward=brief"
 
 
 def test_a_sweep_knows_them(monkeypatch, user, tmp_path):
-    jobs = composed(monkeypatch, "train", "-m", "-cd=my_conf", "reward=brief,composite", f"paths.output_dir={tmp_path}")
-    assert ["brief" in reward.terms for _, reward, _ in jobs] == [True, False]
+    made = jobs(monkeypatch, "train", "-m", "-cd=my_conf", "reward=brief,composite", f"paths.output_dir={tmp_path}")
+    assert ["brief" in reward.terms for _, reward, _ in made] == [True, False]
 
 
 def test_a_module_in_the_current_folder_needs_no_configuration(monkeypatch, user, tmp_path):
     added = ["+reward.terms.mine=my_terms.brief", "+reward.weights.mine=1", f"paths.output_dir={tmp_path}"]
-    ((_, reward, _),) = composed(monkeypatch, "train", *added)
+    ((_, reward, _),) = jobs(monkeypatch, "train", *added)
     assert reward.terms["mine"].__module__ == "my_terms"
+
+
+def test_a_file_that_would_not_be_read(monkeypatch, user, tmp_path):
+    (user / "my_conf" / "reward" / "composite.yaml").write_text(REWARD)
+    with pytest.raises(SystemExit, match=r"my_conf/reward/composite\.yaml: the project has a file of this name"):
+        jobs(monkeypatch, "train", "-cd", "my_conf", "reward=composite", f"paths.output_dir={tmp_path}")
 
 
 def test_an_installed_module_is_never_hidden(monkeypatch, user, tmp_path):
     (user / "string.py").write_text(TERM)
     with pytest.raises(SystemExit, match=rf"has no brief; {user}/string\.py is hidden behind it: rename that"):
-        composed(monkeypatch, "train", "+reward.terms.mine=string.brief", f"paths.output_dir={tmp_path}")
+        jobs(monkeypatch, "train", "+reward.terms.mine=string.brief", f"paths.output_dir={tmp_path}")
     assert sys.path[-1] == str(user)
 
 

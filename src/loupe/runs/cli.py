@@ -26,7 +26,7 @@ from loupe.paths import CONF, package_path
 from loupe.runs import config, folder, sweeps
 from loupe.runs.disk import FIXES
 from loupe.runs.files import RunFile
-from loupe.runs.known import require_known
+from loupe.runs.known import require_arguments, require_documented, require_read
 from loupe.runs.resume import own_folders, own_settings
 from loupe.runs.suggest import Command, explained, in_order
 from loupe.tools import forms
@@ -60,10 +60,7 @@ def entry(
         # For a single run this is the folder asked for; for a sweep Hydra makes one folder per job below it.
         cfg.paths.output_dir = HydraConfig.get().runtime.output_dir
         try:
-            config.make_importable(config.config_folders())
-            cfg = with_own_settings(cfg)
-            require_known(cfg)
-            result = task(cfg)
+            result = task(checked(cfg))
             return objective(result) if objective else result
         except Exception as error:
             message = explain(error)
@@ -100,6 +97,16 @@ def quoted(argument: str, literal: tuple[str, ...]) -> str:
     """``key=value`` with the value as a quoted string of Hydra's grammar, if the key is one of ``literal``."""
     key, given, value = argument.partition("=")
     return f"{key}={config.quoted(value)}" if given and key in literal else argument
+
+
+def checked(cfg: DictConfig) -> DictConfig:
+    """The settings of a job. Raises UserError for those that have no effect, and for files that would not be read."""
+    require_read(folders := config.config_folders())
+    config.make_importable(folders)
+    require_documented(cfg)
+    cfg = with_own_settings(cfg)
+    require_arguments(cfg)
+    return cfg
 
 
 def with_own_settings(cfg: DictConfig) -> DictConfig:

@@ -2,9 +2,10 @@
 
 import inspect
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -39,16 +40,25 @@ def indispensable() -> list[str]:
     return [key for key in (*train, *chosen) if key not in ("defaults", "hydra", *GLOBAL)]
 
 
-def require_known(cfg: DictConfig) -> None:
-    """Raise UserError if a setting of ``cfg`` is read by nothing, is missing, or is a value instead of a group."""
+def require_read(folders: Iterable[Path]) -> None:
+    """Raise UserError if a file of configuration in ``folders`` is hidden behind one of the project."""
+    for folder in folders:
+        for path in (*folder.glob("*.yaml"), *(path for group in GROUPS for path in (folder / group).rglob("*.yaml"))):
+            if (CONF / path.relative_to(folder)).exists():
+                raise UserError(f"{path}: the project has a file of this name, which is read instead; rename yours")
+
+
+def require_documented(cfg: DictConfig) -> None:
+    """Raise UserError if, outside of what a ``_target_`` describes, nothing reads a setting, or one is missing.
+
+    So it does for a value in place of a group of settings.
+    """
     if lacking := [name for name in indispensable() if name not in cfg]:
         choices = ", ".join(sorted(path.stem for path in (CONF / lacking[0]).glob("*.yaml")))
         raise UserError(f"{lacking[0]} is missing; " + (f"choose one of {choices}" if choices else "give it a value"))
     if wrapped := [group for group in GLOBAL if group in cfg]:
         raise UserError(f"{wrapped[0]}: the first line of the chosen file must be: # @package _global_")
     _require_documented("", cfg, documented(), cfg)
-    for name in cfg:
-        require_arguments(cfg, str(name))
 
 
 def _require_documented(prefix: str, within: DictConfig, known: dict, cfg: DictConfig) -> None:
@@ -89,12 +99,13 @@ def arguments(node: DictConfig, given: Collection[str]) -> Iterator[None]:
         raise
 
 
-def require_arguments(cfg: DictConfig, key: str, given: Collection[str] | None = None) -> None:
+def require_arguments(cfg: DictConfig, key: str | None = None, given: Collection[str] | None = None) -> None:
     """Raise UserError if what the setting ``key`` of ``cfg`` describes, or what is in it, cannot take its settings.
 
-    given: further arguments, by name; None if they are not known yet, when nothing counts as missing.
+    key: None for all settings. given: further arguments of ``key``, by name; None if they are not known yet, when no
+    argument counts as missing.
     """
-    for name, node in described(key, OmegaConf.select(cfg, key)):
+    for name, node in described(key, OmegaConf.select(cfg, key)) if key else described("", cfg):
         parameters = parameters_of(name, node)
         if parameters is None:
             continue
@@ -108,13 +119,19 @@ def require_arguments(cfg: DictConfig, key: str, given: Collection[str] | None =
 
 
 def described(key: str, node: Any) -> Iterator[tuple[str, DictConfig]]:
-    """Every node with a ``_target_`` in ``node``, which is the setting ``key``, with the settings that they are."""
+    """The nodes with a ``_target_`` in ``node``, the setting ``key`` or, without one, the root; each with its key."""
     if OmegaConf.is_dict(node) and "_target_" in node:
         yield key, node
-    if OmegaConf.is_config(node):
-        for name in node if OmegaConf.is_dict(node) else range(len(node)):
-            if not OmegaConf.is_missing(node, name):
-                yield from described(f"{key}.{name}", node[name])
+    for name in _keys(node):
+        if not OmegaConf.is_missing(node, name):
+            yield from described(f"{key}.{name}".lstrip("."), node[name])
+
+
+def _keys(node: Any) -> list:
+    """The names of what is in a group of settings, or the indices of a list; nothing is in a value."""
+    if OmegaConf.is_dict(node):
+        return list(node)
+    return list(range(len(node))) if OmegaConf.is_list(node) else []
 
 
 def parameters_of(key: str, node: DictConfig) -> dict[str, inspect.Parameter] | None:
@@ -179,17 +196,15 @@ def _astray(key: str, cfg: DictConfig) -> tuple[str, str, str]:
 
 
 def exists(key: str, cfg: DictConfig) -> bool:
+    """Whether ``cfg`` has this setting, whatever its value."""
     place, _, name = key.rpartition(".")
-    within = OmegaConf.select(cfg, place) if place else cfg
-    return OmegaConf.is_dict(within) and name in within
+    return name in map(str, _keys(OmegaConf.select(cfg, place) if place else cfg))
 
 
 def _further_arguments(key: str, node: DictConfig) -> list[str]:
     """The arguments of what ``node`` describes that it does not set, but could."""
     parameters = (parameters_of(key, node) if "_target_" in node else None) or {}
-    return [
-        name for name, parameter in parameters.items() if name not in node and parameter.default is not parameter.empty
-    ]
+    return [name for name, p in parameters.items() if name not in node and p.default is not p.empty]
 
 
 def _names(prefix: str, node: DictConfig) -> Iterator[str]:
@@ -197,7 +212,7 @@ def _names(prefix: str, node: DictConfig) -> Iterator[str]:
     for name, value in node.items_ex(resolve=False):
         if name not in OF_HYDRA:
             yield f"{prefix}{name}"
-            if OmegaConf.is_dict(value) and not OmegaConf.is_interpolation(node, name) and value._is_none() is False:
+            if OmegaConf.is_dict(value) and len(value):  # neither null nor a reference
                 yield from _names(f"{prefix}{name}.", value)
 
 

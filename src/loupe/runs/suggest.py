@@ -25,7 +25,7 @@ from loupe.runs.resume import saved_settings
 
 @dataclass(frozen=True)
 class Command:
-    """A command as it was typed. entry: its name, such as "train"; arguments: with the settings after all flags."""
+    """A command as it was typed. entry: its name, such as "train"; arguments: as :func:`in_order` returns them."""
 
     entry: str
     arguments: tuple[str, ...]
@@ -136,14 +136,9 @@ def _no_setting(command: Command, key: str, strange: str) -> str:
 
 
 def _set_already(command: Command, key: str) -> str:
-    plus = next(
-        (argument for argument in command.arguments if re.match(rf"\+{{1,2}}{re.escape(key)}=", argument)), None
-    )
-    return (
-        f"{plus}: {key} is there already; leave out the +"
-        if plus
-        else f"{key} is chosen twice; in a file, write override /{key}: <choice>"
-    )
+    if added := [argument for argument in command.arguments if argument.lstrip("+").startswith(f"{key}=")]:
+        return f"{added[0]}: {key} is there already; leave out the +"
+    return f"{key} is chosen twice; in a file, write override /{key}: <choice>"
 
 
 def _nothing_to_delete(command: Command, key: str, value: str | None) -> str:
