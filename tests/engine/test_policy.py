@@ -33,9 +33,24 @@ def test_chunks_change_neither_logprobs_nor_gradients(policy, chunk):
     expected = policy.log_distribution(states, 0.7).gather(1, tokens[:, None])[:, 0]
     (gradient,) = torch.autograd.grad(expected.sum(), states)
     policy.logits_chunk = chunk
-    got = policy.token_logprobs(states, tokens, 0.7)
+    (got,) = policy.token_scores(states, tokens, 0.7)
     assert torch.allclose(got, expected, atol=1e-5)
     assert torch.allclose(torch.autograd.grad(got.sum(), states)[0], gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [3, 100])
+def test_entropies_and_their_gradients(policy, chunk):
+    """Against -sum p log p over the tokens that are not banned."""
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(7, 128, generator=generator, requires_grad=True)
+    allowed = [i for i in range(len(policy.ban)) if i not in policy.banned]
+    p = torch.softmax(policy.backbone.lm_head(states)[:, allowed] / 0.7, dim=-1)
+    expected = -(p * p.log()).sum(-1)
+    (gradient,) = torch.autograd.grad(expected.sum(), states)
+    policy.logits_chunk = chunk
+    _, got = policy.token_scores(states, torch.arange(7), 0.7, entropies=True)
+    assert torch.allclose(got, expected, atol=1e-5)
+    assert torch.allclose(torch.autograd.grad(got.sum(), states)[0], gradient, atol=1e-5) and gradient.abs().max() > 0
 
 
 def test_the_distribution_is_normalized_without_the_banned_tokens(shared_policy):

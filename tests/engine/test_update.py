@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from loupe.engine import reference, update
 from loupe.engine.branches import Branch, Branches
-from loupe.engine.policy import Policy
+from loupe.engine.policy import Policy, entropy
 from loupe.models.load import load_policy
 from loupe.models.tiny import build
 from loupe.records import Group
@@ -115,6 +115,24 @@ def test_trajectories_left_out_contribute_nothing(policy):
     kept = [Group(g.example, g.prompt, g.trajectories[2:4] if i else []) for i, g in enumerate(groups)]
     expected = plain_gradients(policy, kept, weights)
     assert_norms_close(shared_gradients(policy, kept, weights, 5000), expected, 1e-4)
+
+
+def test_entropies_and_their_gradients_equal_the_plain_path(policy):
+    groups = scripted(policy, MIXED[:3], count=2, max_new_tokens=60, temperature=0.8)
+    weights, seen = random_weights(groups), {}
+
+    def loss_of(trajectories, logp, mask, entropies):
+        seen.update({id(t): row[: t.n_sampled].tolist() for t, row in zip(trajectories, entropies, strict=True)})
+        return (entropies * mask).sum(1) @ torch.tensor([weights[id(t)] for t in trajectories])
+
+    for group in groups:
+        for t in group.trajectories:
+            (entropy(reference.distribution(policy, group.prompt, t, 0.8)).sum() * weights[id(t)]).backward()
+    expected = take_gradients(policy)
+    update.backward(policy, groups, loss_of, 0.8, 700, entropies=True)
+    assert_norms_close(take_gradients(policy), expected, 1e-4)
+    for t in (t for group in groups for t in group.trajectories):  # those that the rollout recorded
+        assert seen[id(t)] == pytest.approx(t.entropies, abs=1e-4)
 
 
 def test_no_group_at_all_leaves_no_gradient(policy):

@@ -184,16 +184,24 @@ class Policy(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
         return torch.log_softmax(logits + self.ban, dim=-1)
 
-    def token_logprobs(self, states: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
+    def token_scores(
+        self, states: torch.Tensor, tokens: torch.Tensor, temperature: float, entropies: bool = False
+    ) -> list[torch.Tensor]:
         """Log-probability [N] of each token [N], given the hidden state before it [N, D].
 
-        It works in chunks that the backward pass recomputes, so that no [N, V] matrix is ever in memory.
+        entropies: also the entropy [N], in nats, of the distribution over each token. It works in chunks that the
+        backward pass recomputes, so that no [N, V] matrix is ever in memory.
         """
         chunks = zip(states.split(self.logits_chunk), tokens.split(self.logits_chunk), strict=True)
-        return torch.cat([checkpoint(self._chunk, *chunk, temperature, use_reentrant=False) for chunk in chunks])
+        scores = [checkpoint(self._chunk, *chunk, temperature, entropies, use_reentrant=False) for chunk in chunks]
+        return [torch.cat(column) for column in zip(*scores, strict=True)]
 
-    def _chunk(self, states: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
-        return self.log_distribution(states, temperature).gather(1, tokens[:, None])[:, 0]
+    def _chunk(
+        self, states: torch.Tensor, tokens: torch.Tensor, temperature: float, entropies: bool
+    ) -> tuple[torch.Tensor, ...]:
+        logp = self.log_distribution(states, temperature)
+        chosen = logp.gather(1, tokens[:, None])[:, 0]
+        return (chosen, entropy(logp)) if entropies else (chosen,)
 
     def frozen_copy(self) -> "Policy":
         """An independent copy that is not trained: the reference of a KL term."""

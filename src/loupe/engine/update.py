@@ -26,28 +26,32 @@ Branches = list[tuple[int, Trajectory]]
 def backward(
     policy: Policy,
     groups: list[Group],
-    loss_of: Callable[[list[Trajectory], torch.Tensor, torch.Tensor], torch.Tensor],
+    loss_of: Callable[..., torch.Tensor],
     temperature: float,
     token_budget: int,
+    entropies: bool = False,
 ) -> None:
     """Accumulate the gradient of the sum of ``loss_of(trajectories, logp, mask)`` over micro-batches.
 
-    logp and mask are [R, T] over the sampled tokens of the micro-batch. Groups without trajectories cost nothing.
+    logp and mask are [R, T] over the sampled tokens of the micro-batch; with ``entropies``, the entropies [R, T] of the
+    distributions that they are sampled from follow as a fourth argument. Groups without trajectories cost nothing.
     token_budget: tokens per chunk of prefixes and per micro-batch, padding included; single trajectories may exceed it.
     """
     for chunk in chunks(groups, token_budget):
-        _backward_chunk(policy, chunk, loss_of, temperature, token_budget)
+        _backward_chunk(policy, chunk, loss_of, temperature, token_budget, entropies)
 
 
-def _backward_chunk(policy: Policy, chunk: list[Group], loss_of: Callable, temperature: float, budget: int) -> None:
+def _backward_chunk(
+    policy: Policy, chunk: list[Group], loss_of: Callable, temperature: float, budget: int, entropies: bool
+) -> None:
     """A separate function, so that the tensors of one chunk are freed before the next one is computed."""
     prefixes = policy.encode_prompts([group.prompt for group in chunk])
     roots = prefixes.tensors()
     # With an adapter on some layers only, the first keys and values do not depend on trained weights.
     leaves = [root.detach().requires_grad_(root.requires_grad) for root in roots]
     for branches in micro_batches(chunk, budget):
-        logp, mask = _branch_logprobs(policy, prefixes.with_tensors(leaves), branches, temperature)
-        loss_of([trajectory for _, trajectory in branches], logp, mask).backward()
+        scores = _branch_scores(policy, prefixes.with_tensors(leaves), branches, temperature, entropies)
+        loss_of([trajectory for _, trajectory in branches], *scores).backward()
     used = [(root, leaf.grad) for root, leaf in zip(roots, leaves, strict=True) if leaf.grad is not None]
     if used:
         tensors, gradients = zip(*used, strict=True)
@@ -62,7 +66,7 @@ def logprobs(
     for chunk in chunks(groups, token_budget):
         prefixes = policy.encode_prompts([group.prompt for group in chunk])
         for branches in micro_batches(chunk, token_budget):
-            logp, _ = _branch_logprobs(policy, prefixes, branches, temperature)
+            logp, _ = _branch_scores(policy, prefixes, branches, temperature)
             for (_, trajectory), row in zip(branches, logp.tolist(), strict=True):
                 yield trajectory, row[: trajectory.n_sampled]
 
@@ -97,10 +101,10 @@ def micro_batches(chunk: list[Group], token_budget: int) -> Iterator[Branches]:
         yield branches
 
 
-def _branch_logprobs(
-    policy: Policy, prefixes: Prefixes, branches: Branches, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities [R, T] of the branches' sampled tokens, and their mask."""
+def _branch_scores(
+    policy: Policy, prefixes: Prefixes, branches: Branches, temperature: float, entropies: bool = False
+) -> list[torch.Tensor]:
+    """Log-probabilities [R, T] of the branches' sampled tokens, their mask, and their entropies if asked for."""
     hidden = policy.branch_states(prefixes, [(row, t.ids, t.images) for row, t in branches])
     # The state before a branch's first token is the last one of its prefix. States are numbered: prefixes, then hidden.
     sources: list[int] = []
@@ -112,8 +116,8 @@ def _branch_logprobs(
         targets += compress(t.ids, t.sampled)
         start += len(t.ids)
     states = torch.cat([prefixes.states, hidden])[sources]
-    logp = policy.token_logprobs(states, torch.tensor(targets, device=policy.device), temperature)
+    scores = policy.token_scores(states, torch.tensor(targets, device=policy.device), temperature, entropies)
     lengths = [t.n_sampled for _, t in branches]
-    logp = pad_sequence(list(logp.split(lengths)), batch_first=True)
+    logp, *more = (pad_sequence(list(column.split(lengths)), batch_first=True) for column in scores)
     mask = torch.arange(logp.shape[1], device=policy.device) < torch.tensor(lengths, device=policy.device)[:, None]
-    return logp, mask.to(logp.dtype)
+    return [logp, mask.to(logp.dtype), *more]
