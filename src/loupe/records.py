@@ -243,6 +243,11 @@ class Group:
     prompt: Prompt
     trajectories: list[Trajectory]
 
+    @property
+    def equal_rewards(self) -> bool:
+        """Whether all rewards are equal, so that the group says nothing about which trajectory is better."""
+        return len({trajectory.reward for trajectory in self.trajectories}) == 1
+
     def light(self) -> "Group":
         """A copy without pictures, small enough to keep thousands: all that metrics need."""
         trajectories = [replace(t, images=[image.light() for image in t.images]) for t in self.trajectories]

@@ -86,6 +86,34 @@ def test_ranks_share_a_step():
     assert [a + b for a, b in zip(*ranks, strict=True)] == one
 
 
+def test_further_batches_are_new_to_the_step_and_the_same_on_every_start():
+    """Of two ranks with two questions each: 4 of 20 are asked, and 3 further draws take 12 others."""
+    ranks = [StepSampler(length=20, batch_size=2, seed=2, rank=r, world_size=2) for r in range(2)]
+    further = [list(sampler.further(step=3, count=3)) for sampler in ranks]
+    asked = [sampler.batch(3) for sampler in ranks]
+    assert [[len(batch) for batch in batches] for batches in further] == [[2] * 3] * 2
+    assert len({*flat(asked), *flat(further[0]), *flat(further[1])}) == 4 + 12
+    resumed = StepSampler(length=20, batch_size=2, seed=2, start=3, rank=1, world_size=2)
+    assert list(resumed.further(3, 3)) == further[1]
+    assert next(iter(resumed)) == asked[1]  # the order of the others is as it was
+    assert list(resumed.further(4, 3)) != further[1]
+    one = StepSampler(length=20, batch_size=4, seed=2)
+    assert list(one.further(3, 3)) == [a + b for a, b in zip(*further, strict=True)]
+
+
+def test_further_batches_end_where_the_data_ends():
+    batches = list(StepSampler(length=5, batch_size=2, seed=0).further(step=0, count=3))
+    assert [len(batch) for batch in batches] == [2, 1, 0]
+    assert sorted(flat(batches) + StepSampler(length=5, batch_size=2, seed=0).batch(0)) == [0, 1, 2, 3, 4]
+
+
+def test_further_examples():
+    module = data()
+    sampler = StepSampler(length=10, batch_size=2, seed=1)
+    numbers = [[int(example.id.rpartition("/")[2]) for example in batch] for batch in module.further(2, 3)]
+    assert numbers == list(sampler.further(2, 3))
+
+
 def test_too_few_examples():
     with pytest.raises(UserError, match=r"has 7 examples, but one step takes 8 \(batch_size 4 x 2 ranks\)"):
         StepSampler(length=7, batch_size=4, seed=0, world_size=2)

@@ -60,9 +60,28 @@ class StepSampler(Sampler[list[int]]):
 
     def batch(self, step: int) -> list[int]:
         """The indices of this rank's batch at ``step``."""
+        return self._share(self._of_all_ranks(step), 0)
+
+    def further(self, step: int, count: int) -> Iterator[list[int]]:
+        """``count`` more batches of this rank at ``step``, which leave the order of the others as it is.
+
+        They are drawn at random, keyed by (seed, step), from the examples that no rank has in its batch of this step.
+        No example comes twice; where a small data set runs out of them, batches are smaller, or empty.
+        """
+        own = set(self._of_all_ranks(step))
+        random, most = Random(f"further/{self.seed}/{step}"), min(self.length, len(own) * (count + 1))
+        left = [index for index in random.sample(range(self.length), most) if index not in own]
+        return (self._share(left, number) for number in range(count))
+
+    def _of_all_ranks(self, step: int) -> list[int]:
         epoch, within = divmod(step, self.steps_per_epoch)
-        first = (within * self.world_size + self.rank) * self.batch_size
-        return _permutation(self.seed, epoch, self.length)[first : first + self.batch_size]
+        size = self.batch_size * self.world_size
+        return _permutation(self.seed, epoch, self.length)[within * size : (within + 1) * size]
+
+    def _share(self, indices: list[int], number: int) -> list[int]:
+        """This rank's part of the batch with this number, when batches are dealt out rank by rank."""
+        first = (number * self.world_size + self.rank) * self.batch_size
+        return indices[first : first + self.batch_size]
 
     def __iter__(self) -> Iterator[list[int]]:
         return map(self.batch, count(self.start))
@@ -105,11 +124,13 @@ class LoupeDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[list[Example]]:
         """An endless loader. With a trainer attached, it starts at the trainer's global step."""
-        if self.train is None:
-            raise UserError("this data set has no training split; use it for evaluation, or choose another with data=")
-        start = self.trainer.global_step if self.trainer else 0
-        sampler = StepSampler(len(self.train), self.batch_size, self.seed, start, *self._rank())
-        return self._loader(self.train, sampler)
+        train = self._training()
+        return self._loader(train, self._sampler(train, self.trainer.global_step if self.trainer else 0))
+
+    def further(self, step: int, count: int) -> Iterator[list[Example]]:
+        """``count`` more batches of training examples at ``step``, for dynamic sampling (``StepSampler.further``)."""
+        train = self._training()
+        return ([train[index] for index in batch] for batch in self._sampler(train, step).further(step, count))
 
     def val_dataloader(self) -> DataLoader[list[Example]] | list:
         """Every ``world_size``-th example, in order; no loaders if there is no validation split."""
@@ -124,6 +145,14 @@ class LoupeDataModule(lightning.LightningDataModule):
     def transfer_batch_to_device(self, batch: list[Example], device: object, dataloader_idx: int) -> list[Example]:
         """The batch unchanged: Lightning would look for tensors inside it and fail on frozen records."""
         return batch
+
+    def _training(self) -> Questions:
+        if self.train is None:
+            raise UserError("this data set has no training split; use it for evaluation, or choose another with data=")
+        return self.train
+
+    def _sampler(self, train: Questions, start: int) -> StepSampler:
+        return StepSampler(len(train), self.batch_size, self.seed, start, *self._rank())
 
     def _in_order(self, questions: Questions) -> DataLoader[list[Example]]:
         rank, world_size = self._rank()

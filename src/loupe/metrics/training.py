@@ -67,7 +67,7 @@ def rollout_metrics(groups: list[Group], rows: Rows, tools: Iterable[str] = ()) 
         report[f"reward/{name}"] = fmean(trajectory.terms[name] for trajectory in everyone)
     report |= tool_metrics(rows, tools) | failure_metrics(rows) | think_metrics(everyone) | length_metrics(everyone)
     if all(len(group.trajectories) > 1 for group in groups):
-        report["zero_variance_share"] = fmean(len({t.reward for t in group.trajectories}) == 1 for group in groups)
+        report["zero_variance_share"] = fmean(group.equal_rewards for group in groups)
     return report
 
 
