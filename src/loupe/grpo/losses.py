@@ -89,7 +89,7 @@ class DrGRPO(GRPO):
 class DAPO(GRPO):
     """DAPO (arXiv 2503.14476): every token of the batch has the same weight, w = 1 / sum |o_j|, and clip higher.
 
-    Not implemented: dynamic sampling (drawing further groups until none has zero variance) and overlong reward shaping.
+    Not implemented: dynamic sampling (drawing further groups until none has zero variance).
     """
 
     clip_high: float = 0.28

@@ -1,4 +1,4 @@
-"""The reward terms: plain functions of (trajectory, group), each between 0 and 1.
+"""The reward terms: functions of (trajectory, group), each between 0 and 1.
 
 The scores of the answer and the two shaping terms follow arXiv 2506.14821. No term has a floor, and the tool term pays
 for executed calls only.
@@ -6,11 +6,13 @@ for executed calls only.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from statistics import fmean
 
 import Levenshtein
 
-from loupe.errors import UserError
+from loupe.errors import UserError, require_int
 from loupe.records import Example, Group, Trajectory, TrajectoryType
 from loupe.rewards.boxes import HIT, answer_iou, iou
 from loupe.rewards.choice import LETTERS, chosen_option
@@ -92,6 +94,27 @@ def tool(trajectory: Trajectory, group: Group) -> float:
 def tool_if_correct(trajectory: Trajectory, group: Group) -> float:
     """:func:`tool`, but only for a trajectory whose own answer is correct."""
     return tool(trajectory, group) if accuracy(trajectory, group) > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Overlong:
+    """How far the longest turn reaches into the last ``cache`` of the ``tokens`` that a turn may have: 0 before them,
+    1 at the end.
+
+    With a weight of -1 it is the soft overlong punishment of DAPO (arXiv 2503.14476, eq. 13). There a response is cut
+    off at its maximal length; here a turn is (``rollout.max_new_tokens``).
+    """
+
+    tokens: int
+    cache: int
+
+    def __post_init__(self) -> None:
+        require_int("overlong.tokens", self.tokens, 1)
+        require_int("overlong.cache", self.cache, 1, self.tokens)
+
+    def __call__(self, trajectory: Trajectory, group: Group) -> float:
+        turns = [len(list(tokens)) for by_policy, tokens in groupby(trajectory.sampled) if by_policy]
+        return min(1.0, max(0.0, (max(turns, default=0) - (self.tokens - self.cache)) / self.cache))
 
 
 def vqa_score(answer: str, references: Sequence[str]) -> float:
