@@ -10,6 +10,7 @@ from helpers.steps import Alone, make_module, score, weights
 from loupe.data.datamodule import LoupeDataModule
 from loupe.engine import update
 from loupe.errors import NonFiniteError, UserError
+from loupe.grpo import advantages
 from loupe.grpo.losses import DAPO, GRPO
 from loupe.grpo.optim import warmup_cosine
 from loupe.grpo.skipped import EMPTY_BATCHES
@@ -92,6 +93,21 @@ def test_old_logprobs_can_be_computed_again(policy, tmp_path):
     report = module.optimize(groups)
     assert report["ratio/mean"] == pytest.approx(1.0, abs=1e-4)  # not exp(1), as against those recorded
     assert report["ratio/logprob_gap"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_an_estimator_of_ones_own_sees_all_groups(shared_policy, tmp_path):
+    seen = []
+
+    def above_all(rewards):
+        seen.append(rewards.shape)
+        return rewards - rewards.mean()
+
+    groups = scripted(shared_policy, MIXED[:3], count=2, max_new_tokens=60)
+    score(make_module(shared_policy, tmp_path, advantage=above_all), groups)
+    rewards = torch.tensor([[t.reward for t in group.trajectories] for group in groups])
+    assert seen == [(2, 3), (2, 3)]  # the first is the trial at the start
+    got = [t.advantage for group in groups for t in group.trajectories]
+    assert got == pytest.approx((rewards - rewards.mean()).flatten().tolist())
 
 
 def test_warmup_then_cosine():
@@ -250,10 +266,11 @@ def test_bad_settings(policy, tmp_path, option):
         make_module(policy, tmp_path, **{option: 0})
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "gspo"])
+@pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "gspo", "rloo"])
 def test_every_algorithm_is_configured(algorithm, tmp_path):
     cfg = compose_config(f"algorithm={algorithm}", f"paths.output_dir={tmp_path}")
     module = build_module(cfg)
-    assert type(module.loss).__name__.lower() == algorithm.replace("_", "")
-    assert module.advantage_scale == ("none" if algorithm == "dr_grpo" else "std")
+    assert type(module.loss).__name__.lower() == {"rloo": "drgrpo"}.get(algorithm, algorithm.replace("_", ""))
+    estimators = {"dr_grpo": advantages.group_mean, "rloo": advantages.leave_one_out}
+    assert module.estimator.func is estimators.get(algorithm, advantages.group_std)
     assert json.loads(json.dumps(dataclasses.asdict(module.loss)))["beta"] == 0.0

@@ -20,6 +20,7 @@ from loupe.engine.policy import Policy
 from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
 from loupe.grpo import distributed
+from loupe.grpo.advantages import batch_std
 from loupe.grpo.losses import DAPO, GRPO, GSPO, DrGRPO
 from loupe.logs.jsonl import JsonlLogger
 from loupe.models import tiny
@@ -31,6 +32,7 @@ CASES = {
     "dapo": (DAPO(), 3),
     "gspo": (GSPO(), 3),
     "kl": (GRPO(beta=0.1), 3),
+    "batch std": (GRPO(), 3),
     "empty": (GRPO(), 4),
     "no signal": (GRPO(), 2),
 }
@@ -47,8 +49,11 @@ def take_steps(case, groups, folder):
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=0.01, eps=1e-3, weight_decay=0.1),
         inner_epochs=2,
         max_grad_norm=0.5,
+        advantage=batch_std,
         microbatch_tokens=800,
     )
+    if case == "batch std":
+        module.assign_advantages(groups, step=0)
     if case == "no signal":
         for trajectory in (t for group in groups for t in group.trajectories):
             trajectory.advantage = 0.0

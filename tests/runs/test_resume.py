@@ -11,7 +11,7 @@ from helpers.commands import ROOT, SMALL, lines
 from omegaconf import OmegaConf
 
 from loupe.errors import UserError
-from loupe.runs.resume import changed_settings, saved_settings
+from loupe.runs.resume import changed_settings, saved_settings, whole_command
 
 
 def command(*overrides):
@@ -77,3 +77,18 @@ def test_what_has_changed():
     before = OmegaConf.to_container(OmegaConf.create({"a": {"b": 1, "c": 2}, "d": [1], "resume": None}))
     after = {"a": {"b": 1, "c": 3, "e": None}, "d": [2], "resume": "x"}
     assert changed_settings(before, after) == {"a.c": 3, "d": [2]}
+
+
+@pytest.mark.parametrize("scale, estimator", [("std", "group_std"), ("none", "group_mean")])
+def test_a_run_that_was_recorded_under_former_names(tmp_path, scale, estimator):
+    """Of the time when the estimator was the setting algorithm.advantage_scale."""
+    recorded = {"paths": {"output_dir": "/elsewhere"}, "algorithm": {"group_size": 8, "advantage_scale": scale}}
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(recorded)))
+    command = f"python src/train.py seed=3 algorithm.advantage_scale={scale}"
+    (tmp_path / "provenance.json").write_text(json.dumps({"command": command}))
+    target = f"loupe.grpo.advantages.{estimator}"
+    assert saved_settings(tmp_path).algorithm == {
+        "group_size": 8,
+        "advantage": {"_target_": target, "_partial_": True},
+    }
+    assert whole_command(tmp_path) == f"python src/train.py seed=3 algorithm.advantage._target_={target}"

@@ -72,7 +72,7 @@ class GRPO:
 class DrGRPO(GRPO):
     """Dr. GRPO (arXiv 2503.20783): w = 1 / (R * max_tokens), free of the length bias of dividing by |o_i|.
 
-    Use it with ``advantage_scale=none``. max_tokens: a constant scale, the largest length of a turn.
+    Use it with ``advantages.group_mean``. max_tokens: a constant scale, the largest length of a turn.
     """
 
     max_tokens: int = 128

@@ -23,7 +23,7 @@ from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import BadExample, NonFiniteError, UserError, require_choice, require_int, require_number
 from loupe.grpo import distributed
-from loupe.grpo.advantages import SCALES, group_advantages
+from loupe.grpo.advantages import Estimator, checked_estimator, group_std
 from loupe.grpo.losses import GRPO, mean_report
 from loupe.grpo.optim import Clock, checked, keep_settings, warmup_cosine
 from loupe.grpo.scoring import ScoringModule
@@ -42,7 +42,7 @@ class GRPOModule(ScoringModule):
     optimizer: makes the optimizer from parameters. total_steps: rollout batches of the whole run, for the cosine
     learning rate after ``warmup_steps``. group_size: trajectories per question. inner_epochs: optimizer steps on each
     rollout batch. microbatch_tokens: padded tokens of prefixes and branches computed at a time; bounds memory.
-    advantage_scale: see ``advantages``. shuffle_advantages: reshuffle the advantages within each group, a control in
+    advantage: see ``advantages``. shuffle_advantages: reshuffle the advantages within each group, a control in
     which nothing can be learned. old_logprobs: the denominators of the importance ratio, either as the "rollout"
     recorded them, or recomputed before the "update" (for low precision, where the two differ by rounding).
     folder: where a batch with a non-finite loss is saved.
@@ -59,7 +59,7 @@ class GRPOModule(ScoringModule):
         total_steps: int,
         folder: str | Path,
         group_size: int = 8,
-        advantage_scale: str = "std",
+        advantage: Estimator = group_std,
         shuffle_advantages: bool = False,
         old_logprobs: str = "rollout",
         inner_epochs: int = 1,
@@ -77,7 +77,7 @@ class GRPOModule(ScoringModule):
         self.total_steps = require_int("trainer.max_steps", total_steps, 1)
         self.folder = Path(folder)
         self.group_size = require_int("algorithm.group_size", group_size, 2)
-        self.advantage_scale = require_choice("algorithm.advantage_scale", advantage_scale, SCALES)
+        self.estimator = checked_estimator(advantage)
         self.shuffle_advantages = require_choice("algorithm.shuffle_advantages", shuffle_advantages, (True, False))
         self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
         self.old_logprobs = require_choice("algorithm.old_logprobs", old_logprobs, ("rollout", "update"))
@@ -104,20 +104,22 @@ class GRPOModule(ScoringModule):
                 self.rollout.sample(groups, step)
             with clock("reward"):
                 self.assign_rewards(groups, step)
-                self.assign_advantages(groups, step)
         with clock("update"):
+            self.assign_advantages(groups, step)
             report = self.optimize(groups)
         self._report_step(groups, skipped, report, clock)
 
     def assign_advantages(self, groups: list[Group], step: int) -> None:
-        """Fill in the advantage of every trajectory within its group."""
-        for group in groups:
-            rewards = torch.tensor([[trajectory.reward for trajectory in group.trajectories]])
-            advantages = group_advantages(rewards, self.advantage_scale)[0].tolist()
+        """Fill in the advantage of every trajectory. All ranks call this."""
+        parts = distributed.gather([[trajectory.reward for trajectory in group.trajectories] for group in groups])
+        if not (rewards := distributed.flat(parts)):
+            return
+        advantages = self.estimator(torch.tensor(rewards)).split(list(map(len, parts)))[distributed.rank()]
+        for group, values in zip(groups, advantages.tolist(), strict=True):
             if self.shuffle_advantages:
-                Random(f"{self.rollout.seed}/{step}/{group.example.id}").shuffle(advantages)
-            for trajectory, advantage in zip(group.trajectories, advantages, strict=True):
-                trajectory.advantage = advantage
+                Random(f"{self.rollout.seed}/{step}/{group.example.id}").shuffle(values)
+            for trajectory, value in zip(group.trajectories, values, strict=True):
+                trajectory.advantage = value
 
     def optimize(self, groups: list[Group]) -> dict[str, float]:
         """Take ``inner_epochs`` optimizer steps on the groups of all ranks; returns metrics of the loss."""

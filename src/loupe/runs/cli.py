@@ -27,21 +27,13 @@ from loupe.runs import config, folder, sweeps
 from loupe.runs.disk import FIXES
 from loupe.runs.files import RunFile
 from loupe.runs.known import require_arguments, require_documented, require_read
+from loupe.runs.renamed import refuse_renamed
 from loupe.runs.resume import own_folders, own_settings
 from loupe.runs.suggest import Command, explained, in_order
 from loupe.tools import forms
 
 LOG = logging.getLogger(__name__)
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, *FIXES}
-RENAMED = {  # former spellings of overrides, which are refused with the new one
-    "reward=hard_only": "reward=accuracy_only",
-    "reward.weights.hard": "reward.weights.accuracy",
-    "reward.terms.hard": "reward.terms.accuracy",
-    "tool.crop": "tool.zoom.crop",
-    "tool.instruction": "tool.zoom.instruction",
-    "tool.output_size": "tool.zoom.output_size",
-    "tool.pixels": "tool.zoom.pixels",
-}
 
 
 def entry(
@@ -116,14 +108,6 @@ def with_own_settings(cfg: DictConfig) -> DictConfig:
         return cfg
     config.make_importable(own_folders(own))
     return own_settings(cfg, own)
-
-
-def refuse_renamed(arguments: list[str]) -> None:
-    """Raise UserError for an override in a former spelling, naming the new one."""
-    for argument in arguments:
-        for former, name in RENAMED.items():
-            if re.match(rf"[+~]*{re.escape(former)}\b", argument):
-                raise UserError(f"{argument}: this is called {name} now")
 
 
 def output_folder(arguments: list[str]) -> Path:

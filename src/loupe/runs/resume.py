@@ -14,6 +14,7 @@ from loupe.paths import moved
 from loupe.runs.config import CONFIG_DIR, command_line, search_path
 from loupe.runs.files import RunFile, parsed, read_json
 from loupe.runs.provenance import commit, write_patch
+from loupe.runs.renamed import current_override, update_settings
 
 OF_THIS_START = ("resume", "paths.output_dir", "debug")
 """Overrides that say how a run is started, not what it does."""
@@ -38,10 +39,11 @@ def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
 
 
 def saved_settings(folder: Path) -> DictConfig:
-    """The config.yaml of the run in ``folder``, with the folder in which it started replaced by this one."""
+    """The config.yaml of the run in ``folder``, in today's form, with this folder in place of the one it started in."""
 
     def parse(text: str) -> DictConfig:
         settings = OmegaConf.to_container(OmegaConf.create(text))
+        update_settings(settings)
         return OmegaConf.create(moved(settings, settings["paths"]["output_dir"], str(folder.resolve())))
 
     return parsed(folder / RunFile.CONFIG, parse)
@@ -103,7 +105,8 @@ def _commands(folder: Path) -> list[str]:
 
 def _overrides(command: str) -> list[str]:
     _, _, *arguments = shlex.split(command)
-    return [a for a in arguments if not a.startswith(CONFIG_DIR) and _key(a) not in OF_THIS_START]
+    overrides = [argument for argument in arguments if not argument.startswith(CONFIG_DIR)]
+    return [current_override(override) for override in overrides if _key(override) not in OF_THIS_START]
 
 
 def _key(override: str) -> str:
