@@ -126,7 +126,8 @@ def optimizer_step(module, optimizer):
 
 
 def shared_update(module, groups):
-    update.backward(module.policy, groups, lambda _, logp, mask: (logp * mask).sum(), 1.0, module.microbatch_tokens)
+    budget = module.objective.microbatch_tokens
+    update.backward(module.policy, groups, lambda _, logp, mask: (logp * mask).sum(), 1.0, budget)
     module.policy.zero_grad()
 
 

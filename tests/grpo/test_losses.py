@@ -1,21 +1,23 @@
 import math
+from collections import Counter
 
 import pytest
 import torch
 
 from loupe.errors import UserError
-from loupe.grpo.losses import DAPO, GRPO, GSPO, DrGRPO
+from loupe.grpo.losses import DAPO, GRPO, GSPO, DrGRPO, importance_weights, mean_report
 
 VARIANTS = [GRPO(), DrGRPO(), DAPO(), GSPO()]
 
 
-def evaluate(loss, logp, old, advantages, lengths, ref=None, weights=None):
+def evaluate(loss, logp, old, advantages, lengths, ref=None, weights=None, entropies=None):
     logp, old = torch.tensor(logp, requires_grad=True), torch.tensor(old)
     lengths = torch.tensor(lengths, dtype=torch.float32)
     mask = (torch.arange(logp.shape[1]) < lengths[:, None]).float()
     weights = loss.token_weights(lengths) if weights is None else weights
     ref = None if ref is None else torch.tensor(ref)
-    value, report = loss(logp, old, ref, torch.tensor(advantages), weights, mask)
+    entropies = None if entropies is None else torch.tensor(entropies)
+    value, report = loss(logp, old, ref, torch.tensor(advantages)[:, None], weights, mask, entropies)
     value.backward()
     return value.item(), logp.grad, {key: float(number) for key, number in report.items()}
 
@@ -28,7 +30,8 @@ def test_ratio_one_gives_the_policy_gradient(loss):
     w = loss.token_weights(torch.tensor([2.0, 1.0])).tolist()
     assert value == pytest.approx(-(2 * w[0] * 2.0 - w[1] * 1.0))
     assert grad.tolist() == [pytest.approx([-2 * w[0]] * 2), pytest.approx([w[1], 0.0])]
-    assert report["ratio"] == 3 == report["tokens"]
+    assert report["tokens"] == 3
+    assert report["ratio"] == report["ratios"] == (2 if isinstance(loss, GSPO) else 3)
 
 
 def test_weights_by_hand():
@@ -101,7 +104,49 @@ def test_gspo_takes_one_ratio_a_trajectory():
     assert grad[0].tolist() == pytest.approx([-math.exp(0.1) / 2] * 2)
 
 
-@pytest.mark.parametrize("setting", ["clip_low", "clip_high", "beta"])
+def test_gspo_counts_a_ratio_once_whatever_the_length():
+    """A trajectory of three tokens is above the clip, one of a single token is not: half of the ratios, not 3 of 4."""
+    logp, old = [[-0.5, -0.5, -0.5], [-1.0, 0.0, 0.0]], [[-1.0] * 3] * 2
+    _, _, by_trajectory = evaluate(GSPO(), logp, old, [1.0, 1.0], [3, 1])
+    _, _, by_token = evaluate(GRPO(), logp, old, [1.0, 1.0], [3, 1])
+    shares = [mean_report([Counter(report | {"loss": 0, "gap": 0})]) for report in (by_trajectory, by_token)]
+    assert [share["clip/high_share"] for share in shares] == [0.5, 0.75]
+    e = math.exp(0.5)
+    assert [share["ratio/mean"] for share in shares] == pytest.approx([(e + 1) / 2, (3 * e + 1) / 4])
+
+
+def test_entropy_by_hand():
+    """Token weights of 1/4 and 1/2; the entropies 1 and 2, and 4, enter with a weight of 0.1."""
+    loss = GRPO(entropy=0.1)
+    logp = [[-1.0, -1.0], [-1.0, 0.0]]
+    value, _, report = evaluate(loss, logp, logp, [0.0, 0.0], [2, 1], entropies=[[1.0, 2.0], [4.0, 99.0]])
+    assert value == pytest.approx(-0.1 * (1 / 4 + 2 / 4 + 4 / 2))
+    assert report["entropy"] == 7
+    assert loss.regularized and GRPO(beta=0.1).regularized and not GRPO().regularized
+
+
+def test_truncated_importance_by_hand():
+    """Ratios of 1.5 and 3, capped at 2; the padding counts for nothing."""
+    old = torch.tensor([[math.log(1.5), math.log(3), 5.0]])
+    weights, report = importance_weights(old, torch.zeros(1, 3), torch.tensor([[1.0, 1.0, 0.0]]), cap=2.0)
+    assert weights[0, :2].tolist() == pytest.approx([1.5, 2.0])
+    assert (report["importance"].item(), report["truncated"].item()) == (pytest.approx(3.5), 1)
+
+
+def test_weighted_tokens_keep_their_clip():
+    """An advantage per token: the weight scales the loss and its gradient, and the clip acts as without it."""
+    logp, old = [[-1.0 + math.log(1.5), -1.0]], [[-1.0, -1.0]]
+    plain, _, report = evaluate(GRPO(), logp, old, [1.0], [2])
+    mask = torch.ones(1, 2)
+    leaf = torch.tensor(logp, requires_grad=True)
+    value, weighted = GRPO()(leaf, torch.tensor(old), None, torch.tensor([[2.0, 0.5]]), torch.tensor([0.5]), mask)
+    value.backward()
+    assert (plain, value.item()) == (pytest.approx(-(1.2 + 1) / 2), pytest.approx(-(2 * 1.2 + 0.5) / 2))
+    assert leaf.grad[0].tolist() == pytest.approx([0.0, -0.25])
+    assert weighted["clipped_high"] == report["clipped_high"] == 1
+
+
+@pytest.mark.parametrize("setting", ["clip_low", "clip_high", "beta", "entropy"])
 def test_negative_settings_are_refused(setting):
     with pytest.raises(UserError, match=f"algorithm.loss.{setting}=-1"):
         GRPO(**{setting: -1})

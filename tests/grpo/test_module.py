@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import math
+from statistics import fmean
 
 import lightning
 import pytest
@@ -93,6 +95,57 @@ def test_old_logprobs_can_be_computed_again(policy, tmp_path):
     report = module.optimize(groups)
     assert report["ratio/mean"] == pytest.approx(1.0, abs=1e-4)  # not exp(1), as against those recorded
     assert report["ratio/logprob_gap"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_tokens_are_weighted_by_how_the_update_sees_them(policy, tmp_path):
+    """The rollout is said to have given every token e times less, then e times more, than the update gives it."""
+    plain = step_with_shifted_logprobs(policy, tmp_path, 0.0)
+    below = step_with_shifted_logprobs(policy, tmp_path, -1.0)
+    above = step_with_shifted_logprobs(policy, tmp_path, 1.0)
+    assert [below[key] for key in ("importance/mean", "importance/truncated_share")] == pytest.approx([2.0, 1.0])
+    assert (
+        above["importance/mean"] == pytest.approx(math.exp(-1), abs=1e-4) and above["importance/truncated_share"] == 0
+    )
+    for report, weight in ((below, 2.0), (above, math.exp(-1))):
+        assert report["ratio/mean"] == pytest.approx(1.0, abs=1e-4)
+        assert report["grad_norm"] == pytest.approx(weight * plain["grad_norm"], rel=1e-3)
+
+
+def step_with_shifted_logprobs(policy, folder, shift):
+    module = make_module(policy, folder, lr=0.0, old_logprobs="update", importance_cap=2.0)
+    groups = scripted(policy, MIXED[:2], max_new_tokens=60)
+    score(module, groups)
+    for t in groups[0].trajectories:
+        t.logprobs = [logprob + shift * sampled for logprob, sampled in zip(t.logprobs, t.sampled, strict=True)]
+    Alone(module)
+    return module.optimize(groups)
+
+
+def test_truncated_importance_needs_the_logprobs_of_the_update(shared_policy, tmp_path):
+    with pytest.raises(UserError, match=r"importance_cap=2\.0: needs algorithm\.old_logprobs=update"):
+        make_module(shared_policy, tmp_path, importance_cap=2.0)
+    with pytest.raises(UserError, match=r"importance_cap=0: must be a number above 0"):
+        make_module(shared_policy, tmp_path, importance_cap=0, old_logprobs="update")
+
+
+def test_without_an_entropy_term_no_entropy_is_computed(policy, tmp_path, monkeypatch):
+    module = make_module(policy, tmp_path)
+    groups = scripted(policy, MIXED[:2], max_new_tokens=60)
+    score(module, groups)
+    Alone(module)
+    monkeypatch.setattr("loupe.engine.policy.entropy", lambda logp: pytest.fail("computed"))
+    assert "update/entropy" not in module.optimize(groups)
+
+
+def test_an_entropy_term_moves_trajectories_without_advantage(policy, tmp_path):
+    """Its first step increases the entropy, which the report gives for all tokens, as the rollout saw them."""
+    module = make_module(policy, tmp_path, lr=0.01, loss=GRPO(entropy=1.0))
+    groups = scripted(policy, MIXED[:2], max_new_tokens=60)  # without advantages
+    Alone(module)
+    before, after = module.optimize(groups), module.optimize(groups)
+    rolled_out = [nats for trajectory in groups[0].trajectories for nats in trajectory.entropies]
+    assert before["update/entropy"] == pytest.approx(fmean(rolled_out), abs=1e-4)
+    assert before["grad_norm"] > 0 and after["update/entropy"] > before["update/entropy"]
 
 
 def test_an_estimator_of_ones_own_sees_all_groups(shared_policy, tmp_path):
@@ -206,7 +259,7 @@ def test_the_kl_term_refers_to_the_untrained_policy(tmp_path, lora):
     assert module.optimize(groups)["kl"] > 1e-5  # the policy has moved,
     again = [t.ref_logprobs for g in groups for t in g.trajectories]
     assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(start, again, strict=True))  # the reference has not
-    assert not any(name.startswith("_reference") for name in module.state_dict())
+    assert all(name.startswith("policy.") for name in module.state_dict())
 
 
 def test_a_non_finite_gradient_stops_and_saves_the_batch(policy, tmp_path):
@@ -270,7 +323,8 @@ def test_bad_settings(policy, tmp_path, option):
 def test_every_algorithm_is_configured(algorithm, tmp_path):
     cfg = compose_config(f"algorithm={algorithm}", f"paths.output_dir={tmp_path}")
     module = build_module(cfg)
-    assert type(module.loss).__name__.lower() == {"rloo": "drgrpo"}.get(algorithm, algorithm.replace("_", ""))
+    loss = {"rloo": "drgrpo"}.get(algorithm, algorithm.replace("_", ""))
+    assert type(module.objective.loss).__name__.lower() == loss
     estimators = {"dr_grpo": advantages.group_mean, "rloo": advantages.leave_one_out}
     assert module.estimator.func is estimators.get(algorithm, advantages.group_std)
-    assert json.loads(json.dumps(dataclasses.asdict(module.loss)))["beta"] == 0.0
+    assert json.loads(json.dumps(dataclasses.asdict(module.objective.loss)))["beta"] == 0.0

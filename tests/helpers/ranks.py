@@ -32,6 +32,7 @@ CASES = {
     "dapo": (DAPO(), 3),
     "gspo": (GSPO(), 3),
     "kl": (GRPO(beta=0.1), 3),
+    "entropy": (GRPO(entropy=0.1), 3),
     "batch std": (GRPO(), 3),
     "empty": (GRPO(), 4),
     "no signal": (GRPO(), 2),

@@ -58,6 +58,7 @@ def complain(monkeypatch, *overrides):
             r"Error locating target 'loupe\.grpo\.advantages\.typo'",
         ),
         ("+algorithm.advantage.of_rewards=true", r"algorithm\.advantage: .*unexpected keyword argument 'of_rewards'"),
+        ("algorithm.importance_cap=2.0", r"algorithm\.importance_cap=2\.0: needs algorithm\.old_logprobs=update"),
         ("algorithm.loss.clip_low=-0.1", r"algorithm\.loss\.clip_low=-0\.1"),
         ("rollout.temperature=0", r"rollout\.temperature=0: must be a number from 1e-06 to 1000000"),
         ("rollout.temperature=1e-320", r"rollout\.temperature=1e-320: must be a number from 1e-06"),

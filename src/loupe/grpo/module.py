@@ -7,29 +7,25 @@ several processes, each samples and differentiates its own groups; denominators,
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from random import Random
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from torch.optim.lr_scheduler import LambdaLR
 
-from loupe.engine import update
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
-from loupe.errors import BadExample, NonFiniteError, UserError, require_choice, require_int, require_number
+from loupe.errors import BadExample, NonFiniteError, require_choice, require_int, require_number
 from loupe.grpo import distributed
 from loupe.grpo.advantages import Estimator, checked_estimator, group_std
 from loupe.grpo.losses import GRPO, mean_report
+from loupe.grpo.objective import Objective
 from loupe.grpo.optim import Clock, checked, keep_settings, warmup_cosine
 from loupe.grpo.scoring import ScoringModule
 from loupe.logs.reporter import Reporter
 from loupe.metrics.training import advantage_metrics
-from loupe.records import Example, Group, Trajectory
+from loupe.records import Example, Group
 from loupe.rewards.composite import CompositeReward
 
 NON_FINITE = "nonfinite_batch*.pt"
@@ -42,9 +38,10 @@ class GRPOModule(ScoringModule):
     optimizer: makes the optimizer from parameters. total_steps: rollout batches of the whole run, for the cosine
     learning rate after ``warmup_steps``. group_size: trajectories per question. inner_epochs: optimizer steps on each
     rollout batch. microbatch_tokens: padded tokens of prefixes and branches computed at a time; bounds memory.
-    advantage: see ``advantages``. shuffle_advantages: reshuffle the advantages within each group, a control in
-    which nothing can be learned. old_logprobs: the denominators of the importance ratio, either as the "rollout"
-    recorded them, or recomputed before the "update" (for low precision, where the two differ by rounding).
+    advantage: see ``advantages``. shuffle_advantages: reshuffle the advantages within each group, a control in which
+    nothing can be learned. old_logprobs: the denominators of the importance ratio, either as the "rollout" recorded
+    them, or recomputed before the "update" (for low precision, where the two differ by rounding). importance_cap: the
+    largest weight that corrects for that difference (``losses.importance_weights``), or None for no correction.
     folder: where a batch with a non-finite loss is saved.
     """
 
@@ -62,6 +59,7 @@ class GRPOModule(ScoringModule):
         advantage: Estimator = group_std,
         shuffle_advantages: bool = False,
         old_logprobs: str = "rollout",
+        importance_cap: float | None = None,
         inner_epochs: int = 1,
         max_grad_norm: float = 1.0,
         warmup_steps: int = 10,
@@ -70,9 +68,7 @@ class GRPOModule(ScoringModule):
         super().__init__(policy, rollout, reward, reporter)
         self.automatic_optimization = False
         self.strict_loading = False  # a checkpoint holds what is trained, not the frozen base
-        if loss is None:
-            raise UserError("algorithm.loss is empty; choose an algorithm (algorithm=grpo) and change its values")
-        self.loss = loss
+        self.objective = Objective(policy, loss, rollout.temperature, old_logprobs, importance_cap, microbatch_tokens)
         self.make_optimizer = checked("algorithm.optimizer", optimizer)
         self.total_steps = require_int("trainer.max_steps", total_steps, 1)
         self.folder = Path(folder)
@@ -80,16 +76,12 @@ class GRPOModule(ScoringModule):
         self.estimator = checked_estimator(advantage)
         self.shuffle_advantages = require_choice("algorithm.shuffle_advantages", shuffle_advantages, (True, False))
         self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
-        self.old_logprobs = require_choice("algorithm.old_logprobs", old_logprobs, ("rollout", "update"))
         self.max_grad_norm = require_number("algorithm.max_grad_norm", max_grad_norm, 0, above=True)
         self.warmup_steps = require_int("algorithm.warmup_steps", warmup_steps, 0)
-        self.microbatch_tokens = require_int("algorithm.microbatch_tokens", microbatch_tokens, 1)
         self.had_signal = False  # whether the rewards of any group differed
         self.earlier_seconds = 0.0  # of training, before the run was resumed
         self.started = time.perf_counter()
         self.before: dict = {}  # held-out metrics before training; a resumed run reports them too
-        # The reference of the KL term. A list hides the copy from Lightning: it is neither trained nor saved.
-        self._reference = [] if not loss.beta or policy.has_adapter else [policy.frozen_copy()]
 
     def configure_optimizers(self) -> dict:
         optimizer = self.make_optimizer([p for p in self.policy.parameters() if p.requires_grad])
@@ -123,19 +115,12 @@ class GRPOModule(ScoringModule):
 
     def optimize(self, groups: list[Group]) -> dict[str, float]:
         """Take ``inner_epochs`` optimizer steps on the groups of all ranks; returns metrics of the loss."""
-        trajectories = [trajectory for group in groups for trajectory in group.trajectories]
-        self._assign_token_weights(trajectories)
-        self._add_logprobs(groups)
-        self.had_signal = distributed.anywhere(self.had_signal or any(t.advantage for t in trajectories))
-        # Without a KL term a trajectory of zero advantage has no gradient; its tokens still count in the weights.
-        active = [
-            Group(g.example, g.prompt, [t for t in g.trajectories if t.advantage or self.loss.beta]) for g in groups
-        ]
+        self.objective.prepare(groups)
+        signal = any(trajectory.advantage for group in groups for trajectory in group.trajectories)
+        self.had_signal = distributed.anywhere(self.had_signal or signal)
         optimizer, epochs = self.optimizers(), []
         for epoch in range(self.inner_epochs):
-            sums: Counter = Counter()
-            loss_of = partial(self._loss, sums=sums)
-            update.backward(self.policy, active, loss_of, self.rollout.temperature, self.microbatch_tokens)
+            sums = self.objective.backward(groups)
             distributed.sum_gradients(self.policy.parameters())
             epochs.append(distributed.total(sums))
             norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm).item()
@@ -147,46 +132,6 @@ class GRPOModule(ScoringModule):
         report = mean_report(epochs) | {"grad_norm": norm, "learning_rate": optimizer.optimizer.param_groups[0]["lr"]}
         self.lr_schedulers().step()
         return report
-
-    def _assign_token_weights(self, trajectories: list[Trajectory]) -> None:
-        """Weights depend on the lengths of the trajectories of all ranks."""
-        lengths = distributed.gather([trajectory.n_sampled for trajectory in trajectories])
-        weights = self.loss.token_weights(torch.tensor(distributed.flat(lengths), dtype=torch.float32))
-        mine = weights.split(list(map(len, lengths)))[distributed.rank()]
-        for trajectory, weight in zip(trajectories, mine.tolist(), strict=True):
-            trajectory.token_weight = weight
-
-    def _loss(self, trajectories: list[Trajectory], logp, mask, sums: Counter) -> torch.Tensor:
-        """The loss of a micro-batch; sums over its tokens are added to ``sums`` for the report."""
-
-        def padded(rows):
-            return pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(logp)
-
-        loss, report = self.loss(
-            logp,
-            padded(t.old_logprobs for t in trajectories),
-            padded(t.ref_logprobs for t in trajectories) if self.loss.beta else None,
-            torch.tensor([t.advantage for t in trajectories]).to(logp),
-            torch.tensor([t.token_weight for t in trajectories]).to(logp),
-            mask,
-        )
-        rounding = (logp.detach() - padded(t.sampled_logprobs for t in trajectories)).mul(mask).abs().sum()
-        sums.update({"loss": loss.item(), "gap": rounding.item()} | {key: v.item() for key, v in report.items()})
-        return loss
-
-    def _add_logprobs(self, groups: list[Group]) -> None:
-        """Fill in old_logprobs, and ref_logprobs if there is a KL term."""
-        temperature, budget = self.rollout.temperature, self.microbatch_tokens
-        for trajectory in (t for group in groups for t in group.trajectories):
-            trajectory.old_logprobs = trajectory.sampled_logprobs
-        if self.old_logprobs == "update":
-            for trajectory, logprobs in update.logprobs(self.policy, groups, temperature, budget):
-                trajectory.old_logprobs = logprobs
-        if self.loss.beta:
-            reference = self._reference[0].to(self.device) if self._reference else self.policy
-            with nullcontext() if self._reference else self.policy.adapter_off():
-                for trajectory, logprobs in update.logprobs(reference, groups, temperature, budget):
-                    trajectory.ref_logprobs = logprobs
 
     def _require_finite(self, loss: float, norm: float, groups: list[Group]) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
