@@ -2,20 +2,23 @@ import dataclasses
 import json
 import math
 from statistics import fmean
+from types import SimpleNamespace
 
 import lightning
 import pytest
 import torch
-from conftest import MIXED, compose_config, examples, scripted
+from conftest import MIXED, compose_config, examples, make_rollout, scripted
 from helpers.steps import Alone, make_module, score, weights
 
 from loupe.data.datamodule import LoupeDataModule
 from loupe.engine import update
+from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import NonFiniteError, UserError
 from loupe.grpo import advantages
 from loupe.grpo.losses import DAPO, GRPO
-from loupe.grpo.optim import warmup_cosine
+from loupe.grpo.optim import Clock, warmup_cosine
 from loupe.grpo.skipped import EMPTY_BATCHES
+from loupe.rewards.composite import CompositeReward
 from loupe.runs.build import build_module
 
 
@@ -161,6 +164,48 @@ def test_an_estimator_of_ones_own_sees_all_groups(shared_policy, tmp_path):
     assert seen == [(2, 3), (2, 3)]  # the first is the trial at the start
     got = [t.advantage for group in groups for t in group.trajectories]
     assert got == pytest.approx((rewards - rewards.mean()).flatten().tolist())
+
+
+class TelLater:
+    """Further batches of two, and a reward that differs within a group only if its example is among ``telling``."""
+
+    def __init__(self, telling):
+        self.telling, self.asked = telling, []
+
+    def further(self, step, count):
+        self.asked.append((step, count))
+        more = iter(examples(10)[2:])
+        return ([next(more), next(more)] for _ in range(count))
+
+    def term(self, trajectory, group):
+        return float(trajectory.sample == 0 and int(group.example.id.rpartition("/")[2]) in self.telling)
+
+
+@pytest.mark.parametrize(
+    ("telling", "max_draws", "kept", "drawn"),
+    [
+        ([0, 1], 4, [0, 1], 2),  # the batch itself is enough
+        ([1, 2, 3], 4, [1, 2], 4),
+        ([1, 7], 4, [1, 7], 8),
+        ([5], 3, [0, 5], 6),  # the budget is spent; the first of the others fills the gap
+        ([], 2, [0, 1], 4),
+        ([5], 1, [0, 1], 2),  # no dynamic sampling
+    ],
+)
+def test_groups_are_drawn_until_enough_have_rewards_that_differ(
+    shared_policy, tmp_path, telling, max_draws, kept, drawn
+):
+    data = TelLater(telling)
+    rollout = make_rollout(shared_policy, ScriptedRollout, script=[["<answer>7</answer>"]] * 2)
+    reward = CompositeReward({"telling": data.term}, {"telling": 1.0})
+    module = make_module(shared_policy, tmp_path, rollout=rollout, reward=reward, max_draws=max_draws, group_size=2)
+    module._trainer = SimpleNamespace(datamodule=data)
+    draws = module.draw(examples(2), step=7, clock=Clock())
+    assert [int(group.example.id.rpartition("/")[2]) for group in draws.groups] == kept
+    told = len([number for number in telling if number < drawn])
+    share = pytest.approx((drawn - told) / drawn)
+    assert draws.metrics() == {"drawn/groups": drawn, "drawn/kept": 2, "drawn/zero_variance_share": share}
+    assert data.asked == ([(7, max_draws - 1)] if max_draws > 1 else [])
 
 
 def test_warmup_then_cosine():
@@ -313,7 +358,7 @@ def test_a_data_set_of_which_nothing_can_be_read_ends_the_run(policy, tmp_path):
         module.validation_step([bad])
 
 
-@pytest.mark.parametrize("option", ["group_size", "inner_epochs", "microbatch_tokens"])
+@pytest.mark.parametrize("option", ["group_size", "inner_epochs", "microbatch_tokens", "max_draws"])
 def test_bad_settings(policy, tmp_path, option):
     with pytest.raises(UserError, match=f"algorithm.{option}=0"):
         make_module(policy, tmp_path, **{option: 0})
@@ -327,4 +372,5 @@ def test_every_algorithm_is_configured(algorithm, tmp_path):
     assert type(module.objective.loss).__name__.lower() == loss
     estimators = {"dr_grpo": advantages.group_mean, "rloo": advantages.leave_one_out}
     assert module.estimator.func is estimators.get(algorithm, advantages.group_std)
+    assert module.max_draws == (10 if algorithm == "dapo" else 1)
     assert json.loads(json.dumps(dataclasses.asdict(module.objective.loss)))["beta"] == 0.0

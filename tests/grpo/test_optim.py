@@ -5,7 +5,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from loupe.errors import UserError
-from loupe.grpo.optim import checked, keep_settings
+from loupe.grpo.optim import Clock, checked, keep_settings
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,14 @@ def test_a_loaded_state_keeps_the_settings_of_this_start():
     assert (group["lr"], group["weight_decay"]) == (0.1 / 4, 0.2)
     assert step(*now) == pytest.approx(0.1 / 5)
     assert next(iter(now[0].state.values()))["step"] == 4
+
+
+def test_a_phase_that_comes_again_adds_up(monkeypatch):
+    """A clock that shows 0, 1, 2, ..: each phase takes one second, and the report is asked for at second 7."""
+    times = iter(range(10))
+    monkeypatch.setattr("loupe.grpo.optim.time.perf_counter", lambda: next(times))
+    clock = Clock()
+    for phase in ("rollout", "reward", "rollout"):
+        with clock(phase):
+            pass
+    assert clock.report() == {"time/rollout": 2, "time/reward": 1, "time/step": 7}

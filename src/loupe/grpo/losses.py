@@ -108,8 +108,7 @@ class DrGRPO(GRPO):
 class DAPO(GRPO):
     """DAPO (arXiv 2503.14476): every token of the batch has the same weight, w = 1 / sum |o_j|, and clip higher.
 
-    Not implemented: dynamic sampling (drawing further groups until none has zero variance). Its overlong shaping is the
-    reward term ``terms.Overlong``.
+    Its dynamic sampling is ``GRPOModule``'s max_draws, its overlong shaping the reward term ``terms.Overlong``.
     """
 
     clip_high: float = 0.28

@@ -8,6 +8,7 @@ several processes, each samples and differentiates its own groups; denominators,
 import math
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from random import Random
 
@@ -16,9 +17,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
-from loupe.errors import BadExample, NonFiniteError, require_choice, require_int, require_number
+from loupe.errors import NonFiniteError, require_choice, require_int, require_number
 from loupe.grpo import distributed
 from loupe.grpo.advantages import Estimator, checked_estimator, group_std
+from loupe.grpo.draws import Draws
 from loupe.grpo.losses import GRPO, mean_report
 from loupe.grpo.objective import Objective
 from loupe.grpo.optim import Clock, checked, keep_settings, warmup_cosine
@@ -42,7 +44,9 @@ class GRPOModule(ScoringModule):
     nothing can be learned. old_logprobs: the denominators of the importance ratio, either as the "rollout" recorded
     them, or recomputed before the "update" (for low precision, where the two differ by rounding). importance_cap: the
     largest weight that corrects for that difference (``losses.importance_weights``), or None for no correction.
-    folder: where a batch with a non-finite loss is saved.
+    max_draws: batches that a step may sample until it has a whole one of groups whose rewards differ (dynamic sampling,
+    arXiv 2503.14476 §3.2, there without a bound); 1 samples the step's own batch alone. folder: where a batch with a
+    non-finite loss is saved.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class GRPOModule(ScoringModule):
         shuffle_advantages: bool = False,
         old_logprobs: str = "rollout",
         importance_cap: float | None = None,
+        max_draws: int = 1,
         inner_epochs: int = 1,
         max_grad_norm: float = 1.0,
         warmup_steps: int = 10,
@@ -76,6 +81,7 @@ class GRPOModule(ScoringModule):
         self.estimator = checked_estimator(advantage)
         self.shuffle_advantages = require_choice("algorithm.shuffle_advantages", shuffle_advantages, (True, False))
         self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
+        self.max_draws = require_int("algorithm.max_draws", max_draws, 1)
         self.max_grad_norm = require_number("algorithm.max_grad_norm", max_grad_norm, 0, above=True)
         self.warmup_steps = require_int("algorithm.warmup_steps", warmup_steps, 0)
         self.had_signal = False  # whether the rewards of any group differed
@@ -91,15 +97,29 @@ class GRPOModule(ScoringModule):
     def training_step(self, batch: list[Example], batch_idx: int) -> None:
         step, clock = self.global_step, Clock()
         with self.meeting():
+            draws = self.draw(batch, step, clock)
+        with clock("update"):
+            self.assign_advantages(draws.groups, step)
+            report = self.optimize(draws.groups)
+        self._report_step(draws, report, clock)
+
+    def draw(self, batch: list[Example], step: int, clock: Clock) -> Draws:
+        """Sample and score ``batch``, then further ones, until enough groups have rewards that differ.
+
+        Ranks may need different numbers of batches, so none waits for another here.
+        """
+        draws = Draws(len(batch))
+        further = self.trainer.datamodule.further(step, self.max_draws - 1) if self.max_draws > 1 else ()
+        for examples in chain([batch], further):
             with clock("rollout"):
-                groups, skipped = self.rollout.prompts(batch, self.group_size)
+                groups, skipped = self.rollout.prompts(examples, self.group_size)
                 self.rollout.sample(groups, step)
             with clock("reward"):
                 self.assign_rewards(groups, step)
-        with clock("update"):
-            self.assign_advantages(groups, step)
-            report = self.optimize(groups)
-        self._report_step(groups, skipped, report, clock)
+            draws.add(groups, skipped)
+            if draws.full:
+                break
+        return draws
 
     def assign_advantages(self, groups: list[Group], step: int) -> None:
         """Fill in the advantage of every trajectory. All ranks call this."""
@@ -143,15 +163,17 @@ class GRPOModule(ScoringModule):
         fix = "lower algorithm.optimizer.lr or resume from an earlier checkpoint"
         distributed.stop(NonFiniteError(f"{found}; {fix}"))
 
-    def _report_step(self, groups: list[Group], errors: list[BadExample], report: dict, clock: Clock) -> None:
+    def _report_step(self, draws: Draws, report: dict, clock: Clock) -> None:
         """Log the step of all ranks together."""
-        everyone = distributed.flat(distributed.gather_groups(groups))
-        errors = distributed.flat(distributed.gather(errors))
+        everyone = distributed.flat(distributed.gather_groups(draws.groups))
+        errors = distributed.flat(distributed.gather(draws.skipped))
         with self.meeting():
             self.skipped.add(errors, batch_is_empty=not everyone)
         if everyone:
             report |= self.metrics(everyone, "sampled") | advantage_metrics(everyone)
             self.log("score", report["score/all"], prog_bar=True, logger=False, batch_size=len(everyone))
+        if self.max_draws > 1:
+            report |= draws.metrics()
         report |= {"data/skipped": len(errors)} | clock.report()
         self.reporter.training(self.loggers, self.global_step, report, everyone, self.rows)
 

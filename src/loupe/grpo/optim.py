@@ -58,7 +58,7 @@ class Clock:
     def __call__(self, phase: str) -> Iterator[None]:
         begun = time.perf_counter()
         yield
-        self.phases[phase] = time.perf_counter() - begun
+        self.phases[phase] = self.phases.get(phase, 0.0) + time.perf_counter() - begun
 
     def report(self) -> dict[str, float]:
         """``time/<phase>`` for each phase and ``time/step`` for the total."""
