@@ -62,7 +62,7 @@ class Objective:
     def backward(self, groups: list[Group]) -> Counter:
         """Accumulate the gradient of prepared groups; returns the loss and sums over tokens for ``mean_report``."""
         sums: Counter = Counter()
-        # Other trajectories of zero advantage have no gradient; their tokens still count in the weights.
+        # Without a KL or entropy term, zero advantage means no gradient; the tokens still count in the weights.
         active = [
             Group(g.example, g.prompt, [t for t in g.trajectories if t.advantage or self.loss.regularized])
             for g in groups
