@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import TQDMProgressBar
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
@@ -62,9 +62,9 @@ def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_dev
     callbacks = [BestCheckpoint(checkpoints), last] if keep_best else [last]
     if settings.enable_progress_bar:
         callbacks.append(ProgressBar())
-    callbacks += own_callbacks(cfg.trainer.callbacks)
+    callbacks += own_callbacks(cfg.trainer)
     with open_dict(settings):
-        del settings["callbacks"]
+        settings.pop("callbacks", None)
     loggers = [JsonlLogger(folder), instantiate(cfg.logger, run_config=resolved(cfg))]
     options = {"logger": loggers, "callbacks": callbacks, "default_root_dir": str(folder)}
     with _accepted(settings):
@@ -74,8 +74,9 @@ def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_dev
     return trainer
 
 
-def own_callbacks(nodes: ListConfig) -> list[lightning.Callback]:
-    """The callbacks of ``trainer.callbacks``. Raises UserError for anything else."""
+def own_callbacks(settings: DictConfig) -> list[lightning.Callback]:
+    """The callbacks of ``trainer.callbacks``, which an earlier run may lack. Raises UserError for anything else."""
+    nodes = settings.get("callbacks", OmegaConf.create([]))
     described = OmegaConf.is_list(nodes) and all(OmegaConf.is_dict(node) and "_target_" in node for node in nodes)
     made = [instantiate(node) for node in nodes] if described else []
     if not described or not all(isinstance(callback, lightning.Callback) for callback in made):
