@@ -65,8 +65,14 @@ def test_a_run_is_resumed_from_elsewhere(monkeypatch, user, tmp_path):
     assert resume.whole_command(run) == "python src/train.py --config-dir=my_conf reward=brief"
 
 
-@pytest.mark.parametrize("name", ["evaluate", "mine", "show", "ask"])
-def test_every_command_knows_them(monkeypatch, user, tmp_path, name):
+def test_the_command_of_a_run_that_changed_what_it_had_added(tmp_path):
+    for name, given in (("provenance.json", "+reward.terms.mine=a.b seed=3"), ("parts.jsonl", "reward.terms.mine=a.c")):
+        (tmp_path / name).write_text(json.dumps({"command": f"python src/train.py {given}"}) + "\n")
+    assert resume.whole_command(tmp_path) == "python src/train.py ++reward.terms.mine=a.c seed=3"
+
+
+@pytest.mark.parametrize("name", ["mine", "ask"])
+def test_other_commands_know_them(monkeypatch, user, tmp_path, name):
     given = ["-cd", "my_conf", "reward=brief", f"paths.output_dir={tmp_path}"]
     ((_, reward, command),) = jobs(monkeypatch, name, *given)
     assert reward.terms["brief"].__module__ == "my_terms" and reward.weight("brief", 0) == 0.2

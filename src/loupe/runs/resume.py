@@ -114,8 +114,12 @@ def _key(override: str) -> str:
 
 
 def _latest(overrides: list[str]) -> list[str]:
-    """The last override of each key."""
-    return list({_key(override): override for override in overrides}.values())
+    """The last override of each key; one that changes what an earlier one added, adds it."""
+    latest: dict[str, str] = {}
+    for override in overrides:
+        added = latest.get(_key(override), "").startswith("+")
+        latest[_key(override)] = f"++{override}" if added and override[0] not in "+~" else override
+    return list(latest.values())
 
 
 def _composed(overrides: list[str], places: list[Path]) -> dict:

@@ -41,8 +41,9 @@ class Command:
         return [CONF, *([Path(given).absolute()] if given else [])]
 
     def typed(self, key: str) -> str:
-        """The override of ``key``; in a file it may be the key alone."""
-        return next((str(o.input_line) for o in self.overrides if o.key_or_group == key), key)
+        """The override that changes ``key``; the key alone if a file does."""
+        plain = (o for o in self.overrides if not (o.is_add() or o.is_force_add() or o.is_delete()))
+        return next((str(o.input_line) for o in plain if o.key_or_group == key), key)
 
     @cached_property
     def resumed(self) -> Path | None:
