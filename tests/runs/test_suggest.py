@@ -64,6 +64,7 @@ def said(text, *arguments, cause=None):
             "++data=signs",
             "there already; leave out the +",
         ),
+        ("In 'train': Could not load 'tool/rotat'.", "tool=rotat", "did you mean tool=rotate? there are none, rotate,"),
         ("Ambiguous value for argument 'crop=1,2'\n1...", "crop=1,2", "which needs -m; a list is written crop=[1,2]"),
     ],
 )

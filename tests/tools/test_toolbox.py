@@ -119,6 +119,7 @@ def test_functions_have_json_schemas():
         ({"call": "xml"}, r"tool\.call=xml: must be one of keypoint_yaml, box_yaml, box_json, function"),
         ({"max_calls": -1}, r"tool\.max_calls=-1: must be a whole number, 0 or more"),
         ({"coordinates": "pixel"}, "coordinates=pixel: must be one of shown, original, relative_1000"),
+        ({"budgets": [1]}, r"tool\.budgets=\[1\]: must be numbers of calls by tool, such as {zoom: 2}"),
         ({"budgets": {"zoom": 1}}, r"tool\.budgets\.zoom: there is no such tool; there are echo"),
         ({"budgets": {"echo": 0}}, r"tool\.budgets\.echo=0: must be a whole number, 1 or more"),
         ({"pixels": "shown"}, r"tool\.pixels=shown: is not a tool.*tool\.<its name>\.pixels"),

@@ -25,14 +25,15 @@ class Objective:
     def __init__(
         self,
         policy: Policy,
-        loss: GRPO,
+        loss: object,
         temperature: float,
         old_logprobs: str,
         importance_cap: float | None,
         microbatch_tokens: int,
     ):
-        if loss is None:
-            raise UserError("algorithm.loss is empty; choose an algorithm (algorithm=grpo) and change its values")
+        if not isinstance(loss, GRPO):
+            given = " is empty" if loss is None else f"={loss}: is not a loss"
+            raise UserError(f"algorithm.loss{given}; choose an algorithm (algorithm=grpo) and change its values")
         self.policy, self.loss, self.temperature = policy, loss, temperature
         self.old_logprobs = require_choice("algorithm.old_logprobs", old_logprobs, ("rollout", "update"))
         if importance_cap is not None:

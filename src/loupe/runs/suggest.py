@@ -153,7 +153,12 @@ def _ambiguous(command: Command, override: str) -> str:
     return f"{override}: several values are a sweep, which needs -m; a list is written {key}=[{values}]"
 
 
+def _no_choice_in_list(command: Command, group: str, name: str) -> str:
+    return _no_choice(command, group, name, [])
+
+
 MEANINGS: dict[str, Callable[..., str]] = {
+    r"Could not load '([\w/]+)/([^/']+)'": _no_choice_in_list,
     r"An item is already at '([^']+)'": _set_already,
     r"Multiple values for ([\w/]+)": _set_already,
     r"([\w/]+) appears more than once": _set_already,

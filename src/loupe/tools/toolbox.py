@@ -43,6 +43,8 @@ class Toolbox:
             _check_tool(name, tool)
         self.tools: Mapping[str, Tool] = tools if max_calls else {}
         self.max_calls = max_calls if tools else 0
+        if not isinstance(budgets, Mapping | None):
+            raise UserError(f"tool.budgets={budgets}: must be numbers of calls by tool, such as {{zoom: 2}}")
         self.budgets = dict(budgets or {})
         self.several = several
         if not isinstance(several, str):
