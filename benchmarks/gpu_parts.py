@@ -149,10 +149,10 @@ def large_step(overrides: list[str], tokens: int, size: str | None = None, four_
         if four_bit:  # weights become 4-bit weights when they are loaded
             save_policy(load_policy(None, partial(qwen.build, size), dtype="bfloat16", trainable=False), Path(folder))
             overrides = [*overrides, f"model.path={folder}", "model.four_bit=true"]
-        cfg = step.configured("data.batch_size=1", *overrides)
+        cfg = step.configured("data.batch_size=1", "trainer.enable_progress_bar=false", *overrides)
         module = build_module(cfg)
     built, watch = time.perf_counter() - begun, watched(module, tokens)
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
+    options = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
     instantiate(cfg.trainer, **options).fit(module, instantiate(cfg.data))
     measured, (group,) = peak() - unloaded, watch.groups
     factors = [p for name, p in module.policy.named_parameters() if "lora_B" in name]  # they begin at zero

@@ -8,13 +8,13 @@ import io
 import struct
 import threading
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from loupe.errors import BadExample
 from loupe.geometry import Box, Point
-from loupe.records import Renderable
 
 MAX_PIXELS = 200_000_000
 FILTER = Image.Resampling.BICUBIC
@@ -27,6 +27,12 @@ UNREADABLE = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.e
 """What Pillow's decoders raise on corrupt data, found by flipping bytes in files of every common format."""
 
 _PILLOW_LIMIT = threading.Lock()
+
+
+class Renderable(Protocol):
+    """A picture that is drawn when it is needed."""
+
+    def render(self) -> Image.Image: ...
 
 
 def open_picture(source: Path | str | bytes | Renderable) -> Image.Image:

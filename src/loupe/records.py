@@ -12,19 +12,13 @@ Shape vocabulary, used in names and docstrings everywhere:
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from PIL import Image
 
 from loupe.geometry import Box, Frame, Point, Size, View
+from loupe.pictures import Renderable
 from loupe.tags import tagged
-
-
-class Renderable(Protocol):
-    """A picture that is drawn when it is needed."""
-
-    def render(self) -> Image.Image: ...
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Sign:
 class SignScene:
     """One picture, a function of (split, seed, index, style): the same pixels on every machine.
 
-    Implements ``records.Renderable``. The layout is computed without drawing anything.
+    Implements ``pictures.Renderable``. The layout is computed without drawing anything.
     """
 
     split: str

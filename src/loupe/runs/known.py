@@ -185,7 +185,9 @@ def hint(key: str, cfg: DictConfig) -> str:
     names = [name for name in _names("", cfg) if not f"{name}.".startswith(f"{key}.")]
     below = [name for name in names if place and name.startswith(f"{place}.")]
     meant = _same(f"{wrong}.{rest}".strip("."), below, names) or _similar(wrong, below if place else names)
-    return did_you_mean(meant) or f"{place or 'the configuration'} has {', '.join(beside or arguments)}"
+    return (
+        did_you_mean(meant) or f"{place or 'the configuration'} has {', '.join(beside or arguments) or 'no settings'}"
+    )
 
 
 def _astray(key: str, cfg: DictConfig) -> tuple[str, str, str]:
