@@ -16,11 +16,13 @@ from loupe.runs.lock import locked
 
 def build_module(cfg):
     """The module to train, with its curriculum."""
-    policy, heldout = instantiate(cfg.model), instantiate(cfg.data).val
-    teacher = Teacher(partial(factory(cfg.prompt), policy=policy), instantiate(cfg.tool))
-    skills = Skills(teacher, partial(build.build_rollout, cfg, policy), cfg.resolution, heldout)
+    policy, heldout, tools = instantiate(cfg.model), instantiate(cfg.data).val, instantiate(cfg.tool)
+    teacher = Teacher(partial(factory(cfg.prompt), policy=policy), tools)
+    make_rollout = partial(build.build_rollout, cfg, policy)
+    skills = Skills(teacher, make_rollout, cfg.resolution, heldout)
     curriculum = Curriculum(teacher, cfg.trainer.max_steps, cfg.seed, heldout.style, cfg.pretrain.course)
-    return instantiate(cfg.pretrain.module, policy=policy, curriculum=curriculum, measure=skills)
+    judged = {"rollout": make_rollout(tools), "reward": instantiate(cfg.reward), "reporter": instantiate(cfg.report)}
+    return instantiate(cfg.pretrain.module, policy=policy, curriculum=curriculum, measure=skills, **judged)
 
 
 def pretrain(cfg) -> dict:

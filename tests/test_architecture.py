@@ -17,7 +17,8 @@ ORDER = [
     ["grpo"],
     ["runs"],
     ["evaluation"],
-    ["studies", "pretrain"],
+    ["sft", "studies"],
+    ["pretrain"],
 ]
 """Packages may import those further up in this list, and themselves."""
 RANKS = {package: rank for rank, packages in enumerate(ORDER) for package in packages}

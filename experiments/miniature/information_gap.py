@@ -23,10 +23,11 @@ import loupe.runs.cli  # noqa: F401  (registers the resolvers that the configura
 from loupe.data.scenes import SceneStyle, SignScene
 from loupe.geometry import middle
 from loupe.paths import CONF
-from loupe.pretrain.lessons import LessonBatch, pack_lessons
-from loupe.pretrain.module import PretrainModule, score
+from loupe.pretrain.module import PretrainModule
 from loupe.pretrain.teacher import DIGITS, Teacher
+from loupe.runs.build import build_rollout
 from loupe.runs.config import factory, instantiate
+from loupe.sft.lessons import LessonBatch, batch_lessons, hits
 from loupe.tools.zoom import crop_box
 
 HERE = Path(__file__).resolve().parent
@@ -49,7 +50,7 @@ class SmallSigns(Dataset[list[LessonBatch]]):
 
     def __getitem__(self, step: int) -> list[LessonBatch]:
         scenes = (SignScene(self.split, 0, step * BATCH + i, STYLE) for i in range(BATCH))
-        return [pack_lessons([[self._view(scene)] for scene in scenes], self.teacher.policy)]
+        return [batch_lessons([[self._view(scene)] for scene in scenes])]
 
     def _view(self, scene: SignScene):
         picture = scene.render()
@@ -65,9 +66,9 @@ def exact(policy, batches: Dataset) -> float:
     right, count = 0, 0
     for step in range(len(batches)):
         batch = batches[step][0]
-        _, hits = score(policy, batch)
+        read = hits(policy, batch)
         digits = batch.weights == DIGITS
-        right += sum(bool(hits[digits & (batch.lesson == lesson)].all()) for lesson in range(BATCH))
+        right += sum(bool(read[digits & (batch.lesson == lesson)].all()) for lesson in range(BATCH))
         count += BATCH
     return right / count
 
@@ -77,11 +78,13 @@ def read(shown: str, side: int) -> dict:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("pretrain", overrides=["model=tiny"])
     lightning.seed_everything(0, verbose=False)
-    policy = instantiate(cfg.model)
-    teacher = Teacher(partial(factory(cfg.prompt), policy=policy), instantiate(cfg.tool))
+    policy, tools = instantiate(cfg.model), instantiate(cfg.tool)
+    teacher = Teacher(partial(factory(cfg.prompt), policy=policy), tools)
     heldout = SmallSigns(teacher, shown, side, "test", -(-HELDOUT // BATCH))
     lessons = SmallSigns(teacher, shown, side, "pretrain", STEPS)
-    module: PretrainModule = instantiate(cfg.pretrain.module, policy=policy, curriculum=lessons, measure=dict)
+    judged = {"reward": instantiate(cfg.reward), "reporter": instantiate(cfg.report)}
+    judged["rollout"] = build_rollout(cfg, policy, tools)
+    module: PretrainModule = instantiate(cfg.pretrain.module, policy=policy, curriculum=lessons, measure=dict, **judged)
     before = exact(policy.eval(), heldout)
     lightning.Trainer(
         max_steps=STEPS, limit_val_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu", devices=1

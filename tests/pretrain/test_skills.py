@@ -65,14 +65,14 @@ def test_the_protocol_is_measured_sampled_and_greedy(teacher):
 
 @pytest.mark.parametrize("right", [True, False])
 def test_reading_counts_a_number_only_if_every_digit_is_right(teacher, monkeypatch, right):
-    def score(policy, batch):
-        hits = torch.ones(len(batch.targets), dtype=torch.bool)
+    def hits(policy, batch):
+        marks = torch.ones(len(batch.targets), dtype=torch.bool)
         if not right:
             for number in range(int(batch.lesson.max()) + 1):  # the last digit of each number is wrong
                 digits = (batch.weights != skills.FORM) & (batch.lesson == number)
-                hits[digits.nonzero()[-1]] = False
-        return -torch.ones(len(batch.targets)), hits
+                marks[digits.nonzero()[-1]] = False
+        return marks
 
-    monkeypatch.setattr(skills, "score", score)
+    monkeypatch.setattr(skills, "hits", hits)
     report = measure(teacher, lambda sign: [ANSWER])
     assert {report["reading"], report["direct_small"], report["direct_large"]} == {float(right)}

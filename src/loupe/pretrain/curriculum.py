@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 from loupe.data.scenes import SceneStyle, Sign, SignScene
 from loupe.errors import require_choice, require_int
 from loupe.geometry import Box, middle
-from loupe.pretrain.lessons import Lesson, LessonBatch, batch_lessons
 from loupe.pretrain.teacher import Teacher
+from loupe.sft.lessons import Lesson, LessonBatch, batch_lessons
 from loupe.tools.zoom import crop_box
 
 SIDES = (84, 112, 140, 168)

@@ -15,11 +15,10 @@ from loupe.engine.rollout import GroupRollout
 from loupe.geometry import middle
 from loupe.metrics.rows import answer_rows, is_hit
 from loupe.metrics.summary import ALL, summarize
-from loupe.pretrain.lessons import Lesson, batch_lessons
-from loupe.pretrain.module import score
 from loupe.pretrain.teacher import FORM, POINT, SIZE, ZOOM, Teacher, keypoint_of
 from loupe.records import Example, Group
 from loupe.rewards.terms import well_formed
+from loupe.sft.lessons import Lesson, batch_lessons, hits
 from loupe.tools.errors import Failure
 from loupe.tools.toolbox import Toolbox
 
@@ -70,9 +69,9 @@ class Skills:
         exact: list[bool] = []
         for i in range(0, len(lessons), BATCH):
             batch = batch_lessons([[lesson] for lesson in lessons[i : i + BATCH]])
-            _, hits = score(self.teacher.policy, batch)
+            right = hits(self.teacher.policy, batch)
             digits = batch.weights != FORM
-            exact += [bool(hits[digits & (batch.lesson == k)].all()) for k in range(int(batch.lesson.max()) + 1)]
+            exact += [bool(right[digits & (batch.lesson == k)].all()) for k in range(int(batch.lesson.max()) + 1)]
         return fmean(exact)
 
     def _pointing(self) -> dict[str, float]:

@@ -16,7 +16,7 @@ from loupe.engine.dialogue import Dialogue
 from loupe.errors import UserError
 from loupe.geometry import Box, View, middle
 from loupe.pictures import resize_to_grid
-from loupe.pretrain.lessons import Lesson, Part
+from loupe.sft.lessons import Lesson, Part
 from loupe.tools import ToolResult
 from loupe.tools.errors import Failure
 from loupe.tools.toolbox import Toolbox

@@ -3,9 +3,8 @@ import torch
 
 from loupe.engine import reference
 from loupe.geometry import Frame
-from loupe.pretrain.lessons import Lesson, batch_lessons
-from loupe.pretrain.module import score
 from loupe.records import Prompt, Trajectory
+from loupe.sft.lessons import Lesson, batch_lessons, logprobs
 
 
 def test_a_turn_is_tokenized_as_a_whole_and_a_token_across_two_parts_gets_the_larger_weight(shared_policy):
@@ -39,11 +38,11 @@ def test_lessons_that_share_a_picture_score_like_each_lesson_alone(desk, scene, 
     ]
     batch = batch_lessons(pictures)
     with torch.no_grad():
-        nll, _ = score(shared_policy, batch)
+        logp = logprobs(shared_policy, batch)
         for number, lesson in enumerate(lesson for row in pictures for lesson in row):
             alone, weights = _alone(shared_policy, lesson)
             mine = batch.lesson == number
-            torch.testing.assert_close(nll[mine], alone, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(logp[mine], alone, atol=1e-4, rtol=1e-4)
             assert batch.weights[mine].tolist() == pytest.approx(weights)
             assert batch.targets[mine].tolist() == [t for t, w in zip(lesson.ids, lesson.weights, strict=True) if w]
 
@@ -54,4 +53,4 @@ def _alone(policy, lesson):
     prompt = Prompt(lesson.ids[:start], lesson.images[:1], None, (1, 1), Frame.of("shown", (1, 1), (1, 1)))
     trajectory = Trajectory(0, lesson.ids[start:], [int(w > 0) for w in lesson.weights[start:]])
     trajectory.images = lesson.images[1:]
-    return -reference.logprobs(policy, prompt, trajectory, 1.0), [w for w in lesson.weights if w]
+    return reference.logprobs(policy, prompt, trajectory, 1.0), [w for w in lesson.weights if w]

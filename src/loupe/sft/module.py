@@ -1,0 +1,180 @@
+"""Supervised training as a LightningModule: one training step = lessons -> negative log-likelihood -> one step.
+
+The loss of a step is the mean over the weighted tokens of all its lessons, on all ranks, of their negative
+log-probability in nats; tokens that the policy must never write are banned, as in sampling (``Policy.ban``).
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from loupe.engine.policy import Policy
+from loupe.engine.rollout import GroupRollout
+from loupe.errors import BadExample, NonFiniteError, require_int, require_number
+from loupe.grpo import distributed
+from loupe.grpo.optim import Clock, checked, keep_settings, warmup_cosine
+from loupe.grpo.scoring import ScoringModule
+from loupe.logs.reporter import Reporter
+from loupe.metrics.summary import Summary
+from loupe.rewards.composite import CompositeReward
+from loupe.sft.lessons import LessonBatch, logprobs
+
+Material = list[LessonBatch | BadExample]
+"""The lessons of a step, in batches that are computed one at a time, and the errors of those that could not be read."""
+
+
+class SupervisedModule(ScoringModule):
+    """Trains a policy on lessons, which a data loader gives step by step, and judges it on held-out questions.
+
+    optimizer: makes the optimizer from parameters. matrix_optimizer: makes another one for the weight matrices in the
+    layers, which leaves embeddings, patch projection, norms and biases to the first. total_steps: of the whole run, for
+    the cosine learning rate after ``warmup_steps``. heldout: lessons whose loss each validation measures, this rank's
+    share. settings: the name of the group of these settings, for messages.
+
+    Raises UserError for settings out of range.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        rollout: GroupRollout,
+        reward: CompositeReward,
+        reporter: Reporter,
+        total_steps: int,
+        optimizer: Callable,
+        matrix_optimizer: Callable | None = None,
+        warmup_steps: int = 10,
+        max_grad_norm: float = 1.0,
+        heldout: Iterable[Material] = (),
+        settings: str = "sft",
+    ):
+        super().__init__(policy, rollout, reward, reporter)
+        self.automatic_optimization = False
+        self.strict_loading = False  # a checkpoint holds what is trained, not the frozen base
+        self.make_optimizer = checked(f"{settings}.optimizer", optimizer)
+        named = f"{settings}.matrix_optimizer"
+        self.make_matrix_optimizer = checked(named, matrix_optimizer) if matrix_optimizer else None
+        self.total_steps = require_int("trainer.max_steps", total_steps, 1)
+        self.warmup_steps = require_int(f"{settings}.warmup_steps", warmup_steps, 0)
+        self.max_grad_norm = require_number(f"{settings}.max_grad_norm", max_grad_norm, 0, above=True)
+        self.heldout = heldout
+        self.settings = settings
+        self.earlier_seconds = 0.0  # of training, before the run was resumed
+        self.started = time.perf_counter()
+        self.before: Summary = {}  # held-out metrics before training; a resumed run reports them too
+
+    def configure_optimizers(self):
+        named = [(name, p) for name, p in self.policy.named_parameters() if p.requires_grad]
+        matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name] if self.make_matrix_optimizer else []
+        apart = set(map(id, matrices))
+        optimizers = [self.make_matrix_optimizer(matrices)] if self.make_matrix_optimizer else []
+        optimizers.append(self.make_optimizer([p for _, p in named if id(p) not in apart]))
+
+        def rate(step: int) -> float:
+            return warmup_cosine(step, self.warmup_steps, self.total_steps)
+
+        return optimizers, [LambdaLR(optimizer, rate) for optimizer in optimizers]
+
+    def training_step(self, batch: Material, batch_idx: int) -> None:
+        clock = Clock()
+        lessons, errors = _divided(batch)
+        weight = sum(distributed.gather(sum(part.weights.sum().item() for part in lessons)))
+        with clock("update"):
+            report = self._optimize(lessons, weight)
+        errors = distributed.flat(distributed.gather(errors))
+        with self.meeting():
+            self.skipped.add(errors, batch_is_empty=not weight)
+        self.log("loss", report["loss"], prog_bar=True, logger=False, batch_size=1)
+        report |= {"data/skipped": len(errors)} | clock.report()
+        self.reporter.training(self.loggers, self.global_step, report, [], self.rows)
+
+    def _optimize(self, lessons: list[LessonBatch], weight: float) -> dict[str, float]:
+        """Take one step on the lessons of all ranks; returns metrics of the loss. weight: of all their tokens."""
+        own = 0.0
+        for part in lessons:
+            loss = self._nll(part) / weight
+            loss.backward()
+            own += loss.item()
+        distributed.sum_gradients(self.policy.parameters())
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm).item()
+        report = {"loss": sum(distributed.gather(own)), "grad_norm": norm}
+        if not all(map(math.isfinite, report.values())):
+            fix = f"lower {self.settings}.*optimizer.lr, or resume from an earlier checkpoint"
+            distributed.stop(NonFiniteError(f"step {self.global_step}: loss {report['loss']}; {fix}"))
+        *others, counted = self._optimizers()  # Lightning counts the steps of the last one only
+        for optimizer in others:
+            optimizer.optimizer.step()
+        report["learning_rate"] = counted.optimizer.param_groups[0]["lr"]
+        counted.step()
+        self.policy.zero_grad()
+        torch.clear_autocast_cache()  # it holds low-precision copies of the weights before the step
+        for schedule in self._schedules():
+            schedule.step()
+        return report
+
+    def _optimizers(self) -> list:
+        return made if isinstance(made := self.optimizers(), list) else [made]
+
+    def _schedules(self) -> list:
+        return made if isinstance(made := self.lr_schedulers(), list) else [made]
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):
+        """Return the batch unchanged; the policy moves what it needs."""
+        return batch
+
+    def on_validation_epoch_end(self) -> None:
+        if self.trainer.datamodule.val is not None:
+            super().on_validation_epoch_end()
+        if (loss := self._heldout_loss()) is not None:
+            self.log("val/loss", loss, prog_bar=True, logger=False)
+            self.reporter.validation(self.loggers, self.global_step, {"loss": loss})
+
+    def _heldout_loss(self) -> float | None:
+        """The loss on the held-out lessons of all ranks; None if there are none that can be read."""
+        loss = weight = 0.0
+        for material in self.heldout:
+            lessons, errors = _divided(material)
+            self.skipped.add(errors, batch_is_empty=False)
+            loss += sum(self._nll(part).item() for part in lessons)
+            weight += sum(part.weights.sum().item() for part in lessons)
+        total = sum(distributed.gather(weight))
+        return sum(distributed.gather(loss)) / total if total else None
+
+    def _nll(self, part: LessonBatch) -> torch.Tensor:
+        """The weighted sum of the tokens' negative log-probabilities."""
+        logp = logprobs(self.policy, part)
+        return -(logp * part.weights.to(logp)).sum()
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far, including the part before a resume."""
+        return self.earlier_seconds + time.perf_counter() - self.started
+
+    def on_fit_start(self) -> None:
+        self.policy.train()
+        self.started = time.perf_counter()
+
+    def on_train_start(self) -> None:
+        for optimizer, schedule in zip(self._optimizers(), self._schedules(), strict=True):
+            keep_settings(optimizer.optimizer, schedule)
+
+    def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
+        if self.global_step == self.total_steps:  # Lightning then validates the last step too, whatever the interval
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        trained = {f"policy.{name}" for name, p in self.policy.named_parameters() if p.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+        checkpoint |= {"before": self.before, "seconds": self.seconds}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.earlier_seconds = checkpoint["seconds"]
+
+
+def _divided(material: Material) -> tuple[list[LessonBatch], list[BadExample]]:
+    """The batches of lessons, and the errors."""
+    lessons = [part for part in material if isinstance(part, LessonBatch)]
+    return lessons, [error for error in material if isinstance(error, BadExample)]
