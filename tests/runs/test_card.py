@@ -143,7 +143,7 @@ def test_the_metadata_for_the_hub(tmp_path, overrides):
 
 
 def test_a_base_from_the_hub_is_named(shared_policy):
-    assert "base_model: owner/name" in card.front_matter(shared_policy, "owner/name")
+    assert "base_model: owner/name" in card.front_matter(shared_policy, "owner/name", [])
 
 
 def test_the_card_says_that_an_adapter_on_random_weights_cannot_be_loaded(tmp_path):

@@ -87,7 +87,6 @@ class GRPOModule(ScoringModule):
         self.had_signal = False  # whether the rewards of any group differed
         self.earlier_seconds = 0.0  # of training, before the run was resumed
         self.started = time.perf_counter()
-        self.before: dict = {}  # held-out metrics before training; a resumed run reports them too
 
     def configure_optimizers(self) -> dict:
         optimizer = self.make_optimizer([p for p in self.policy.parameters() if p.requires_grad])

@@ -8,6 +8,7 @@ from loupe.grpo import distributed
 from loupe.grpo.skipped import SkippedRows
 from loupe.logs.reporter import Reporter
 from loupe.metrics.rows import Rows, answer_rows
+from loupe.metrics.summary import Summary
 from loupe.metrics.training import rollout_metrics
 from loupe.records import Example, Group
 from loupe.rewards.composite import CompositeReward
@@ -29,6 +30,7 @@ class ScoringModule(lightning.LightningModule):
         self.skipped = SkippedRows()
         self.meeting = distributed.Meeting()
         self.evaluated: list[Group] = []
+        self.before: Summary = {}  # held-out metrics before training; a resumed run reports them too
 
     def assign_rewards(self, groups: list[Group], step: int) -> None:
         """Fill in terms and reward of every trajectory."""

@@ -89,13 +89,22 @@ def own_callbacks(settings: DictConfig) -> list[lightning.Callback]:
 @contextmanager
 def device(cfg: DictConfig, policy: Policy) -> Iterator[None]:
     """Move the policy to the device of ``trainer.accelerator`` and ``devices``; compute in ``trainer.precision``."""
-    settings = {key: cfg.trainer[key] for key in ("accelerator", "devices", "precision")}
-    with _accepted(settings):
-        fabric = lightning.Fabric(**settings)
+    fabric = _fabric(cfg)
     distributed.check_devices(fabric, one_device=True)
     policy.to(fabric.device)
     with fabric.autocast():
         yield
+
+
+def count_ranks(cfg: DictConfig) -> int:
+    """The number of processes that the trainer will consist of."""
+    return _fabric(cfg).world_size
+
+
+def _fabric(cfg: DictConfig) -> lightning.Fabric:
+    settings = {key: cfg.trainer[key] for key in ("accelerator", "devices", "precision")}
+    with _accepted(settings):
+        return lightning.Fabric(**settings, num_nodes=cfg.trainer.get("num_nodes", 1))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ it was trained. The text is in card.md.jinja; this module computes what goes int
 import json
 import logging
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -24,8 +25,9 @@ from loupe.runs.resume import whole_command
 from loupe.runs.text import comparison, format_value
 
 LOG = logging.getLogger(__name__)
-TAGS = ["loupe", "grpo", "reinforcement-learning", "visual-question-answering"]
-PRINTED_GROUPS = ("model", "prompt", "tool", "data", "reward", "algorithm", "rollout", "trainer")  # in full
+TAGS = ["loupe", "visual-question-answering"]
+METHODS = {"sft": ["sft"], "algorithm": ["grpo", "reinforcement-learning"]}  # tags, by the group of settings
+PRINTED_GROUPS = ("model", "prompt", "tool", "data", "reward", "rollout", "trainer")  # in full
 SCORED = {  # by Example.metric
     "vqa": "VQA accuracy",
     "exact": "the share of answers that equal a reference",
@@ -54,9 +56,10 @@ def write_card(cfg: DictConfig, dialogue: Dialogue, example: Example, summary: d
     if policy.has_adapter:  # the path may be that of an earlier adapter
         base = policy.model.active_peft_config.base_model_name_or_path or None
     frame = COORDINATES[tools.coordinates] if tools.max_calls or example.answer_box else ""
-    configuration = {group: settings[group] for group in PRINTED_GROUPS}
+    method = next(group for group in METHODS if group in settings)
+    configuration = {group: settings[group] for group in (*PRINTED_GROUPS, method)}
     card = TEMPLATE.render(
-        front_matter=front_matter(policy, base),
+        front_matter=front_matter(policy, base, METHODS[method]),
         adapter=policy.has_adapter,
         base=base,
         base_name=Path(base).name if base else None,
@@ -85,11 +88,14 @@ def score_meaning(example: Example) -> str:
     return "the share of correct options" if example.options else SCORED[example.metric]
 
 
-def front_matter(policy: Policy, base: str | None) -> str:
-    """The metadata that the hub reads, as YAML. It accepts only hub ids as a base; the license is not ours to state."""
+def front_matter(policy: Policy, base: str | None, method: Sequence[str]) -> str:
+    """The metadata that the hub reads, as YAML. It accepts only hub ids as a base; the license is not ours to state.
+
+    method: tags of the method of training.
+    """
     return ModelCardData(
         base_model=base if hub.is_id(base) else None,
         library_name="peft" if policy.has_adapter else "transformers",
         pipeline_tag="image-text-to-text",
-        tags=[*TAGS, "lora"] if policy.has_adapter else TAGS,
+        tags=[*TAGS, *method, *(["lora"] if policy.has_adapter else [])],
     ).to_yaml()

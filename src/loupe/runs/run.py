@@ -7,19 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from lightning import LightningDataModule, Trainer, seed_everything
+from lightning import Trainer, seed_everything
 from omegaconf import DictConfig
 from transformers.utils import logging as transformers_logging
 
 from loupe.atomic import replacing, write_json
+from loupe.data.datamodule import LoupeDataModule
 from loupe.errors import MOST_THREADS, UserError, require_int
 from loupe.grpo import distributed
 from loupe.grpo.module import GRPOModule
+from loupe.grpo.scoring import ScoringModule
 from loupe.logs.history import history
 from loupe.metrics.summary import Summary, summarize
 from loupe.models.load import save_policy
-from loupe.records import TrajectoryType
+from loupe.records import Example, TrajectoryType
 from loupe.runs.card import write_card
+from loupe.runs.checkpoints import BestCheckpoint
 from loupe.runs.disk import limits_explained
 from loupe.runs.files import RunFile
 from loupe.runs.text import comparison, in_columns
@@ -75,14 +78,16 @@ def finishing(trainer: Trainer) -> Iterator[None]:
             logger.finish()
 
 
-def measure_before(trainer: Trainer, module: GRPOModule, data: LightningDataModule) -> Summary:
+def measure_before(trainer: Trainer, module: ScoringModule, data: LoupeDataModule) -> Summary:
     """The held-out metrics of the untrained policy; this also logs the first point of the learning curve."""
     trainer.validate(module, datamodule=data, verbose=False)
     return evaluate(trainer, module, data, "before")
 
 
-def evaluate(trainer: Trainer, module: GRPOModule, data: LightningDataModule, split: str) -> Summary:
-    """Greedy metrics on the held-out test questions; the trajectories are recorded under ``split``."""
+def evaluate(trainer: Trainer, module: ScoringModule, data: LoupeDataModule, split: str) -> Summary:
+    """Greedy metrics on the test questions, if there are any; the trajectories are recorded under ``split``."""
+    if data.test is None:
+        return {}
     trainer.test(module, datamodule=data, verbose=False)
     if not module.evaluated:
         example = min(module.skipped.lines, default="no rows")
@@ -91,22 +96,33 @@ def evaluate(trainer: Trainer, module: GRPOModule, data: LightningDataModule, sp
     return summarize(module.rows(module.evaluated, "greedy"), RESAMPLES)
 
 
-def load_best(trainer: Trainer, module: GRPOModule) -> None:
-    """Restore the weights with the best validation score."""
+def load_best(trainer: Trainer, module: ScoringModule) -> None:
+    """Restore the weights with the best validation score, if there are validation questions."""
+    if not isinstance(trainer.checkpoint_callback, BestCheckpoint):
+        return
     state = torch.load(trainer.checkpoint_callback.best_model_path, map_location=module.device, mmap=True)
     module.load_state_dict(state["state_dict"], strict=False)
 
 
-def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, after: Summary) -> dict:
+def finish(
+    cfg: DictConfig,
+    folder: Path,
+    module: ScoringModule,
+    seconds: float,
+    after: Summary,
+    example: Example | None = None,
+) -> dict:
     """Save the model with its card, the plots and summary.json, and print the scores before and after.
 
-    Only the main rank writes. Returns the content of summary.json.
+    example: any question, for the card, in case that none has been judged. Only the main rank writes. Returns the
+    content of summary.json.
     """
+    kept = module.trainer.checkpoint_callback
     summary = {
         "seed": cfg.seed,
         "seconds": round(seconds, 1),
         "skipped_rows": len(module.skipped),
-        "best_val_score": module.trainer.checkpoint_callback.best_model_score.item(),
+        "best_val_score": kept.best_model_score.item() if isinstance(kept, BestCheckpoint) else None,
         "before": module.before,
         "after": after,
     }
@@ -115,18 +131,21 @@ def finish(cfg: DictConfig, folder: Path, module: GRPOModule, seconds: float, af
     with replacing(folder / RunFile.MODEL) as partial:
         save_policy(module.policy, partial)
     _draw(module, folder)
-    LOG.info("\n%s", in_columns([["held-out test", "before", "after"], *comparison(module.before, after)]))
+    if after:
+        LOG.info("\n%s", in_columns([["held-out test", "before", "after"], *comparison(module.before, after)]))
     if module.skipped:
         LOG.warning("%d rows could not be read and were skipped", len(module.skipped))
-    if not module.had_signal:
+    if isinstance(module, GRPOModule) and not module.had_signal:
         LOG.warning("no group had rewards that differ, so nothing was learned (random weights earn none)")
     LOG.info("trained for %.0f s; everything is in %s", seconds, folder)
-    write_card(cfg, module.rollout.dialogue, module.evaluated[0].example, summary, folder)
+    example = module.evaluated[0].example if module.evaluated else example
+    assert example is not None
+    write_card(cfg, module.rollout.dialogue, example, summary, folder)
     write_json(folder / RunFile.SUMMARY, summary)  # the last file, because it marks a finished run
     return summary
 
 
-def _draw(module: GRPOModule, folder: Path) -> None:
+def _draw(module: ScoringModule, folder: Path) -> None:
     """Draw the run's steps, and the held-out answer with a zoom that earned the highest reward, if there is one."""
     try:
         from loupe.runs import plots
@@ -134,8 +153,10 @@ def _draw(module: GRPOModule, folder: Path) -> None:
         LOG.warning("%s is not installed, so nothing is drawn", error.name)
         return
     steps = history(folder)
-    plots.advantage_figure(steps, folder / RunFile.ADVANTAGES)
-    plots.learning_figure(steps, folder / RunFile.LEARNING)
+    if isinstance(module, GRPOModule):
+        plots.advantage_figure(steps, folder / RunFile.ADVANTAGES)
+    if isinstance(module.trainer.checkpoint_callback, BestCheckpoint):  # there are validation scores
+        plots.learning_figure(steps, folder / RunFile.LEARNING)
     at_hand = [group for group in module.evaluated if group.example.image]  # not the encoded pictures of other ranks
     zoomed = [group for group in at_hand if group.trajectories[0].type is TrajectoryType.TOOL_SUCCESS]
     if zoomed:
