@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from random import Random
 from typing import Any, Protocol
@@ -170,3 +170,7 @@ class LoupeDataModule(lightning.LightningDataModule):
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+none_datamodule = partial(LoupeDataModule, None, None, None)
+"""No questions at all (``data=none``)."""

@@ -5,6 +5,7 @@ Each piece of text is tokenized once; what the policy sampled is never tokenized
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from string import Formatter
@@ -94,6 +95,12 @@ class Dialogue:
             raise UserError(
                 "tool.call=function: the chat template of this model does not explain functions; use tool.call=box_json"
             )
+
+    def with_system(self, text: str) -> "Dialogue":
+        """The same dialogue with another system prompt: plain text, also where it spells a special token."""
+        other = copy(self)
+        other.system = self._plain(text)
+        return other
 
     def prompt(self, example: Example) -> Prompt:
         """Open the pictures, reduce them and write the prompt. Raises :class:`BadExample`, which names the row."""

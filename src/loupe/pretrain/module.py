@@ -41,6 +41,10 @@ class PretrainModule(SupervisedModule):
             generator=torch.Generator(),  # leaves the global generator alone, see LoupeDataModule
         )
 
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):
+        """Return the batch unchanged; the policy moves what it needs."""
+        return batch
+
     def val_dataloader(self) -> DataLoader:
         # A single call; the skills bring their own pictures.
         return DataLoader([0])  # type: ignore[arg-type]  # torch's Dataset is not a protocol

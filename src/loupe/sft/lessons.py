@@ -145,4 +145,4 @@ def hits(policy: Policy, batch: LessonBatch) -> torch.Tensor:
 
 def logprobs(policy: Policy, batch: LessonBatch) -> torch.Tensor:
     """The log-probability [N] of each weighted token."""
-    return policy.token_logprobs(states(policy, batch), batch.targets.to(policy.device), temperature=1.0)
+    return policy.token_scores(states(policy, batch), batch.targets.to(policy.device), temperature=1.0)[0]

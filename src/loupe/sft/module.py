@@ -6,7 +6,7 @@ log-probability in nats; tokens that the policy must never write are banned, as 
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
@@ -18,7 +18,6 @@ from loupe.grpo import distributed
 from loupe.grpo.optim import Clock, checked, keep_settings, warmup_cosine
 from loupe.grpo.scoring import ScoringModule
 from loupe.logs.reporter import Reporter
-from loupe.metrics.summary import Summary
 from loupe.rewards.composite import CompositeReward
 from loupe.sft.lessons import LessonBatch, logprobs
 
@@ -31,8 +30,7 @@ class SupervisedModule(ScoringModule):
 
     optimizer: makes the optimizer from parameters. matrix_optimizer: makes another one for the weight matrices in the
     layers, which leaves embeddings, patch projection, norms and biases to the first. total_steps: of the whole run, for
-    the cosine learning rate after ``warmup_steps``. heldout: lessons whose loss each validation measures, this rank's
-    share. settings: the name of the group of these settings, for messages.
+    the cosine learning rate after ``warmup_steps``. settings: the name of the group of these settings, for messages.
 
     Raises UserError for settings out of range.
     """
@@ -48,8 +46,7 @@ class SupervisedModule(ScoringModule):
         matrix_optimizer: Callable | None = None,
         warmup_steps: int = 10,
         max_grad_norm: float = 1.0,
-        heldout: Iterable[Material] = (),
-        settings: str = "sft",
+        settings: str = "sft.module",
     ):
         super().__init__(policy, rollout, reward, reporter)
         self.automatic_optimization = False
@@ -60,11 +57,9 @@ class SupervisedModule(ScoringModule):
         self.total_steps = require_int("trainer.max_steps", total_steps, 1)
         self.warmup_steps = require_int(f"{settings}.warmup_steps", warmup_steps, 0)
         self.max_grad_norm = require_number(f"{settings}.max_grad_norm", max_grad_norm, 0, above=True)
-        self.heldout = heldout
         self.settings = settings
         self.earlier_seconds = 0.0  # of training, before the run was resumed
         self.started = time.perf_counter()
-        self.before: Summary = {}  # held-out metrics before training; a resumed run reports them too
 
     def configure_optimizers(self):
         named = [(name, p) for name, p in self.policy.named_parameters() if p.requires_grad]
@@ -121,27 +116,21 @@ class SupervisedModule(ScoringModule):
     def _schedules(self) -> list:
         return made if isinstance(made := self.lr_schedulers(), list) else [made]
 
-    def transfer_batch_to_device(self, batch, device, dataloader_idx):
-        """Return the batch unchanged; the policy moves what it needs."""
-        return batch
-
     def on_validation_epoch_end(self) -> None:
-        if self.trainer.datamodule.val is not None:
+        data, loss, weight = self.trainer.datamodule, 0.0, 0.0
+        with self.meeting(later=True):
+            for lessons, errors in map(_divided, data.heldout_lessons()):
+                self.skipped.add(errors, batch_is_empty=False)
+                loss += sum(self._nll(part).item() for part in lessons)
+                weight += sum(part.weights.sum().item() for part in lessons)
+        if data.val is None:
+            self._join_evaluated()
+        else:
             super().on_validation_epoch_end()
-        if (loss := self._heldout_loss()) is not None:
-            self.log("val/loss", loss, prog_bar=True, logger=False)
-            self.reporter.validation(self.loggers, self.global_step, {"loss": loss})
-
-    def _heldout_loss(self) -> float | None:
-        """The loss on the held-out lessons of all ranks; None if there are none that can be read."""
-        loss = weight = 0.0
-        for material in self.heldout:
-            lessons, errors = _divided(material)
-            self.skipped.add(errors, batch_is_empty=False)
-            loss += sum(self._nll(part).item() for part in lessons)
-            weight += sum(part.weights.sum().item() for part in lessons)
-        total = sum(distributed.gather(weight))
-        return sum(distributed.gather(loss)) / total if total else None
+        if total := sum(distributed.gather(weight)):
+            report = {"loss": sum(distributed.gather(loss)) / total}
+            self.log("val/loss", report["loss"], prog_bar=True, logger=False)
+            self.reporter.validation(self.loggers, self.global_step, report)
 
     def _nll(self, part: LessonBatch) -> torch.Tensor:
         """The weighted sum of the tokens' negative log-probabilities."""
