@@ -16,7 +16,7 @@ ORDER = [
     ["logs", "models"],
     ["grpo"],
     ["runs"],
-    ["evaluation"],
+    ["evaluation", "serving"],
     ["sft", "studies"],
     ["pretrain"],
 ]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from loupe.errors import BadExample
-from loupe.pictures import draw_call, grid_size, open_picture, resize_to_grid
+from loupe.pictures import draw_call, format_and_size, grid_size, open_picture, resize_to_grid
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -37,6 +37,13 @@ def test_every_kind_of_source(tmp_path):
     path.write_bytes(encode(red))
     for source in (path, str(path), path.read_bytes(), Drawn(red), Drawn(red.convert("P"))):
         assert pixels(open_picture(source)) == [[[255, 0, 0]] * 3] * 2
+
+
+def test_format_and_size_come_from_the_header():
+    data = encode(Image.effect_noise((64, 48), 50), "JPEG")
+    assert format_and_size(data) == format_and_size(data[: len(data) // 2]) == ("JPEG", (64, 48))
+    with pytest.raises(BadExample, match="not a picture"):
+        format_and_size(b"nothing")
 
 
 def test_palette_gray_and_bilevel():

@@ -7,6 +7,8 @@ same pixels whichever image-processor backend is installed.
 import io
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from loupe.errors import BadExample
-from loupe.geometry import Box, Point
+from loupe.geometry import Box, Point, Size
 
 MAX_PIXELS = 200_000_000
 FILTER = Image.Resampling.BICUBIC
@@ -49,13 +51,29 @@ def open_picture(source: Path | str | bytes | Renderable) -> Image.Image:
     return _to_rgb(image)
 
 
+def format_and_size(data: bytes) -> tuple[str | None, Size]:
+    """The format of an encoded picture, as Pillow calls it, and its (width, height), from the header alone.
+
+    Raises BadExample for what is no picture, and for one that is empty or above ``MAX_PIXELS``.
+    """
+    with _opened(data) as image:
+        return image.format, image.size
+
+
 def _decode(source: Path | str | bytes) -> Image.Image:
+    with _opened(source) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
+
+
+@contextmanager
+def _opened(source: Path | str | bytes) -> Iterator[Image.Image]:
+    """The picture of an acceptable size, still to be decoded; what Pillow raises meanwhile becomes a BadExample."""
     name = f"<picture of {len(source)} bytes>" if isinstance(source, bytes) else str(source)
     try:
         with _open_lazily(source) as image:
             _check_size(image, name)
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image)
+            yield image
     except UNREADABLE as error:
         if isinstance(error, OSError) and error.strerror:
             raise BadExample(f"{name}: {error.strerror}; check the path of the picture") from error

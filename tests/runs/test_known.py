@@ -100,7 +100,7 @@ def test_what_may_be_added():
     require_known(cfg)
 
 
-@pytest.mark.parametrize("name", ["evaluate", "mine", "ask", "show", "pretrain"])
+@pytest.mark.parametrize("name", ["evaluate", "mine", "ask", "serve", "show", "pretrain"])
 def test_every_command_has_only_known_settings(name):
     require_known(compose_config(*(["course=boxes"] if name == "pretrain" else []), name=name))
 
