@@ -13,7 +13,7 @@ def png(color: str = "red", kind: str = "PNG") -> bytes:
 
 def encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind)
+    picture.save(buffer, kind, compress_level=1)
     return buffer.getvalue()
 
 

@@ -1,4 +1,6 @@
+import asyncio
 import socket
+from concurrent.futures import Future
 from threading import Thread
 
 import pytest
@@ -9,8 +11,10 @@ from helpers.serving import message, png
 from starlette.testclient import TestClient
 
 from loupe.errors import BadExample, NonFiniteError, UserError
+from loupe.serving import app
 from loupe.serving.app import bound, create_app
 from loupe.serving.limits import Limits
+from loupe.serving.requests import Refused
 from loupe.serving.waiting import Waiting
 
 LIMITS = Limits(max_pictures=2, max_megapixels=1, max_megabytes=1, max_samples=4, max_waiting=2)
@@ -29,8 +33,8 @@ def client():
     waiting = Waiting(LIMITS.max_waiting)
     worker = Thread(target=waiting.work, args=[answer])
     worker.start()
-    app = create_app(waiting, ["policy"], LIMITS, ["localhost"])
-    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+    application = create_app(waiting, ["policy"], LIMITS, ["localhost"])
+    with TestClient(application, base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client
     waiting.close()
     worker.join()
@@ -75,6 +79,18 @@ def test_requests_that_never_reach_the_policy(client):
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
 
 
+def test_the_question_of_a_client_that_has_left_is_withdrawn(monkeypatch):
+    class Request:
+        async def is_disconnected(self) -> bool:
+            return True
+
+    monkeypatch.setattr(app, "SECONDS_BETWEEN_LOOKS", 0.01)
+    future = Future()
+    with pytest.raises(Refused, match="the client has left"):
+        asyncio.run(app._answer(Request(), future))
+    assert future.cancelled()
+
+
 @pytest.mark.parametrize(
     ("host", "port", "message"),
     [
@@ -91,6 +107,6 @@ def test_addresses_that_cannot_be_used(host, port, message):
 
 
 def test_a_port_that_is_taken():
-    with bound("127.0.0.1", 0) as first, pytest.raises(UserError, match="Address already in use"):
+    with bound("127.0.0.1", 0) as first, pytest.raises(UserError, match="Address already in use; choose"):
         assert first.family is socket.AF_INET
         bound("127.0.0.1", first.getsockname()[1])

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Collection, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from importlib.resources import files
 from threading import Thread
@@ -21,6 +22,8 @@ from loupe.serving.waiting import Waiting
 
 SECONDS_TO_STOP = 5
 """For connections that are open when the server is to stop."""
+SECONDS_BETWEEN_LOOKS = 0.5
+"""At whether a client is still there."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -50,7 +53,7 @@ def create_app(waiting: Waiting, models: Collection[str], limits: Limits, hosts:
     async def complete(request: Request) -> JSONResponse:
         body = await _body(request, limits.max_megabytes)
         asked = await asyncio.to_thread(read_request, body, models, limits)
-        return JSONResponse(await asyncio.wrap_future(waiting.put(asked)))
+        return JSONResponse(await _answer(request, waiting.put(asked)))
 
     @app.exception_handler(UserError)
     async def refused(request: Request, error: UserError) -> JSONResponse:
@@ -67,6 +70,16 @@ def create_app(waiting: Waiting, models: Collection[str], limits: Limits, hosts:
         return _error(f"a bug: {type(error).__name__}; the server's log has the traceback", 500)
 
     return app
+
+
+async def _answer(request: Request, future: Future[dict]) -> dict:
+    """The answer to come, which is withdrawn if the client leaves before its turn."""
+    answer = asyncio.wrap_future(future)
+    while not (await asyncio.wait([answer], timeout=SECONDS_BETWEEN_LOOKS))[0]:
+        if await request.is_disconnected():
+            answer.cancel()
+            raise Refused("the client has left", 499)
+    return answer.result()
 
 
 async def _body(request: Request, max_megabytes: int) -> bytes:
@@ -96,7 +109,8 @@ def bound(host: object, port: object) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
-        raise UserError(f"host={host} port={port}: {error}; choose others, or stop what listens there") from error
+        reason = str(getattr(error, "strerror", error)).partition(" (")[0]
+        raise UserError(f"host={host} port={port}: {reason}; choose others, or stop what listens there") from error
 
 
 @contextmanager
