@@ -46,6 +46,13 @@ def test_the_exchange_is_told_with_the_crop_as_shown(shared_policy, picture):
     assert told["observation_tokens"] == group.trajectories[0].sampled.count(0) > 0
 
 
+def test_an_answer_ends_before_the_first_stop_text(shared_policy, picture):
+    rollout = make_rollout(shared_policy, ScriptedRollout, tools=TOOLS, script=[[ANSWER]])
+    asked = Asked("policy", Example("a", picture, "What?", ()), stop=("2", "72", "x"))
+    (choice,) = completion({"policy": rollout}, asked)["choices"]
+    assert choice["message"]["content"] == "4" and choice["loupe"]["answer"] == "472"
+
+
 def test_a_failed_call_and_no_answer(shared_policy, picture):
     rollout = make_rollout(
         shared_policy, ScriptedRollout, tools=TOOLS, script=[[call("[300, 40]"), "<think>hm<|im_end|>"]]

@@ -50,8 +50,13 @@ def test_the_last_picture_is_asked_about_and_texts_are_joined():
     assert (example.question, example.earlier_images, example.image) == ("What?\nAnd why?", (png("blue"),), png())
 
 
+def test_texts_that_end_an_answer():
+    assert read(stop="a").stop == read(stop=["a", ""]).stop == ("a",)
+
+
 def test_what_has_no_effect_may_be_given():
     assert read(stream=False, top_p=1.0, logprobs=None, user="me", metadata={"a": "b"}, stop=None).samples == 1
+    assert read(temperature=1e-7).temperature == 0
 
 
 @pytest.mark.parametrize(
@@ -70,6 +75,7 @@ def test_what_has_no_effect_may_be_given():
         ({"temperature": float("nan")}, "temperature=nan: Input should be"),
         ({"seed": "x" * 999}, "seed=x{80}…: Input should be a valid integer"),
         ({"max_tokens": 0}, "max_tokens=0: Input should be greater"),
+        ({"stop": [1]}, r"stop\[0\]=1: Input should be a valid string"),
     ],
 )
 def test_parameters_that_are_refused(settings, message):

@@ -46,24 +46,25 @@ def completion(rollouts: Mapping[str, GroupRollout], asked: Asked) -> dict:
         raise skipped[0]
     (group,) = groups
     read, written = len(group.prompt.ids), sum(trajectory.n_sampled for trajectory in group.trajectories)
-    seed = asked.seed if asked.temperature else None
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": asked.model,
-        "choices": [_choice(trajectory, group, rollout.environment, seed) for trajectory in group.trajectories],
+        "choices": [_choice(t, group, rollout.environment, asked) for t in group.trajectories],
         "usage": {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written},
     }
 
 
-def _choice(trajectory: Trajectory, group: Group, environment: Environment, seed: int | None) -> dict:
+def _choice(trajectory: Trajectory, group: Group, environment: Environment, asked: Asked) -> dict:
+    content = trajectory.answer or ""
+    end = min((content.index(text) for text in asked.stop if text in content), default=len(content))
     return {
         "index": trajectory.sample,
-        "message": {"role": "assistant", "content": trajectory.answer or "", "refusal": None},
+        "message": {"role": "assistant", "content": content[:end], "refusal": None},
         "finish_reason": "length" if trajectory.stop is StopReason.OUT_OF_TOKENS else "stop",
         "logprobs": None,
-        "loupe": exchange(trajectory, group, environment) | {"seed": seed},
+        "loupe": exchange(trajectory, group, environment) | {"seed": asked.seed if asked.temperature else None},
     }
 
 

@@ -25,13 +25,14 @@ NEUTRAL = {
     "logprobs": False,
     "store": False,
     "tools": [],
-    "stop": [],
     "logit_bias": {},
     "response_format": {"type": "text"},
 }
 """Parameters without an effect here, with the value at which they have none. ``null`` is one for each of them."""
 LABELS = ("user", "metadata", "safety_identifier")
 """Parameters that change no answer."""
+COLDEST = 1e-6
+"""Below this temperature, decoding is greedy."""
 SHOWN = 80
 """Characters of a wrong value in a message."""
 
@@ -79,6 +80,12 @@ class Chat(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: list[str] | None = None
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _as_list(cls, stop: object) -> object:
+        return [stop] if isinstance(stop, str) else stop
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,8 @@ class Asked:
     """A question and how it is to be answered.
 
     model: one of the names that the server gives to its policy. temperature: 0 means greedy decoding. seed: of sampled
-    answers. max_tokens: sampled tokens per turn; None: as many as the server allows.
+    answers. max_tokens: sampled tokens per turn; None: as many as the server allows. stop: the answer ends before the
+    first of these texts.
     """
 
     model: str
@@ -95,6 +103,7 @@ class Asked:
     temperature: float = 0
     seed: int = 0
     max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
 
 
 def read_request(body: bytes, models: Collection[str], limits: Limits) -> Asked:
@@ -109,38 +118,38 @@ def read_request(body: bytes, models: Collection[str], limits: Limits) -> Asked:
         if name not in LABELS and value is not None and (name not in NEUTRAL or value != NEUTRAL[name]):
             raise Refused(f"{_short(name)}={_short(value)}: not supported; leave it out", param=name)
     samples, temperature = chat.n or 1, chat.temperature or 0
+    temperature = temperature if temperature >= COLDEST else 0
     if samples > limits.max_samples:
         raise Refused(f"n={samples}: at most {limits.max_samples} (serve.max_samples)", param="n")
     if samples > 1 and not temperature:
         raise Refused(f"n={samples}: greedy answers are all the same; set a temperature above 0", param="n")
     seed = random.getrandbits(32) if chat.seed is None else chat.seed
     most = min((m for m in (chat.max_tokens, chat.max_completion_tokens) if m), default=None)
-    return Asked(chat.model, _question(chat.messages, limits), samples, temperature, seed, most)
+    stop = tuple(filter(None, chat.stop or ()))
+    return Asked(chat.model, _question(chat.messages, limits), samples, temperature, seed, most, stop)
 
 
 def _question(messages: list[Message], limits: Limits) -> Example:
     """The question of the only message."""
     for i, message in enumerate(messages):
-        where = f"messages[{i}]"
         if message.role in ("system", "developer"):
             fix = "the policy has its own; write instructions into the question"
-            raise Refused(f"{where}: a {message.role} message is not supported; {fix}", param="messages")
+            raise _wrong(f"[{i}]", f"a {message.role} message is not supported; {fix}")
         if message.role != "user" or i:
             fix = "send the question, with its pictures, as the only message"
-            raise Refused(f"{where}: earlier turns are not supported; {fix}", param="messages")
-    parts = messages[0].content
+            raise _wrong(f"[{i}]", f"earlier turns are not supported; {fix}")
+    parts, where = messages[0].content, "[0].content"
     if [kind for kind, _ in groupby(parts, lambda part: part.type)].count("image_url") > 1:
-        raise Refused("messages[0].content: text between pictures; put all pictures first", param="messages")
-    urls = {f"messages[0].content[{i}]": part.image_url for i, part in enumerate(parts) if part.type == "image_url"}
+        raise _wrong(where, "text between pictures; put all pictures first")
+    urls = {f"{where}[{i}]": part.image_url for i, part in enumerate(parts) if part.type == "image_url"}
     if not urls:
-        raise Refused("messages[0].content: no picture; add a part of type image_url", param="messages")
+        raise _wrong(where, "no picture; add a part of type image_url")
     if len(urls) > limits.max_pictures:
-        most = f"at most {limits.max_pictures} (serve.max_pictures)"
-        raise Refused(f"messages[0].content: {len(urls)} pictures; {most}", param="messages")
-    *earlier, picture = (_picture(where, url, limits) for where, url in urls.items())
+        raise _wrong(where, f"{len(urls)} pictures; at most {limits.max_pictures} (serve.max_pictures)")
     text = "\n".join(part.text for part in parts if part.type == "text")
     if not text.strip():
-        raise Refused("messages[0].content: no question; add a part of type text", param="messages")
+        raise _wrong(where, "no question; add a part of type text")
+    *earlier, picture = (_picture(place, url, limits) for place, url in urls.items())
     return Example("messages[0]", picture, text, references=(), earlier_images=tuple(earlier))
 
 
@@ -149,20 +158,25 @@ def _picture(where: str, given: ImageURL | None, limits: Limits) -> bytes:
     head, comma, data = (given.url if given else "").partition(",")
     if not (head.startswith("data:") and head.endswith(";base64") and comma):
         fix = "send the picture itself as data:image/png;base64,…; the server fetches nothing"
-        raise Refused(f"{where}: url={_short(head)}: not a data URL; {fix}", param="messages")
+        raise _wrong(where, f"url={_short(head)}: not a data URL; {fix}")
     try:
         picture = base64.b64decode(data, validate=True)
         kind, (width, height) = format_and_size(picture)
     except binascii.Error as error:
-        raise Refused(f"{where}: not valid base64; encode the file again", param="messages") from error
+        raise _wrong(where, "not valid base64; encode the file again") from error
     except BadExample as error:
-        raise Refused(f"{where}: {error}", param="messages") from error
+        raise _wrong(where, str(error)) from error
     if kind not in FORMATS:
-        raise Refused(f"{where}: a picture in format {kind}; use one of {', '.join(FORMATS)}", param="messages")
+        raise _wrong(where, f"a picture in format {kind}; use one of {', '.join(FORMATS)}")
     if width * height > limits.max_megapixels * 10**6:
         most = f"at most {limits.max_megapixels} million pixels (serve.max_megapixels)"
-        raise Refused(f"{where}: a picture of {width}x{height} pixels; {most}", param="messages")
+        raise _wrong(where, f"a picture of {width}x{height} pixels; {most}")
     return picture
+
+
+def _wrong(where: str, problem: str) -> Refused:
+    """The refusal of a part of the messages."""
+    return Refused(f"messages{where}: {problem}", param="messages")
 
 
 def _explained(error: ValidationError) -> Refused:
