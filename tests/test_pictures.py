@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from loupe.errors import BadExample
-from loupe.pictures import draw_call, format_and_size, grid_size, open_picture, resize_to_grid
+from loupe.pictures import draw_calls, format_and_size, grid_size, open_picture, resize_to_grid, side_by_side
+from loupe.records import OK, ToolEvent
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -216,17 +217,40 @@ def test_a_picture_on_the_grid_is_unchanged():
     assert pixels(resize_to_grid(image, 112, 28)) == pixels(image)
 
 
+YELLOW, BLACK = (255, 255, 0), (0, 0, 0)
+
+
+def aimed(keypoint, box):
+    return ToolEvent(OK, "zoom", keypoint=keypoint, box=box)
+
+
 def test_drawing_of_a_zoom():
     picture = Image.new("RGB", (1280, 960))
-    drawn = draw_call(picture, (400.5, 300.5), (200, 100, 600, 500))
+    drawn = draw_calls(picture, [aimed((400.5, 300.5), (200, 100, 600, 500))])
     assert drawn.size == (640, 480)
     assert drawn.getpixel((100, 150)) == drawn.getpixel((299, 150)) == RED  # left and right edge, halved
     assert drawn.getpixel((200, 50)) == drawn.getpixel((200, 249)) == RED
-    assert drawn.getpixel((200, 150)) == (255, 255, 0)
-    assert drawn.getpixel((150, 150)) == drawn.getpixel((400, 150)) == (0, 0, 0)
+    assert drawn.getpixel((150, 150)) == drawn.getpixel((400, 150)) == BLACK
     assert picture.getextrema() == ((0, 0),) * 3  # the original is not drawn on
 
 
+def test_a_ring_surrounds_what_is_pointed_at_and_does_not_hide_it():
+    drawn = draw_calls(
+        Image.new("RGB", (640, 480)), [aimed((200, 150), None), aimed((400, 150), None), aimed(None, None)]
+    )
+    for x in (200, 400):
+        row = [drawn.getpixel((x + right, 150)) for right in range(25)]
+        assert set(row[:12]) == set(row[21:]) == {BLACK}
+        assert YELLOW in row[12:21] and RED in row[12:21]
+
+
 def test_drawing_on_tiny_and_narrow_pictures():
-    assert draw_call(Image.new("RGB", (8, 8)), (0.5, 0.5), (0, 0, 1, 1)).size == (8, 8)
-    assert draw_call(Image.new("RGB", (6400, 3)), (6399.5, 0.5), (6399, 0, 6400, 1)).size == (640, 1)
+    assert draw_calls(Image.new("RGB", (8, 8)), [aimed((0.5, 0.5), (0, 0, 1, 1))]).size == (8, 8)
+    assert draw_calls(Image.new("RGB", (6400, 3)), [aimed((6399.5, 0.5), (6399, 0, 6400, 1))]).size == (640, 1)
+
+
+def test_pictures_in_a_row_keep_their_sizes():
+    row = side_by_side([Image.new("RGB", (3, 2), RED), Image.new("RGB", (1, 4))], gap=2)
+    assert row.size == (6, 4)
+    assert [row.getpixel((x, 1)) for x in range(6)] == [RED] * 3 + [WHITE] * 2 + [BLACK]
+    assert row.getpixel((0, 0)) == WHITE and row.getpixel((5, 0)) == BLACK

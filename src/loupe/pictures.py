@@ -1,4 +1,4 @@
-"""Opening pictures and resizing them to the patch grid. Pure functions on PIL images.
+"""Opening pictures, resizing them to the patch grid, and drawing on them. Pure functions on PIL images.
 
 The project resizes to the patch grid itself, so that transformers' image processor never has to, and the model sees the
 same pixels whichever image-processor backend is installed.
@@ -7,7 +7,7 @@ same pixels whichever image-processor backend is installed.
 import io
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -124,19 +124,39 @@ def resize_to_grid(image: Image.Image, long_side: int, factor: int, enlarge: boo
     return image.resize(size, FILTER, reducing_gap=REDUCING_GAP)
 
 
-def draw_call(picture: Image.Image, keypoint: Point | None, box: Box | None, width: int = 640) -> Image.Image:
-    """``picture`` reduced to at most ``width`` pixels across, with a call's keypoint and box, if it has them.
+class Aimed(Protocol):
+    """Where a call looked, in pixels of the picture: a ``ToolEvent`` or a ``ToolResult``."""
 
-    keypoint, box: in pixels of ``picture``, as in a ``ToolEvent``.
+    @property
+    def keypoint(self) -> Point | None: ...
+    @property
+    def box(self) -> Box | None: ...
+
+
+def draw_calls(picture: Image.Image, calls: Iterable[Aimed], width: int = 640) -> Image.Image:
+    """``picture`` reduced to at most ``width`` pixels across, with the boxes of ``calls`` and a ring around each of
+    their keypoints, as far as they have them. What a ring surrounds stays visible.
     """
     scale = min(1.0, width / picture.width)
     size = (round(picture.width * scale), max(1, round(picture.height * scale)))
     drawn = picture.resize(size, FILTER)
     line, draw = max(1, drawn.width // 160), ImageDraw.Draw(drawn)
-    if box:
-        left, top, right, bottom = (side * scale for side in box)
-        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline="red", width=line)
-    if keypoint:
-        x, y = (coordinate * scale for coordinate in keypoint)
-        draw.circle((x, y), 2 * line, fill="yellow", outline="red", width=max(1, line // 2))
+    for call in calls:
+        if call.box:
+            left, top, right, bottom = (side * scale for side in call.box)
+            draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline="red", width=line)
+        if call.keypoint:
+            x, y = (coordinate * scale for coordinate in call.keypoint)
+            draw.circle((x, y), 5 * line, outline="red", width=2 * line)
+            draw.circle((x, y), 4 * line, outline="yellow", width=line)
     return drawn
+
+
+def side_by_side(pictures: Sequence[Image.Image], gap: int = 8) -> Image.Image:
+    """One or more pictures in a row on white, at their own sizes, ``gap`` pixels apart."""
+    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+    row, left = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white"), 0
+    for picture in pictures:
+        row.paste(picture, (left, (row.height - picture.height) // 2))
+        left += picture.width + gap
+    return row

@@ -1,14 +1,18 @@
 import json
 from functools import partial
 
+import numpy as np
 import pytest
-from conftest import ANSWER, call, scripted
+from conftest import ANSWER, call, make_rollout, scripted
+from lightning.pytorch.loggers import CSVLogger
 
+from loupe.engine.environment import Environment
 from loupe.errors import UserError
 from loupe.logs.jsonl import JsonlLogger
 from loupe.logs.reporter import COLUMNS, Reporter
 from loupe.logs.wandb_logger import RunWandbLogger
 from loupe.metrics.rows import answer_rows
+from loupe.metrics.training import Histogram
 
 ROWS = partial(answer_rows, factor=28, merge=2)
 
@@ -22,8 +26,8 @@ class Tables(RunWandbLogger):
     def log_metrics(self, metrics, step):
         self.lines.append((step, metrics))
 
-    def log_table(self, key, columns, rows, step):
-        self.tables.append((key, columns, rows, step))
+    def log_rows(self, key, columns, rows, step):
+        self.tables.append((key, columns, list(rows), step))
 
 
 @pytest.fixture
@@ -34,15 +38,21 @@ def groups(shared_policy):
     return groups
 
 
-def test_a_table_has_the_crop_drawn_and_the_telling_question_first(groups):
-    logger = Tables()
-    Reporter(trajectories_every=5, groups=1).training([logger], 1, {"loss": 0.5}, groups, ROWS)
+def test_a_table_has_the_pictures_and_the_telling_question_first(groups, shared_policy):
+    logger, shown = Tables(), Environment(make_rollout(shared_policy).dialogue).shown
+    Reporter(trajectories_every=5, groups=1, shown=shown).training([logger], 1, {"loss": 0.5}, groups, ROWS)
     ((key, columns, rows, step),) = logger.tables
     assert (key, columns, step) == ("trajectories", COLUMNS, 1)
     told = [dict(zip(columns, row, strict=True)) for row in rows]
     assert {row["id"] for row in told} == {groups[1].example.id}
     assert [row["type"] for row in told] == ["no_tool", "tool_success"]
-    assert told[0]["picture"] is None and told[1]["picture"].size == (640, 480)
+    direct, zoomed = told
+    assert direct["picture"].size == zoomed["picture"].size == (640, 480)
+    red = [np.any(np.all(np.asarray(row["picture"]) == (255, 0, 0), axis=-1)) for row in told]  # a box, a ring
+    assert red == [False, True]
+    (crop,) = shown(groups[1].trajectories[1], groups[1].prompt)
+    assert direct["shown"] is None and zoomed["shown"].tobytes() == crop.tobytes()
+    assert zoomed["references"] == " | ".join(dict.fromkeys(groups[1].example.references)) and zoomed["score"] in (0, 1)
 
 
 def test_the_table_leaves_out_what_came_without_pictures(groups, tmp_path):
@@ -74,6 +84,14 @@ def test_validation_keys(groups):
     logger = Tables()
     Reporter().validation([logger], 4, {"score/all": 0.25})
     assert logger.lines == [(4, {"val/score/all": 0.25})]
+
+
+def test_other_loggers_get_the_numbers_under_the_same_keys(groups, tmp_path):
+    logger = CSVLogger(tmp_path, name="csv", flush_logs_every_n_steps=1)
+    report = {"score/all": 0.25, "advantage/all/no_tool/hist": Histogram([1], [0.0, 1.0])}
+    Reporter().training([logger], 4, report, groups, ROWS)
+    ((header, row),) = [(tmp_path / "csv/version_0/metrics.csv").read_text().splitlines()]
+    assert dict(zip(header.split(","), row.split(","), strict=True)) == {"score/all": "0.25", "step": "4"}
 
 
 @pytest.mark.parametrize("option", ["trajectories_every", "groups"])

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -6,9 +7,8 @@ from unittest.mock import MagicMock
 
 import pytest
 import wandb
-from conftest import CONF
+from conftest import compose_config
 from helpers.wandb_files import exit_codes, finished
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
@@ -22,7 +22,7 @@ def offline_run(folder: Path, score: float) -> None:
     logger = RunWandbLogger("offline", folder, "loupe", run_config={"seed": 3})
     logger.log_metrics({"score": score, "advantage/hist": Histogram([1, 2], [0.0, 1.0, 2.0])}, 5)
     rows = [["a", None], ["b", Image.new("RGB", (8, 8))]]
-    logger.log_table("trajectories", ["id", "picture"], rows, 5)
+    logger.log_rows("trajectories", ["id", "picture"], rows, 5)
     logger.finalize("success")
     logger.finish()
 
@@ -90,6 +90,37 @@ def test_online_it_continues_the_run_whose_part_the_folder_holds(tmp_path, monke
     assert {key: asked[key] for key in ("id", "resume") if key in asked} == given
 
 
+def test_a_table_grows_and_only_new_rows_are_written(tmp_path):
+    logger = RunWandbLogger("offline", tmp_path, "loupe", tags=["pilot"], notes="why", entity="team")
+    picture = Image.new("RGB", (8, 8))
+    for step, rows in ((1, [["a", picture]]), (26, [["b", None], ["c", picture]])):
+        logger.log_rows("trajectories", ["id", "picture"], rows, step)
+    logger.finish()
+    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    (start,) = starts(path)
+    assert (list(start.tags), start.notes, start.entity) == (["pilot"], "why", "team")
+    logged = offline_rows(path)
+    assert [row["trajectories/nrows"] for row in logged] == [1, 3]
+    assert [len(row["trajectories/previous_increments_paths"]) for row in logged] == [0, 1]
+    tables = [json.loads((path.parent / "files" / row["trajectories/path"]).read_text())["data"] for row in logged]
+    assert [[row[0] for row in table] for table in tables] == [["a"], ["b", "c"]]
+
+
+@pytest.mark.parametrize("tags", ["pilot", [""], ["x" * 65], [3]])
+def test_bad_tags(tmp_path, tags):
+    with pytest.raises(UserError, match=r"^logger\.tags=.*: must be a list of texts of 1 to 64 characters"):
+        RunWandbLogger("offline", tmp_path, "loupe", tags=tags)
+
+
+def test_without_its_package(tmp_path, monkeypatch):
+    monkeypatch.setattr("loupe.logs.wandb_logger.find_spec", lambda name: None)
+    with pytest.raises(
+        UserError, match=r"^logger\.mode: wandb is not installed; pip install wandb, or choose logger=none"
+    ):
+        RunWandbLogger("offline", tmp_path, "loupe")
+    RunWandbLogger("disabled", tmp_path, "loupe")
+
+
 def test_a_failed_run_is_marked_as_failed(tmp_path):
     logger = RunWandbLogger("offline", tmp_path, "loupe")
     logger.log_metrics({"score": 0.5}, 1)
@@ -99,7 +130,7 @@ def test_a_failed_run_is_marked_as_failed(tmp_path):
     assert exit_codes(finished(path)) == [1]
 
 
-@pytest.mark.parametrize("last", ["log_metrics", "log_table", "finish"])
+@pytest.mark.parametrize("last", ["log_metrics", "log_rows", "finish"])
 def test_a_run_survives_the_end_of_wandb(tmp_path, caplog, last):
     """Whatever is logged first after W&B's process has died; the next run in this process has W&B again."""
     logger = RunWandbLogger("offline", tmp_path / "lost", "loupe")
@@ -108,7 +139,7 @@ def test_a_run_survives_the_end_of_wandb(tmp_path, caplog, last):
     if last == "log_metrics":
         logger.log_metrics({"score": 0.6}, 2)
     if last != "finish":
-        logger.log_table("trajectories", ["picture"], [[Image.new("RGB", (8, 8))]], 2)
+        logger.log_rows("trajectories", ["picture"], [[Image.new("RGB", (8, 8))]], 2)
     logger.log_metrics({"score": 0.7}, 3)
     logger.finalize("success")
     logger.finish()
@@ -124,7 +155,7 @@ def test_disabled_writes_nothing_and_ends(tmp_path):
     for _ in range(2):
         logger = RunWandbLogger("disabled", tmp_path, "loupe")
         logger.log_metrics({"score": 0.5, "h": Histogram([1], [0.0, 1.0])}, 1)
-        logger.log_table("trajectories", ["id"], [["a"]], 1)
+        logger.log_rows("trajectories", ["id"], [["a"]], 1)
         logger.finish()
     assert not list(tmp_path.iterdir())
 
@@ -182,7 +213,6 @@ def test_auto_obeys_the_environment(tmp_path, monkeypatch):
     ],
 )
 def test_configuration(tmp_path, group, overrides, mode):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose(f"logger/{group}", overrides=[*overrides, f"+paths.output_dir={tmp_path}"])
-    logger = instantiate(cfg.logger, run_config={"seed": 0}, _convert_="all")
+    cfg = compose_config(f"logger={group}", *overrides, f"paths.output_dir={tmp_path}")
+    (logger,) = instantiate(cfg.logger, run_config={"seed": 0}, _convert_="all")
     assert (logger.mode, logger.save_dir, logger.name) == (mode, str(tmp_path), "loupe")

@@ -126,7 +126,7 @@ def complain(monkeypatch, *overrides):
         ("crop=[", r"crop=\[: not a valid override"),
         ("algorithm.lr=1e-5", r"algorithm\.lr=1e-5: .*; did you mean algorithm\.optimizer\.lr\?"),
         ("+algorithm.foo=1", r"algorithm\.foo: there is no such setting; algorithm has group_size, "),
-        ("~logger", r"logger is missing; choose one of none, wandb"),
+        ("~reward", r"reward is missing; choose one of accuracy_only, answer_only, "),
         ("--crop=400", r"--crop=400: no such flag; settings have no dashes"),
         ("-cn mine", r"--config-name: each command has a configuration of its own; add to it by --config-dir"),
     ],

@@ -42,6 +42,22 @@ def test_an_earlier_run_without_a_tool():
     assert instantiate(OmegaConf.create(settings).tool).max_calls == 0
 
 
+def test_an_earlier_run_that_had_one_logger(tmp_path):
+    target = "loupe.logs.wandb_logger.RunWandbLogger"
+    former = {
+        "_target_": target,
+        "mode": "offline",
+        "folder": str(tmp_path),
+        "project": "p",
+        "group": "g",
+        "name": None,
+    }
+    settings = {"logger": former}
+    update_settings(settings)
+    (logger,) = instantiate(OmegaConf.create(settings).logger)
+    assert (logger.mode, logger.project, logger.folder) == ("offline", "p", tmp_path)
+
+
 def test_settings_of_today_stay():
     settings = OmegaConf.to_container(compose_config("tool=[zoom,rotate]"))
     before = OmegaConf.to_container(compose_config("tool=[zoom,rotate]"))

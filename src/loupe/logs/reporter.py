@@ -1,28 +1,33 @@
-"""What a run reports: the same flat keys to every logger, and at intervals some trajectories with their crops drawn."""
+"""What a run reports: the same flat keys to every logger, and at intervals some trajectories with their pictures."""
 
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 
 from loupe.errors import require_int
-from loupe.logs.jsonl import JsonlLogger
+from loupe.logs.jsonl import FolderLogger, JsonlLogger
 from loupe.logs.wandb_logger import RunWandbLogger
 from loupe.metrics.rows import Rows
-from loupe.pictures import draw_call
-from loupe.records import Group, Trajectory
+from loupe.metrics.training import Histogram
+from loupe.pictures import draw_calls, side_by_side
+from loupe.records import Group, Prompt, Trajectory
 
-COLUMNS = ["step", "id", "question", "type", "answer", "reward", "advantage", "text", "picture"]  # of W&B's table
+FROM_ROW = ("id", "subset", "question", "references", "type", "answer", "score", "reward")
+COLUMNS = ["step", *FROM_ROW, "advantage", "text", "picture", "shown"]  # of W&B's table
+Shown = Callable[[Trajectory, Prompt], list[Image.Image]]  # the pictures that calls showed (``Environment.shown``)
 RowsOf = Callable[[list[Group], str], Rows]  # from groups and a condition to the answer row of every trajectory
 
 
 class Reporter:
     """trajectories_every: steps between two records of trajectories. groups: the number of groups in each; those whose
-    rewards differ most come first.
+    rewards differ most come first. shown: what W&B's table takes the results of calls from; without it, it has none.
     """
 
-    def __init__(self, trajectories_every: int = 25, groups: int = 4):
+    def __init__(self, trajectories_every: int = 25, groups: int = 4, shown: Shown | None = None):
         self.trajectories_every = require_int("report.trajectories_every", trajectories_every, 1)
         self.groups = require_int("report.groups", groups, 1)
+        self.shown: Shown = shown or (lambda *_: [])
 
     def training(self, loggers: list, step: int, report: dict, groups: list[Group], rows_of: RowsOf) -> None:
         """Log one training step. ``step`` counts finished steps."""
@@ -41,23 +46,28 @@ class Reporter:
 
         split: "train", or "before" or "after" for the held-out questions.
         """
+        rows = rows_of(groups, "sampled" if split == "train" else "greedy")
         pairs = [(trajectory, group) for group in groups for trajectory in group.trajectories]
-        pictured = [(trajectory, group) for trajectory, group in pairs if group.prompt.picture]
+        told = [(row, *pair) for row, pair in zip(rows, pairs, strict=True)]
+        pictured = [(row, t, group) for row, t, group in told if group.prompt.picture]
         for logger in loggers:
             if isinstance(logger, JsonlLogger):
-                rows = zip(rows_of(groups, "sampled" if split == "train" else "greedy"), pairs, strict=True)
-                made = [{"step": step, "split": split} | row | {"advantage": t.advantage} for row, (t, _) in rows]
+                made = [{"step": step, "split": split} | row | {"advantage": t.advantage} for row, t, _ in told]
                 logger.log_trajectories(made)
             elif isinstance(logger, RunWandbLogger) and pictured:
-                logger.log_table("trajectories", COLUMNS, [_table_row(t, g, step) for t, g in pictured], step)
+                cells = (self._cells(step, row, t, group) for row, t, group in pictured)  # drawn if W&B is on
+                logger.log_rows("trajectories", COLUMNS, cells, step)
+
+    def _cells(self, step: int, row: dict, trajectory: Trajectory, group: Group) -> list:
+        """A row of W&B's table: the picture with keypoints and boxes drawn, and the results of calls as shown."""
+        told = row | {"references": " | ".join(dict.fromkeys(row["references"])), "type": str(row["type"])}
+        drawn = draw_calls(group.prompt.require_picture(), trajectory.events)
+        shown = self.shown(trajectory, group.prompt)
+        pictures = [drawn, side_by_side(shown) if shown else None]
+        return [step, *(told[name] for name in FROM_ROW), trajectory.advantage, trajectory.text, *pictures]
 
     def _metrics(self, loggers: list, step: int, report: dict) -> None:
+        """Log under the same keys everywhere. Loggers other than the project's own take numbers only."""
+        numbers = {key: value for key, value in report.items() if not isinstance(value, Histogram)}
         for logger in loggers:
-            logger.log_metrics(report, step)
-
-
-def _table_row(trajectory: Trajectory, group: Group, step: int) -> list:
-    shown, example = [event for event in trajectory.events if event.box or event.keypoint], group.example
-    drawn = draw_call(group.prompt.require_picture(), shown[0].keypoint, shown[0].box) if shown else None
-    scored = [trajectory.type.value, trajectory.answer, trajectory.reward, trajectory.advantage]
-    return [step, example.id, example.question, *scored, trajectory.text, drawn]
+            logger.log_metrics(report if isinstance(logger, FolderLogger) else numbers, step)

@@ -3,8 +3,9 @@
 import logging
 import netrc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # imported when a W&B run starts, so that a run without one d
 
 LOG = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
+TAG = 64  # characters that W&B takes in a tag
 STEP = "trainer/global_step"  # over which W&B charts all other keys; Lightning's own logger calls it the same
 
 
@@ -30,6 +32,8 @@ class RunWandbLogger(FolderLogger):
 
     mode: "online", "offline" (upload later with ``wandb sync``), "disabled", or "auto": the value of WANDB_MODE or,
         if that is unset, online with an API key (WANDB_API_KEY or netrc) and offline without.
+    entity: the user or team that the run belongs to; by default that of the API key. group, name, tags, notes: as in
+        ``wandb.init``.
     run_config: the resolved configuration, as plain dicts (not named ``config``, which Hydra's instantiate reserves).
 
     Lightning's WandbLogger gives no public access to the arguments of ``wandb.init`` or to the end of a run, but one
@@ -44,18 +48,29 @@ class RunWandbLogger(FolderLogger):
         mode: str,
         folder: str | Path,
         project: str,
+        entity: str | None = None,
         group: str | None = None,
         name: str | None = None,
+        tags: Sequence[str] = (),
+        notes: str | None = None,
         run_config: dict | None = None,
     ):
         require_choice("logger.mode", mode, MODES)
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if has_api_key() else "offline")
             require_choice("WANDB_MODE", mode, MODES[1:])
+        if mode != "disabled" and not find_spec("wandb"):
+            raise UserError("logger.mode: wandb is not installed; pip install wandb, or choose logger=none")
+        if isinstance(tags, str) or not all(isinstance(tag, str) and 0 < len(tag) <= TAG for tag in tags):
+            raise UserError(f"logger.tags={tags}: must be a list of texts of 1 to {TAG} characters, such as [pilot]")
         super().__init__(folder)
         self.mode, self.project = mode, project
-        self._options: dict[str, Any] = {"mode": mode, "group": group, "name": name, "config": run_config}
+        self._options: dict[str, Any] = {
+            **{"mode": mode, "entity": entity, "group": group, "name": name},
+            **{"tags": list(tags), "notes": notes, "config": run_config},
+        }
         self._run: wandb.Run | None = None
+        self._tables: dict[str, wandb.Table] = {}
         self._failed, self._off = False, mode == "disabled"
 
     @property
@@ -99,18 +114,23 @@ class RunWandbLogger(FolderLogger):
                 run.log({key: _for_wandb(value) for key, value in metrics.items()} | {STEP: step})
 
     @rank_zero_only
-    def log_table(self, key: str, columns: list[str], rows: Sequence[Sequence], step: int) -> None:
-        """Log a table whose cells may be pictures (PIL) or None."""
+    def log_rows(self, key: str, columns: list[str], rows: Iterable[Sequence], step: int) -> None:
+        """Add rows to the table ``key`` of this run; cells may be pictures (PIL) or None.
+
+        Only the new rows are written and uploaded. In a resumed run they continue the table.
+        """
         if self._off:
             return
         import wandb
 
-        data = [[wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row] for row in rows]
         given = os.environ.get("WANDB_DATA_DIR")  # where W&B stages pictures for upload: by default in the user's home
         os.environ["WANDB_DATA_DIR"] = given or str(self.folder / "wandb")
         try:
             with self._survived():
-                self.log_metrics({key: wandb.Table(columns=columns, data=data)}, step)
+                table = self._tables.setdefault(key, wandb.Table(columns=columns, log_mode="INCREMENTAL"))
+                for row in rows:
+                    table.add_data(*(wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row))
+                self.log_metrics({key: table}, step)
         finally:
             if given is None:
                 del os.environ["WANDB_DATA_DIR"]
@@ -124,7 +144,7 @@ class RunWandbLogger(FolderLogger):
         if self._run is not None:
             with self._survived():
                 self._run.finish(exit_code=int(self._failed))
-            self._run = None
+            self._run, self._tables = None, {}
 
     @contextmanager
     def _survived(self) -> Iterator[None]:

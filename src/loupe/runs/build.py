@@ -1,12 +1,15 @@
 """From a configuration to the parts of a run: rollout, module, trainer, device."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import lightning
+from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from loupe.engine.policy import Policy
@@ -42,12 +45,13 @@ def build_module(cfg: DictConfig) -> GRPOModule:
     """Policy, tools, dialogue, rollout and reward, put together."""
     reward = instantiate(cfg.reward)  # first: a mistake in it is told before a large model is loaded
     policy = instantiate(cfg.model)
+    rollout = build_rollout(cfg, policy, instantiate(cfg.tool))
     return instantiate(
         cfg.algorithm,
         policy=policy,
-        rollout=build_rollout(cfg, policy, instantiate(cfg.tool)),
+        rollout=rollout,
         reward=reward,
-        reporter=instantiate(cfg.report),
+        reporter=instantiate(cfg.report, shown=rollout.environment.shown),
         total_steps=cfg.trainer.max_steps,
         folder=cfg.paths.output_dir,
     )
@@ -65,13 +69,26 @@ def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_dev
     callbacks += own_callbacks(cfg.trainer)
     with open_dict(settings):
         settings.pop("callbacks", None)
-    loggers = [JsonlLogger(folder), instantiate(cfg.logger, run_config=resolved(cfg))]
+    loggers = [JsonlLogger(folder), *chosen_loggers(cfg)]
     options = {"logger": loggers, "callbacks": callbacks, "default_root_dir": str(folder)}
     with _accepted(settings):
         trainer = instantiate(settings, plugins=[WholeCheckpoints()], **options)
     distributed.check_devices(trainer, one_device, in_sweep())
     distributed.mute()
     return trainer
+
+
+def chosen_loggers(cfg: DictConfig) -> list[Logger]:
+    """The loggers of ``logger``. Raises UserError for one whose package is not installed."""
+    try:
+        return instantiate(cfg.logger, run_config=resolved(cfg))
+    except InstantiationException as error:
+        if not isinstance(missing := error.__cause__, ModuleNotFoundError):
+            raise
+        key = str(error).rpartition("full_key: ")[2].strip()
+        *_, package = ["", *re.findall(r"pip install -U '([\w-]+)", str(missing))]
+        install = f"pip install {package or missing.name or key.rpartition('.')[2]}"
+        raise UserError(f"{key}: a package is not installed; {install}, or choose another logger") from error
 
 
 def own_callbacks(settings: DictConfig) -> list[lightning.Callback]:

@@ -16,7 +16,11 @@ from loupe.paths import CONF
 from loupe.runs import known
 
 CONFIG_DIR = "--config-dir="
-WITHOUT_EFFECT = ("paths.output_dir", "resume", "debug", "logger", "logger.mode", "trainer.enable_progress_bar")
+OF_WANDB = ("mode", "project", "entity", "group", "name", "tags", "notes")
+WITHOUT_EFFECT = (
+    *("paths.output_dir", "resume", "debug", "trainer.enable_progress_bar"),
+    *("logger", *(f"logger.{name}" for name in OF_WANDB)),
+)
 """Settings that do not change a job's results."""
 SAME_JOB = (*WITHOUT_EFFECT, "threads")
 """Settings that do not distinguish jobs. The number of threads decides the order of sums, and so the last digits; but a

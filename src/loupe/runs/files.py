@@ -31,6 +31,8 @@ class RunFile(StrEnum):
     TIMING = rows.TIMING
     TRAJECTORIES = rows.TRAJECTORIES
     WANDB = "wandb"
+    TENSORBOARD = "tensorboard"
+    CSV = "csv"
     MODEL = "model"
     ADVANTAGES = "advantages.png"
     LEARNING = "learning.png"

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
 from loupe.geometry import View
-from loupe.pictures import draw_call, open_picture
+from loupe.pictures import draw_calls, open_picture, side_by_side
 from loupe.records import Example, Group, TrajectoryType
 from loupe.tools.zoom import ZoomTool
 
@@ -32,7 +32,7 @@ STYLES = {
 SUBSET_COLORS = ("#4D4D4D", "#E69F00", "#0072B2", "#009E73", "#CC79A7")
 ZOOMS = "Share of answers with a zoom"
 MEMORY = 0.9  # share of its past that a smoothed line keeps at each point
-HEIGHT, WIDEST, GAP = 480, 3840, 8  # of the panels of an exchange, and between them, in pixels
+HEIGHT, WIDEST = 480, 3840  # of the panels of an exchange, in pixels
 
 
 def advantage_figure(history: list[dict], out: Path) -> None:
@@ -132,13 +132,9 @@ def exchange_picture(group: Group, environment: "Environment") -> Image.Image:
 
     group: with its complete prompt; the first trajectory is drawn.
     """
-    trajectory, drawn = group.trajectories[0], open_picture(group.example.image)
-    for event in trajectory.events:
-        drawn = draw_call(drawn, event.keypoint, event.box, width=drawn.width)
-    crops = environment.shown(trajectory, group.prompt)
-    gap = Image.new("RGB", (GAP, HEIGHT), "white")
-    columns = [np.asarray(column) for picture in (drawn, *crops) for column in (gap, _panel(picture))]
-    return Image.fromarray(np.hstack(columns[1:]))
+    trajectory, picture = group.trajectories[0], open_picture(group.example.image)
+    drawn = draw_calls(picture, trajectory.events, width=picture.width)
+    return side_by_side([_panel(shown) for shown in (drawn, *environment.shown(trajectory, group.prompt))])
 
 
 def _panel(picture: Image.Image) -> Image.Image:
@@ -184,7 +180,7 @@ def _example_panels(example: Example, dialogue: "Dialogue") -> list[tuple[str, I
     crop = dialogue.close_up(result, max(shown.size))
     aimed = "the zoom result" if example.target_boxes else "a zoom at the middle"
     close_up = (f"{aimed}: {crop.width}x{crop.height}", crop)
-    return [(title, draw_call(picture, result.keypoint, result.box)), overview, close_up]
+    return [(title, draw_calls(picture, [result])), overview, close_up]
 
 
 def expected(example: Example) -> str:

@@ -5,6 +5,7 @@ import re
 from loupe.errors import UserError
 
 ZOOM = "loupe.tools.zoom.ZoomTool"
+WANDB = "loupe.logs.wandb_logger.RunWandbLogger"
 FORMER_TOOLS = (ZOOM, "loupe.tools.zoom.NoTool")
 ESTIMATORS = {"std": "loupe.grpo.advantages.group_std", "none": "loupe.grpo.advantages.group_mean"}
 """The estimator for each value of the former ``algorithm.advantage_scale``."""
@@ -44,6 +45,9 @@ def update_settings(settings: dict) -> None:
     if "advantage_scale" in algorithm:
         estimator = ESTIMATORS[algorithm.pop("advantage_scale")]
         algorithm["advantage"] = {"_target_": estimator, "_partial_": True}
+    logger = settings.get("logger", {})
+    if logger.get("_target_") == WANDB:
+        settings["logger"] = logger | {"_target_": "loupe.logs.chosen.loggers"}
     tool = settings.get("tool", {})
     if tool.get("_target_") in FORMER_TOOLS:
         settings["tool"] = _as_toolbox(tool)

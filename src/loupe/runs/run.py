@@ -18,6 +18,7 @@ from loupe.grpo import distributed
 from loupe.grpo.module import GRPOModule
 from loupe.grpo.scoring import ScoringModule
 from loupe.logs.history import history
+from loupe.logs.jsonl import FolderLogger
 from loupe.metrics.summary import Summary, summarize
 from loupe.models.load import save_policy
 from loupe.records import Example, TrajectoryType
@@ -75,7 +76,8 @@ def finishing(trainer: Trainer) -> Iterator[None]:
         raise
     finally:
         for logger in trainer.loggers:
-            logger.finish()
+            if isinstance(logger, FolderLogger):  # Lightning has ended the others
+                logger.finish()
 
 
 def measure_before(trainer: Trainer, module: ScoringModule, data: LoupeDataModule) -> Summary:
