@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 import pytest
@@ -7,7 +9,15 @@ from PIL import Image
 from loupe.engine.environment import Environment
 from loupe.geometry import Frame
 from loupe.records import OK, Example, Group, Prompt, ToolEvent, Trajectory
-from loupe.runs.plots import HEIGHT, WIDEST, advantage_figure, exchange_picture, learning_figure, smooth
+from loupe.runs.plots import (
+    HEIGHT,
+    WIDEST,
+    advantage_figure,
+    exchange_picture,
+    exchanges_figure,
+    learning_figure,
+    smooth,
+)
 
 BLUE = (0x00, 0x72, 0xB2)
 ORANGE = (0xD5, 0x5E, 0x00)
@@ -102,20 +112,48 @@ def test_the_learning_curve_has_a_line_for_each_subset(tmp_path):
 
 
 def exchange(picture, policy):
-    """The drawing of a call that was executed by some tool, which points near the upper left corner."""
+    """A call that was executed by some tool, which points near the upper left corner."""
     prompt = Prompt([], [], picture, picture.size, Frame.of("shown", picture.size, picture.size))
     trajectory = Trajectory(0, events=[ToolEvent(OK, "look", keypoint=(50.0, 50.0), box=(0, 0, 100, 100))])
     example = Example("1", SolidPicture(picture), "?", ())
-    return exchange_picture(Group(example, prompt, [trajectory]), Environment(make_rollout(policy).dialogue))
+    return Group(example, prompt, [trajectory]), Environment(make_rollout(policy).dialogue)
 
 
 def test_the_exchange_of_a_tool_that_shows_no_picture(shared_policy):
     """Its box is drawn."""
-    drawn = exchange(Image.new("RGB", (HEIGHT, HEIGHT), "black"), shared_policy)
+    drawn = exchange_picture(*exchange(Image.new("RGB", (HEIGHT, HEIGHT), "black"), shared_policy))
     assert drawn.size == (HEIGHT, HEIGHT)
     assert drawn.getpixel((0, 0)) == (255, 0, 0)  # a corner of the box
 
 
 @pytest.mark.parametrize(("size", "width"), [((200_000, 1), WIDEST), ((1, 20_000), 1), ((1000, 500), 2 * HEIGHT)])
 def test_the_exchange_about_a_thin_picture(shared_policy, size, width):
-    assert exchange(Image.new("RGB", size), shared_policy).size == (width, HEIGHT)
+    assert exchange_picture(*exchange(Image.new("RGB", size), shared_policy)).size == (width, HEIGHT)
+
+
+def test_two_exchanges_with_what_was_said(shared_policy, tmp_path, monkeypatch):
+    """Told are question, dialogue, references and verdict, whatever characters they hold."""
+    group, environment = exchange(Image.new("RGB", (64, 48)), shared_policy)
+    group.example = replace(group.example, references=("a", "b", "a"), subset="small")
+    group.trajectories[0].turns = ["<think>$x$ 100%</think>\n" * 50, "<answer>a</answer>"]
+    written = []
+    monkeypatch.setattr("matplotlib.axes.Axes.text", lambda axes, x, y, text, style: written.append((text, style)))
+    rows = [{"question": "What is $it?", "reward": 1.0, "score": score} for score in (1.0, 0, 0.6)]
+    exchanges_figure([(group, row) for row in rows], environment, tmp_path / "example.png")
+    texts = [text for text, _ in written]
+    assert texts[0] == "What is $it?  (small)" and texts[2] == "reference: a | b"
+    assert texts[1].count("\n") == 11 and texts[1].endswith("\n...")
+    assert texts[3::4] == ["right, reward 1.00", "wrong, reward 1.00", "score 0.60, reward 1.00"]
+    assert not any(style["parse_math"] for _, style in written)
+    monkeypatch.undo()
+    exchanges_figure([(group, rows[0]), (group, rows[1])], environment, tmp_path / "example.png")
+    assert Image.open(tmp_path / "example.png").size == (1200, 640)
+
+
+def test_every_axis_of_the_learning_curve_says_what_it_shows(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *args, **options: shown.append(figure))
+    learning_figure([{"step": 0, "val/score/all": 0.5, "val/zoom_rate/all": 0.5}], tmp_path / "learning.png")
+    (figure,) = shown
+    labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes]
+    assert labels == [("training step", "score"), ("training step", "share of answers")]

@@ -1,10 +1,20 @@
 import pandas
 import pytest
 from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
 
 from loupe.errors import UserError
 from loupe.studies import plots as study_plots
-from loupe.studies.plots import advantages_figure, conditions, main_figure, panels_by_part, parts, score_and_rate
+from loupe.studies.plots import (
+    LABELS,
+    advantages_figure,
+    conditions,
+    curves,
+    main_figure,
+    panels_by_part,
+    parts,
+    score_and_rate,
+)
 
 
 def metrics(score, zoom_rate, when, part):
@@ -63,24 +73,41 @@ def test_a_table_without_parts():
     assert [label.get_text() for label in main_figure(whole).axes[0].get_xticklabels()] == ["all"]
 
 
-def test_a_curve_is_the_mean_over_seeds_with_one_dot_per_run():
-    tidied = pandas.DataFrame(
-        {"crop": [100, 100, 400, 400], "score": [0.1, 0.3, 0.5, 0.7], "part": "all", "zoom_rate": 1}
-    )
-    figure = score_and_rate(tidied, "crop", "side", ticks=[100, 400])
-    line, dots = figure.axes[0].lines
-    assert line.get_xydata().tolist() == [[100, pytest.approx(0.2)], [400, pytest.approx(0.6)]]
-    assert dots.get_xydata().tolist() == [[100, 0.1], [100, 0.3], [400, 0.5], [400, 0.7]]
-    assert figure.axes[1].get_title() == study_plots.ZOOMS
+def test_every_run_is_a_dot_and_the_base_is_one_run():
+    scores = main_figure(TABLE).axes[0]
+    dots = [line.get_ydata().tolist() for line in scores.lines if line.get_marker() == "o"]
+    assert dots == [[0.3, 0.5]] * 3 + [[0.75, 0.85]] * 3
+
+
+def test_a_line_for_each_run_and_none_between_them():
+    """Two of three runs learn to zoom: their mean would be a run that there is not."""
+    runs = {0: [0.0, 1.0], 1: [0.1, 0.9], 2: [0.0, 0.0]}
+    rows = [
+        {"crop": c, "score": y, "seed": seed} for seed, ys in runs.items() for c, y in zip((100, 400), ys, strict=True)
+    ]
+    tidied = pandas.DataFrame(rows[::-1]).assign(part="all", zoom_rate=1)
+    scores, rates = score_and_rate(tidied, "crop", "side", ticks=[100, 400]).axes
+    assert [line.get_ydata().tolist() for line in scores.lines] == list(runs.values())
+    assert [line.get_xdata().tolist() for line in scores.lines] == [[100, 400]] * 3
+    assert [text.get_text() for text in scores.get_legend().get_texts()] == ["all"]
+    assert (scores.get_ylabel(), rates.get_ylabel(), rates.get_title()) == (*LABELS.values(), study_plots.ZOOMS)
 
 
 def test_a_panel_for_each_part_and_a_line_for_each_table():
-    tidied = pandas.DataFrame({"resolution": [56, 112], "score": [0.1, 0.5]})
+    tidied = pandas.DataFrame({"resolution": [56, 112], "score": [0.1, 0.5], "seed": 0})
     both = pandas.concat([tidied.assign(part="all"), tidied.assign(part="small", score=[0.0, 0.1])])
     figure = panels_by_part({"base": (both, "red", "-"), "trained": (both, "blue", ":")}, "resolution", "score", "px")
     assert [axes.get_title() for axes in figure.axes] == ["small", "all"]
-    assert [line.get_label() for line in figure.axes[0].lines[::2]] == ["base", "trained"]
+    assert [line.get_label() for line in figure.axes[0].lines] == ["base", "trained"]
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0.0, 0.1]
+    assert figure.axes[0].get_ylabel() == "score"
+
+
+def test_policies_judged_with_one_seed_are_runs_of_their_own():
+    runs = pandas.DataFrame({"seed": 0, "model.path": list("aabb"), "x": [1, 2] * 2, "y": [0, 0, 1, 1]})
+    axes = Figure().subplots()
+    curves(axes, runs, "x", "y", "trained", "red")
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0, 0], [1, 1]]
 
 
 def test_the_resolution_study_knows_its_policies_by_the_jobs_of_the_main_study():
@@ -122,7 +149,9 @@ def test_advantages_by_type_and_part():
     named = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
     assert named["tool_success"] == pytest.approx([0.75, 0.75]) and named["no_tool"] == [-0.5, -0.5]
     assert named["tool_fail"] == [-1.0, -1.0]  # of the seed in which it occurred
-    shares = [list(line.get_ydata()) for line in figure.axes[3].lines]
+    means = [line for line in figure.axes[3].lines if not line.get_label().startswith("_")]
+    shares = [list(line.get_ydata()) for line in means]
+    assert len(shares) == 3 and len(figure.axes[3].lines) == 3 + 3 * 2  # and each seed
     assert [sum(values) for values in zip(*shares, strict=True)] == pytest.approx([1.0, 1.0])
 
 

@@ -33,6 +33,8 @@ SUBSET_COLORS = ("#4D4D4D", "#E69F00", "#0072B2", "#009E73", "#CC79A7")
 ZOOMS = "Share of answers with a zoom"
 MEMORY = 0.9  # share of its past that a smoothed line keeps at each point
 HEIGHT, WIDEST = 480, 3840  # of the panels of an exchange, in pixels
+LINE = 0.055  # of text beside an exchange, as a share of its height
+VERDICTS = {1: ("right", "#009E73"), 0: ("wrong", "#D55E00")}
 
 
 def advantage_figure(history: list[dict], out: Path) -> None:
@@ -80,12 +82,12 @@ def learning_figure(history: list[dict], out: Path) -> None:
     rows = [row for row in history if "val/score/all" in row]
     there = parts(key.split("/")[2] for row in rows for key in row if key.startswith("val/score/"))
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    panels = [("score", "Score on validation pictures, greedy"), ("zoom_rate", ZOOMS)]
-    for axes, (key, title) in zip(figure.subplots(1, 2), panels, strict=True):
+    panels = [("score", "Score on validation pictures, greedy", "score"), ("zoom_rate", ZOOMS, "share of answers")]
+    for axes, (key, title, label) in zip(figure.subplots(1, 2), panels, strict=True):
         for part, color in zip(reversed(there), cycle(SUBSET_COLORS)):
             steps, values = _series(rows, f"val/{key}/{part}")
             axes.plot(steps, values, color=color, linewidth=2, marker="o", markersize=4, label=part)
-        percent(axes, title=title)
+        percent(axes, title=title, ylabel=label)
         over_steps(axes)
     figure.axes[0].legend(frameon=False)
     figure.savefig(out, dpi=150)
@@ -137,6 +139,42 @@ def exchange_picture(group: Group, environment: "Environment") -> Image.Image:
     return side_by_side([_panel(shown) for shown in (drawn, *environment.shown(trajectory, group.prompt))])
 
 
+def exchanges_figure(told: list[tuple[Group, dict]], environment: "Environment", out: Path) -> None:
+    """One row per exchange: its picture and crops as in :func:`exchange_picture`; beside them, what was said.
+
+    told: groups with their complete prompts, each with the answer row of its first trajectory (``metrics.rows``).
+    """
+    figure = Figure(figsize=(12, 3.2 * len(told)), layout="constrained")
+    grid = figure.subplots(len(told), 2, squeeze=False, width_ratios=[7, 5])
+    pictures = [exchange_picture(group, environment) for group, _ in told]
+    widest = max(picture.width for picture in pictures)
+    for (drawn, said), picture, (group, row) in zip(grid, pictures, told, strict=True):
+        drawn.imshow(picture)
+        drawn.set(xlim=(0, widest), anchor="NW")  # all at one scale
+        _tell(said, group, row)
+        for axes in (drawn, said):
+            axes.set_axis_off()
+    figure.savefig(out, dpi=100)
+
+
+def _tell(axes: Axes, group: Group, row: dict) -> None:
+    """The question, the dialogue, the reference answers and the verdict, from top to bottom."""
+    verdict, color = VERDICTS.get(row["score"], (f"score {row['score']:.2f}", "black"))
+    blocks: list[tuple[str, int, dict]] = [
+        (f"{row['question']}{_subset(group.example)}", 3, {"weight": "bold"}),
+        (group.trajectories[0].text, 12, {"family": "monospace", "color": "#4D4D4D"}),
+        (f"reference: {expected(group.example)}", 3, {}),
+        (f"{verdict}, reward {row['reward']:.2f}", 1, {"weight": "bold", "color": color}),
+    ]
+    top = 1.0
+    for text, most, style in blocks:
+        lines = [line for written in text.splitlines() for line in textwrap.wrap(written, 54)]
+        lines = [*lines[: most - 1], "..."] if len(lines) > most else lines
+        style |= {"va": "top", "fontsize": 9, "parse_math": False, "transform": axes.transAxes}
+        axes.text(0, top, "\n".join(lines), style)
+        top -= LINE * (len(lines) + 0.6)
+
+
 def _panel(picture: Image.Image) -> Image.Image:
     """``picture`` at the height of a panel; one that would become very wide is reduced further, on a white panel."""
     scale = min(HEIGHT / picture.height, WIDEST / picture.width)
@@ -168,8 +206,7 @@ def _example_panels(example: Example, dialogue: "Dialogue") -> list[tuple[str, I
     """Titles and pictures of an example's row: a call aims at its first target box, or else at the middle."""
     picture = open_picture(example.image)
     shown = dialogue.overview(picture)
-    subset = f"  ({example.subset})" if example.subset else ""
-    title = "\n".join(map(_wrapped, f"{example.question}{subset}\n-> {expected(example)}".splitlines()))
+    title = "\n".join(map(_wrapped, f"{example.question}{_subset(example)}\n-> {expected(example)}".splitlines()))
     overview = (f"the overview: {shown.width}x{shown.height}", shown)
     zooms = [tool for tool in dialogue.tools.tools.values() if isinstance(tool, ZoomTool)]
     if not zooms:
@@ -188,6 +225,10 @@ def expected(example: Example) -> str:
     if example.answer_box:
         return str([round(side) for side in example.answer_box])
     return " | ".join(dict.fromkeys(example.references))
+
+
+def _subset(example: Example) -> str:
+    return f"  ({example.subset})" if example.subset else ""
 
 
 def _wrapped(line: str) -> str:

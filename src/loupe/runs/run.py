@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from loupe.runs.files import RunFile
 from loupe.runs.text import comparison, in_columns
 
 LOG = logging.getLogger(__name__)
+SHOWN = (TrajectoryType.TOOL_SUCCESS, TrajectoryType.NO_TOOL)  # types of the exchanges in example.png
 RESAMPLES = 2000  # of the held-out questions, for the intervals before and after training
 NOISE = (
     ".*does not have many workers.*",  # examples are light records, pictures are drawn in the step itself
@@ -148,7 +150,9 @@ def finish(
 
 
 def _draw(module: ScoringModule, folder: Path) -> None:
-    """Draw the run's steps, and the held-out answer with a zoom that earned the highest reward, if there is one."""
+    """Draw the run's steps and two held-out exchanges: of those with an executed call, and of those without a call, the
+    one with the highest reward.
+    """
     try:
         from loupe.runs import plots
     except ModuleNotFoundError as error:  # the machine that trains may lack what draws
@@ -160,8 +164,9 @@ def _draw(module: ScoringModule, folder: Path) -> None:
     if isinstance(module.trainer.checkpoint_callback, BestCheckpoint):  # there are validation scores
         plots.learning_figure(steps, folder / RunFile.LEARNING)
     at_hand = [group for group in module.evaluated if group.example.image]  # not the encoded pictures of other ranks
-    zoomed = [group for group in at_hand if group.trajectories[0].type is TrajectoryType.TOOL_SUCCESS]
-    if zoomed:
-        best = max(zoomed, key=lambda group: group.trajectories[0].reward)
-        best.prompt = module.rollout.dialogue.prompt(best.example)
-        plots.exchange_picture(best, module.rollout.environment).save(folder / RunFile.EXAMPLE)
+    of_type = {kind: [group for group in at_hand if group.trajectories[0].type is kind] for kind in SHOWN}
+    best = [max(groups, key=lambda group: group.trajectories[0].reward) for groups in of_type.values() if groups]
+    if best:
+        whole = [replace(group, prompt=module.rollout.dialogue.prompt(group.example)) for group in best]
+        told = list(zip(whole, module.rows(best, "greedy"), strict=True))
+        plots.exchanges_figure(told, module.rollout.environment, folder / RunFile.EXAMPLE)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from loupe.runs.sweeps import SETTING
 from loupe.studies.tables import by_part, over_seeds
 
 SCORE = "Score on held-out pictures, greedy"
+LABELS = {"score": "score", "zoom_rate": "share of answers with a zoom"}
 CONDITIONS = {
     "base, no tool": ("before", "none", "#BBBBBB"),
     "base, tool prompted": ("before", "zoom", "#E69F00"),
@@ -38,7 +40,10 @@ def conditions(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def main_figure(table: pandas.DataFrame) -> Figure:
-    """Score and zoom rate of the four conditions by part; whiskers are the 95% interval of one run."""
+    """Score and zoom rate of the four conditions by part: means over the runs, each of which is a dot.
+
+    Whiskers are the 95% interval of one run.
+    """
     tidied = conditions(table)
     means = over_seeds(tidied, ["condition", "part"]).set_index(["condition", "part"])
     there = parts(tidied.part)
@@ -50,26 +55,32 @@ def main_figure(table: pandas.DataFrame) -> Figure:
         whiskers = (mean.score - mean.low, mean.high - mean.score)
         scores.bar(centers, mean.score, width=0.18, color=color, label=name, yerr=whiskers, capsize=2)
         rates.bar(centers, mean.zoom_rate, width=0.18, color=color)
-    for axes, title in ((scores, SCORE), (rates, ZOOMS)):
-        percent(axes, title=title, xticks=range(len(there)), xticklabels=there)
+        for part, center in zip(there, centers, strict=True):
+            runs = tidied[(tidied.condition == name) & (tidied.part == part)]
+            places = np.linspace(center - 0.05, center + 0.05, len(runs))
+            for axes, y in ((scores, "score"), (rates, "zoom_rate")) if len(runs) > 1 else ():
+                axes.plot(places, runs[y], "o", color="white", markeredgecolor="black", markersize=3.5)
+    for axes, title, label in ((scores, SCORE, "score"), (rates, ZOOMS, "share of answers")):
+        percent(axes, title=title, ylabel=label, xlabel="questions", xticks=range(len(there)), xticklabels=there)
     figure.legend(loc="outside lower center", ncols=len(CONDITIONS), frameon=False)
     return figure
 
 
 def curves(axes: Axes, tidied: pandas.DataFrame, x: str, y: str, label: str, color: str, style: str = "-") -> None:
-    """Draw the mean of ``y`` over seeds against ``x`` as a line, and each run as a dot."""
-    means = tidied.groupby(x)[y].mean()
-    axes.plot(means.index, means, style, color=color, linewidth=2, label=label)
-    axes.plot(tidied[x], tidied[y], ".", color=color, markersize=5, alpha=0.6)
+    """Draw ``y`` against ``x``, a line for each seed and model. Runs may end far apart, where a mean would mislead."""
+    same = [column for column in ("seed", "model.path") if column in tidied]
+    for _, run in tidied.sort_values(x).groupby(same, dropna=False):
+        axes.plot(run[x], run[y], style, color=color, linewidth=1.3, marker=".", markersize=6, alpha=0.75, label=label)
+        label = "_"  # named once
 
 
 def score_and_rate(tidied: pandas.DataFrame, x: str, label: str, ticks: Sequence[float] = ()) -> Figure:
-    """Score and zoom rate of each part against one setting, one dot per run. label: of the x axis."""
+    """Score and zoom rate of each part against one setting, a line for each seed. label: of the x axis."""
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     for axes, (y, title) in zip(figure.subplots(1, 2), {"score": SCORE, "zoom_rate": ZOOMS}.items(), strict=True):
         for part, color in zip(reversed(parts(tidied.part)), SUBSET_COLORS, strict=False):
             curves(axes, tidied[tidied.part == part], x, y, part, color)
-        percent(axes, title=title, xlabel=label)
+        percent(axes, title=title, xlabel=label, ylabel=LABELS[y])
         if len(ticks):
             axes.set_xticks(ticks)
     figure.axes[0].legend(frameon=False)
@@ -77,13 +88,14 @@ def score_and_rate(tidied: pandas.DataFrame, x: str, label: str, ticks: Sequence
 
 
 def panels_by_part(lines: Mapping[str, Line], x: str, y: str, label: str) -> Figure:
-    """One panel per part, with a named line for each of ``lines``."""
+    """One panel per part, with named lines for each of ``lines``, one for each seed and model."""
     there = parts(pandas.concat(tidied.part for tidied, _, _ in lines.values()))
     figure = Figure(figsize=(4 * len(there), 3.8), layout="constrained")
     for axes, part in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
         for name, (tidied, color, style) in lines.items():
             curves(axes, tidied[tidied.part == part], x, y, name, color, style)
         percent(axes, title=part, xlabel=label)
+    figure.axes[0].set_ylabel(LABELS[y])
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(lines), frameon=False)
     return figure
@@ -120,12 +132,12 @@ def advantages_figure(table: pandas.DataFrame) -> Figure:
     for part, (upper, lower) in zip(there, panels, strict=True):
         for kind, (_, color) in STYLES.items():
             chosen = table[(table.part == part) & (table.type == kind)]
-            for _, run in chosen.dropna(subset="mean").groupby("seed"):
-                upper.plot(run.step, smooth(run["mean"]), color=color, linewidth=0.7, alpha=0.4)
-            means = chosen.groupby("step")[["mean", "share"]].mean()
-            occurred = means.dropna()
-            upper.plot(occurred.index, smooth(occurred["mean"]), color=color, linewidth=2.2, label=kind.value)
-            lower.plot(means.index, smooth(means["share"]), color=color, linewidth=2.2)
+            for axes, value in ((upper, "mean"), (lower, "share")):
+                occurred = chosen.dropna(subset=value)
+                for _, run in occurred.groupby("seed"):
+                    axes.plot(run.step, smooth(run[value]), color=color, linewidth=0.7, alpha=0.4)
+                mean = occurred.groupby("step")[value].mean()
+                axes.plot(mean.index, smooth(mean), color=color, linewidth=2.2, label=kind.value)
     panels[0][0].set(ylabel="advantage, smoothed mean")
-    panels[0][1].set(ylabel="share of trajectories")
+    panels[0][1].set(ylabel="share of trajectories, smoothed")
     return figure
