@@ -240,8 +240,8 @@ def test_a_ring_surrounds_what_is_pointed_at_and_does_not_hide_it():
     )
     for x in (200, 400):
         row = [drawn.getpixel((x + right, 150)) for right in range(25)]
-        assert set(row[:12]) == set(row[21:]) == {BLACK}
-        assert YELLOW in row[12:21] and RED in row[12:21]
+        assert set(row[:16]) == set(row[21:]) == {BLACK}
+        assert YELLOW in row[16:21] and RED in row[16:21]
 
 
 def test_drawing_on_tiny_and_narrow_pictures():

@@ -140,15 +140,15 @@ def draw_calls(picture: Image.Image, calls: Iterable[Aimed], width: int = 640) -
     scale = min(1.0, width / picture.width)
     size = (round(picture.width * scale), max(1, round(picture.height * scale)))
     drawn = picture.resize(size, FILTER)
-    line, draw = max(1, drawn.width // 160), ImageDraw.Draw(drawn)
+    line, thin, draw = max(1, drawn.width // 160), max(1, drawn.width // 320), ImageDraw.Draw(drawn)
     for call in calls:
         if call.box:
             left, top, right, bottom = (side * scale for side in call.box)
             draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline="red", width=line)
         if call.keypoint:
             x, y = (coordinate * scale for coordinate in call.keypoint)
-            draw.circle((x, y), 5 * line, outline="red", width=2 * line)
-            draw.circle((x, y), 4 * line, outline="yellow", width=line)
+            draw.circle((x, y), 5 * line, outline="red", width=2 * thin)
+            draw.circle((x, y), 5 * line - thin, outline="yellow", width=thin)
     return drawn
 
 

@@ -42,12 +42,14 @@ def copy(first, tmp_path):
 
 def test_it_keeps_its_settings_and_changes_what_is_named(copy):
     config = (copy / "config.yaml").read_bytes()
-    done = command(f"resume={copy}", "trainer.max_steps=4", "crop=200")
+    done = command(f"resume={copy}", "trainer.max_steps=4", "crop=200", "logger=csv")
     assert done.returncode == 0, done.stderr
-    assert "crop=200, tool.zoom.crop=200, trainer.max_steps=4" in done.stdout
+    assert "crop=200, logger.csv=" in done.stdout and "tool.zoom.crop=200, trainer.max_steps=4" in done.stdout
     assert (copy / "config.yaml").read_bytes() == config
     (part,) = lines(copy / "parts.jsonl")
+    assert part["changed"].pop("logger.csv")["save_dir"] == str(copy)
     assert part["step"] == 2 and part["changed"] == {"crop": 200, "tool.zoom.crop": 200, "trainer.max_steps": 4}
+    assert (copy / "csv/version_0/metrics.csv").exists()
     steps = [row for row in lines(copy / "metrics.jsonl") if "loss" in row]
     assert [row["step"] for row in steps] == [1, 2, 3, 4] and {row["n/all"] for row in steps} == {6}
     assert json.loads((copy / "summary.json").read_text())["seed"] == 3

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loupe.logs.rows import keep_rows, read_rows
 from loupe.paths import moved
-from loupe.runs.config import CONFIG_DIR, command_line, search_path
+from loupe.runs.config import CONFIG_DIR, command_line, quoted, search_path
 from loupe.runs.files import RunFile, parsed, read_json
 from loupe.runs.provenance import commit, write_patch
 from loupe.runs.renamed import current_override, update_settings
@@ -31,8 +31,7 @@ def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
     first, *later = map(_overrides, _commands(folder))
     named = [override for overrides in later for override in overrides] + _overrides(command_line())
     if named:
-        places = own_folders(folder)
-        _apply(_composed(first, places), _composed([*first, *named], places), saved)
+        _apply(_composed(first, folder), _composed([*first, *named], folder), saved)
     for key in OF_THIS_START:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     return saved
@@ -122,9 +121,10 @@ def _latest(overrides: list[str]) -> list[str]:
     return list(latest.values())
 
 
-def _composed(overrides: list[str], places: list[Path]) -> dict:
+def _composed(overrides: list[str], folder: Path) -> dict:
+    """The settings that ``overrides`` would give to the run in ``folder``."""
     latest = _latest(overrides)  # Hydra refuses to add a key twice
-    given = [*latest, *search_path(places), "paths.output_dir=."]
+    given = [*latest, *search_path(own_folders(folder)), f"paths.output_dir={quoted(str(folder.resolve()))}"]
     cfg = compose(HydraConfig.get().job.config_name, overrides=given)
     return OmegaConf.to_container(cfg, resolve=True)
 
