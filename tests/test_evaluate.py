@@ -51,8 +51,8 @@ def test_it_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     run(monkeypatch, tmp_path / "whole", *FAST)
     asked = []
 
-    def stopping(self, indices, batch_size, reward):
-        for outcomes in answer(self, indices, 1, reward):
+    def stopping(self, indices, batch_size, *rest):
+        for outcomes in answer(self, indices, 1, *rest):
             asked.append((self.name, outcomes[0].number))
             yield outcomes
             if len(asked) == 3:

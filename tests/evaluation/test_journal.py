@@ -4,6 +4,7 @@ import pytest
 from conftest import bare_group
 
 from loupe.evaluation.journal import COLUMNS, Journal, Outcome, read_parquet, write_parquet
+from loupe.logs.pictures import NOTHING
 from loupe.metrics.rows import answer_rows
 from loupe.records import Example, StopReason, Trajectory
 
@@ -14,7 +15,7 @@ def test_parquet_keeps_every_column_also_empty_ones(tmp_path):
     write_parquet(rows, tmp_path / "answers.parquet")
     (back,) = read_parquet(tmp_path / "answers.parquet")
     assert set(back) == {*COLUMNS, "term/accuracy", "term/iou"}
-    assert back == rows[0]
+    assert back == dict.fromkeys(NOTHING) | rows[0]
 
 
 def test_parquet_is_replaced_as_a_whole(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +14,8 @@ from loupe.errors import Interrupted, UserError
 from loupe.evaluation.conditions import Condition, conditions
 from loupe.evaluation.journal import Journal
 from loupe.evaluation.settings import answer_settings
+from loupe.logs.pictures import PictureStore
+from loupe.logs.rows import PICTURES
 from loupe.metrics.rows import Rows
 from loupe.runs.build import build_rollout, device
 from loupe.runs.config import command_line, instantiate, override, resolved
@@ -43,13 +46,15 @@ def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: t
     write_provenance(cfg, folder)
     journal = Journal(folder)
     journal.read()
+    pictures = PictureStore(folder / PICTURES, cfg.report.megabytes)
     missing = {condition.name: journal.missing(condition.name, len(examples)) for condition in asked}
     bar = tqdm(total=sum(map(len, missing.values())), unit="question", disable=not cfg.trainer.enable_progress_bar)
     try:
         with device(cfg, policy), bar:
-            for condition in asked:
+            for number, condition in enumerate(asked, start=1):
                 bar.set_description(condition.name)
-                for outcomes in condition.answer(missing[condition.name], cfg.data.eval_batch_size, reward):
+                keep = partial(pictures.with_pictures, share=number / len(asked))
+                for outcomes in condition.answer(missing[condition.name], cfg.data.eval_batch_size, reward, keep):
                     journal.add(outcomes)
                     bar.update(len(outcomes))
     except KeyboardInterrupt as stop:

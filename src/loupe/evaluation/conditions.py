@@ -10,12 +10,13 @@ from loupe.data.datamodule import LoupeDataModule, Questions, subset
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import UserError, require_choice, require_int
 from loupe.evaluation.journal import Outcome
-from loupe.metrics.rows import answer_rows
-from loupe.records import Example
+from loupe.metrics.rows import Rows, answer_rows
+from loupe.records import Example, Group
 from loupe.rewards.composite import CompositeReward
 
 LOG = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
+Keep = Callable[[Rows, list[Group], GroupRollout], Rows]
 DEFAULTS = {"tool": True, "crops": "own", "samples": None, "prompt": {}}
 
 
@@ -47,8 +48,10 @@ class Condition:
     examples: Questions
     samples: int | None = None
 
-    def answer(self, indices: Sequence[int], batch_size: int, reward: CompositeReward) -> Iterator[list[Outcome]]:
-        """Answer and score the questions at these indices, a batch at a time."""
+    def answer(
+        self, indices: Sequence[int], batch_size: int, reward: CompositeReward, keep: Keep = lambda rows, *_: rows
+    ) -> Iterator[list[Outcome]]:
+        """Answer and score the questions at these indices, a batch at a time. keep: adds pictures to the rows."""
         factor, merge = self.rollout.policy.factor, self.rollout.policy.merge
         for start in range(0, len(indices), batch_size):
             batch_indices = indices[start : start + batch_size]
@@ -60,7 +63,8 @@ class Condition:
             for index, example in zip(batch_indices, batch, strict=True):
                 if group := answered.get(id(example)):
                     reward.score_group(group, step=0)
-                    outcomes.append(Outcome(self.name, index, answer_rows([group], self.name, factor, merge)))
+                    rows = answer_rows([group], self.name, factor, merge)
+                    outcomes.append(Outcome(self.name, index, keep(rows, [group], self.rollout)))
                 else:
                     outcomes.append(Outcome(self.name, index, [], str(next(reasons))))
             yield outcomes

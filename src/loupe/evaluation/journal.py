@@ -21,9 +21,10 @@ COLUMNS = {
     **dict.fromkeys(("type", "stop", "answer", "chosen"), TEXT),
     **{"box": pyarrow.list_(NUMBER), "box_error": TEXT, "iou": NUMBER},
     **{"answered": FLAG, "score": NUMBER, "score_leave_one_out": NUMBER, "reward": NUMBER},
-    **dict.fromkeys(("turns", "calls", "tools"), pyarrow.list_(TEXT)),
+    **dict.fromkeys(("turns", "calls", "tools", "told"), pyarrow.list_(TEXT)),
     **{"keypoints": POINTS, "crops": POINTS},
     **{"hits": pyarrow.list_(FLAG), "n_sampled": WHOLE, "image_tokens": WHOLE, "pixels": WHOLE},
+    **{"picture": TEXT, "size": pyarrow.list_(WHOLE), "shown": pyarrow.list_(TEXT), "targets": POINTS},
 }
 """Of answers.parquet, followed by a column term/<name> for each reward term (``rows.answer_row``)."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from loupe.errors import require_int
+from loupe.errors import require_int, require_number
 from loupe.logs.jsonl import FolderLogger, JsonlLogger
 from loupe.logs.wandb_logger import RunWandbLogger
 from loupe.metrics.rows import Rows
@@ -21,12 +21,16 @@ RowsOf = Callable[[list[Group], str], Rows]  # from groups and a condition to th
 
 class Reporter:
     """trajectories_every: steps between two records of trajectories. groups: the number of groups in each; those whose
-    rewards differ most come first. shown: what W&B's table takes the results of calls from; without it, it has none.
+    rewards differ most come first. megabytes: of pictures that are kept with them (``logs.pictures``). shown: what
+    W&B's table takes the results of calls from; without it, it has none.
     """
 
-    def __init__(self, trajectories_every: int = 25, groups: int = 4, shown: Shown | None = None):
+    def __init__(
+        self, trajectories_every: int = 25, groups: int = 4, megabytes: float = 20, shown: Shown | None = None
+    ):
         self.trajectories_every = require_int("report.trajectories_every", trajectories_every, 1)
         self.groups = require_int("report.groups", groups, 1)
+        self.megabytes = require_number("report.megabytes", megabytes, 0)
         self.shown: Shown = shown or (lambda *_: [])
 
     def training(self, loggers: list, step: int, report: dict, groups: list[Group], rows_of: RowsOf) -> None:

@@ -8,6 +8,8 @@ from loupe.atomic import replacing
 from loupe.errors import UserError
 
 METRICS, TIMING, TRAJECTORIES = "metrics.jsonl", "timing.jsonl", "trajectories.jsonl"
+PICTURES = "report"
+"""The folder of the pictures of recorded trajectories."""
 
 
 def read_rows(path: Path) -> list[dict]:

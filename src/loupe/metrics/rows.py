@@ -25,11 +25,11 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
 
     chosen: the letter of the option that the answer names. box: the answered box in original pixels, where one is asked
     for; box_error: why the answer is not a valid box. answered: whether there is an answer of the kind asked for.
-    score: ``terms.accuracy``; score_leave_one_out: the published form of VQA accuracy, where it is the score and there
-    are several references. calls: "ok" or the kind of failure; tools: the name that each call gives, if it could be
-    read. keypoints, crops: of the executed calls that have one, in original pixels; hits: whether each crop shows a
-    target, None where no target is known or the crops come from another picture. image_tokens, pixels: of all pictures
-    shown. reward and terms: as scored at that step of training.
+    score: ``terms.accuracy``; score_leave_one_out: the published form of VQA accuracy, if it is the score and there are
+    several references. calls: "ok" or the kind of failure; tools: the name that each call gives, if readable; told: the
+    text of its result, or why it failed. keypoints, crops: of the executed calls that have one, in original pixels;
+    hits: whether each crop shows a target, None where no target is known or the crops come from another picture.
+    image_tokens, pixels: of all pictures shown. reward and terms: as scored at that step of training.
     """
     example, answer = group.example, trajectory.answer
     option = chosen_option(answer, example.options) if answer and example.options else None
@@ -61,8 +61,7 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
         "score_leave_one_out": terms.accuracy_leave_one_out(trajectory, group) if several else None,
         "reward": trajectory.reward,
         "turns": trajectory.turns,
-        "calls": [event.status for event in trajectory.events],
-        "tools": [event.tool for event in trajectory.events],
+        **_calls(trajectory),
         "keypoints": [event.keypoint for event in trajectory.events if event.keypoint],
         "crops": crops,
         "hits": [any(is_hit(box, target) for target in targets) for box in crops] if targets else None,
@@ -70,6 +69,15 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
         "image_tokens": tokens,
         "pixels": tokens * factor**2,
     } | {f"{TERM}{name}": value for name, value in trajectory.terms.items()}
+
+
+def _calls(trajectory: Trajectory) -> dict:
+    events = trajectory.events
+    return {
+        "calls": [event.status for event in events],
+        "tools": [event.tool for event in events],
+        "told": [event.text for event in events],
+    }
 
 
 def is_hit(box: Box, target: Box) -> bool:

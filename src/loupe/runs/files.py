@@ -30,6 +30,8 @@ class RunFile(StrEnum):
     METRICS = rows.METRICS
     TIMING = rows.TIMING
     TRAJECTORIES = rows.TRAJECTORIES
+    PICTURES = rows.PICTURES  # of the trajectories
+    REPORT = "report.html"
     WANDB = "wandb"
     TENSORBOARD = "tensorboard"
     CSV = "csv"

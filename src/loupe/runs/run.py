@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -96,7 +97,8 @@ def evaluate(trainer: Trainer, module: ScoringModule, data: LoupeDataModule, spl
     if not module.evaluated:
         example = min(module.skipped.lines, default="no rows")
         distributed.stop(UserError(f"none of the test rows could be read; one of them: {example}"))
-    module.reporter.trajectories(trainer.loggers, module.global_step, split, module.evaluated, module.rows)
+    recorded = partial(module.recorded, split=split)
+    module.reporter.trajectories(trainer.loggers, module.global_step, split, module.evaluated, recorded)
     return summarize(module.rows(module.evaluated, "greedy"), RESAMPLES)
 
 
