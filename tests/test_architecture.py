@@ -18,7 +18,7 @@ ORDER = [
     ["runs"],
     ["evaluation", "serving"],
     ["sft", "studies"],
-    ["pretrain"],
+    ["pretrain", "pages"],
 ]
 """Packages may import those further up in this list, and themselves."""
 RANKS = {package: rank for rank, packages in enumerate(ORDER) for package in packages}

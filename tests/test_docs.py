@@ -33,7 +33,7 @@ SENTENCE_END = re.compile(r"(?<=[.:;?!])\s+|\n\n|\||\n- |\n#+ ")
 A_SENTENCE = 40
 """Characters; anything shorter may repeat."""
 A_FILE = re.compile(r"(?:src|loupe|conf|tests|experiments|benchmarks|notebooks|docs)/[\w./-]*\w")
-LITERAL = {"ask": ("image", "question", "paths.output_dir")}
+LITERAL = {"ask": ("image", "question", "paths.output_dir"), "report": ("folder",)}
 """The ``literal`` keys that each entry passes to ``cli.entry``."""
 EXTRAS = {
     "joblib": "hydra-joblib-launcher",

@@ -1,7 +1,7 @@
 """Plots of one run: advantages and scores over its steps (see ``logs.history``), and what the policy sees."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,19 +17,13 @@ from PIL import Image
 from loupe.geometry import View
 from loupe.pictures import draw_calls, open_picture, side_by_side
 from loupe.records import Example, Group, TrajectoryType
+from loupe.runs.palette import STYLES, SUBSET_COLORS, parts
 from loupe.tools.zoom import ZoomTool
 
 if TYPE_CHECKING:  # plots of recorded results need no transformers
     from loupe.engine.dialogue import Dialogue
     from loupe.engine.environment import Environment
 
-# Colors that color-blind readers can tell apart (Okabe and Ito).
-STYLES = {
-    TrajectoryType.TOOL_SUCCESS: ("successful tool call", "#0072B2"),
-    TrajectoryType.NO_TOOL: ("no tool call", "#4D4D4D"),
-    TrajectoryType.TOOL_FAIL: ("failed tool call", "#D55E00"),
-}
-SUBSET_COLORS = ("#4D4D4D", "#E69F00", "#0072B2", "#009E73", "#CC79A7")
 ZOOMS = "Share of answers with a zoom"
 MEMORY = 0.9  # share of its past that a smoothed line keeps at each point
 HEIGHT, WIDEST = 480, 3840  # of the panels of an exchange, in pixels
@@ -91,11 +85,6 @@ def learning_figure(history: list[dict], out: Path) -> None:
         over_steps(axes)
     figure.axes[0].legend(frameon=False)
     figure.savefig(out, dpi=150)
-
-
-def parts(names: Iterable[str]) -> list[str]:
-    """The parts of the questions, in reverse alphabetical order (small before large), ``all`` last."""
-    return [*sorted(set(names) - {"all"}, reverse=True), "all"]
 
 
 def smooth(values: Sequence[float]) -> np.ndarray:

@@ -1,0 +1,75 @@
+"""The gallery of a page: answer rows as groups of cards, one group per question."""
+
+from collections.abc import Iterable
+
+from loupe.metrics.rows import TERM, Rows
+
+MOST_CHARACTERS = 20_000
+"""Of one turn or question; what is cut off is counted."""
+OF_GROUP = ("id", "subset", "question", "options")
+OF_CARD = ("sample", "type", "stop", "answer", "score", "reward", "advantage", "calls", "hits")
+
+
+def gallery(rows: Rows, most: int) -> dict:
+    """groups: the questions with their cards, of the first ``most`` rows. left_out: the number of other rows.
+
+    The answers to one question at one training step form a group, all others to it another: before and after training,
+    or under every condition of an evaluation. So do the links: ``step-25/<id>/<sample>``, ``greedy/<id>/<sample>``.
+    """
+    groups: dict[tuple, dict] = {}
+    for row in rows[:most]:
+        training = row.get("split") == "train"
+        place = f"step-{row['step']}" if training else row.get("split") or row["condition"]
+        key = (place if training else "held-out", row["id"])
+        if key not in groups:
+            groups[key] = _group(row, key[0])
+        groups[key]["picture"] = groups[key]["picture"] or row.get("picture")
+        groups[key]["size"] = groups[key]["size"] or row.get("size")
+        groups[key]["targets"] = groups[key]["targets"] or row.get("targets") or []
+        groups[key]["cards"].append(_card(row, place))
+    return {"groups": list(groups.values()), "left_out": max(0, len(rows) - most)}
+
+
+def pictures_of(groups: Iterable[dict]) -> set[str]:
+    """The files in ``report/`` that the groups show."""
+    return {
+        name
+        for group in groups
+        for name in (group["picture"], *(crop for card in group["cards"] for crop in card["shown"]))
+        if name
+    }
+
+
+def _group(row: dict, place: str) -> dict:
+    asked = {key: row.get(key) for key in OF_GROUP} | {"question": _cut(row["question"])}
+    references = [_cut(text) for text in dict.fromkeys(row["references"])]
+    return asked | {
+        "place": place,
+        "step": row.get("step") if row.get("split") == "train" else None,
+        "references": references,
+        "picture": None,
+        "size": None,
+        "targets": [],
+        "cards": [],
+    }
+
+
+def _card(row: dict, place: str) -> dict:
+    """keypoints, boxes: in pixels of the original picture. terms: before weighting."""
+    card = {key: row.get(key) for key in OF_CARD}
+    return card | {
+        "place": place,
+        "answer": row["answer"] and _cut(row["answer"]),
+        "turns": [_cut(turn) for turn in row["turns"]],
+        "told": [_cut(text) for text in row.get("told") or []],
+        "keypoints": row.get("keypoints") or [],
+        "boxes": row.get("crops") or [],
+        "answered_box": row.get("box"),
+        "shown": row.get("shown") or [],
+        "terms": {key.removeprefix(TERM): row[key] for key in row if key.startswith(TERM) and row[key] is not None},
+    }
+
+
+def _cut(text: str) -> str:
+    left = len(text) - MOST_CHARACTERS
+    return text if left <= 0 else f"{text[:MOST_CHARACTERS]}… ({left:,} more characters)"

@@ -1,0 +1,75 @@
+"""The curves of a run's page, from its logged steps (``logs.history``)."""
+
+import re
+
+from loupe.records import TrajectoryType
+from loupe.runs.palette import parts
+
+MOST_POINTS = 1000
+"""Of a curve; a longer one is thinned evenly, ends included."""
+STATISTICS = ("mean", "q05", "q25", "q75", "q95", "share")
+PANELS = {
+    "Score on validation questions": (r"val/score/([^/]+)", True),
+    "Zoom rate on validation questions": (r"val/zoom_rate/([^/]+)", True),
+    "Score in training": (r"score/([^/]+)", True),
+    "Zoom rate in training": (r"zoom_rate/([^/]+)", True),
+    "Reward and its terms": (r"reward/([^/]+)", False),
+    "Failed calls, as a share": (r"failed_call_rate/([^/]+)", True),
+    "Entropy (nats per token)": (r"(entropy)", False),
+    "Gradient norm": (r"(grad_norm)", False),
+}
+"""Title -> (pattern of the keys, of which it names the curves; whether the values are shares)."""
+
+
+def charts(rows: list[dict]) -> list[dict]:
+    """The panels that have any values. Smoothed are those of training steps, which are noisy."""
+    return [
+        {"title": title, "percent": percent, "smooth": not pattern.startswith("val/"), "curves": curves}
+        for title, (pattern, percent) in PANELS.items()
+        if (curves := _curves(rows, pattern))
+    ]
+
+
+def _curves(rows: list[dict], pattern: str) -> list[dict]:
+    keys = {found[1]: key for row in rows for key in row if (found := re.fullmatch(pattern, key))}
+    names = list(reversed(parts(keys))) if "all" in keys else sorted(keys)
+    return [{"name": name} | _series(rows, keys[name]) for name in names]
+
+
+def _series(rows: list[dict], key: str) -> dict:
+    present = thinned([row for row in rows if key in row])
+    return {"steps": [row["step"] for row in present], "values": [row[key] for row in present]}
+
+
+def advantages(rows: list[dict]) -> dict | None:
+    """The advantage of each trajectory type over training (the figure of arXiv 2506.14821); None before any step.
+
+    parts: for each part and type, ``STATISTICS`` over the steps, None where there are no such trajectories (quantiles
+    only for all questions). histograms: for each type, the counts between ``edges`` at each step.
+    """
+    rows = thinned([row for row in rows if f"advantage/all/{TrajectoryType.NO_TOOL}/share" in row])
+    if not rows:
+        return None
+    names = reversed(parts(key.split("/")[1] for row in rows for key in row if key.startswith("advantage/")))
+    kinds = [kind.value for kind in TrajectoryType]
+    hists = {kind: [row.get(f"advantage/all/{kind}/hist") for row in rows] for kind in kinds}
+    edges: list[float] = next((hist["edges"] for found in hists.values() for hist in found if hist), [])
+    return {
+        "steps": [row["step"] for row in rows],
+        "parts": {
+            name: {
+                kind: {key: [row.get(f"advantage/{name}/{kind}/{key}") for row in rows] for key in STATISTICS}
+                for kind in kinds
+            }
+            for name in names
+        },
+        "edges": edges,
+        "histograms": {kind: [hist and hist["counts"] for hist in found] for kind, found in hists.items()},
+    }
+
+
+def thinned(rows: list[dict]) -> list[dict]:
+    """At most ``MOST_POINTS`` of the rows, evenly spaced, the first and the last among them."""
+    if len(rows) <= MOST_POINTS:
+        return rows
+    return [rows[i * (len(rows) - 1) // (MOST_POINTS - 1)] for i in range(MOST_POINTS)]

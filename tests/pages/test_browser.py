@@ -1,0 +1,75 @@
+"""The page in Chromium, headless: what a reader clicks on works, and nothing that a policy wrote is executed."""
+
+import shutil
+
+import pytest
+from helpers.recorded import HOSTILE, make_run
+
+from loupe.pages.page import write_page
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    return write_page(make_run(tmp_path_factory.mktemp("page") / "a run, 100%", HOSTILE)).as_uri()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[1280, 390])
+def tab(chromium, request):
+    """A tab of this width, in which no error may have occurred at the end of the test."""
+    opened, errors = chromium.new_page(viewport={"width": request.param, "height": 900}), []
+    opened.set_default_timeout(5000)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    yield opened
+    assert opened.evaluate("window.hurt") is None and errors == []
+    assert opened.evaluate("document.documentElement.scrollWidth") == request.param
+    opened.close()
+
+
+def cards(tab):
+    return tab.locator(".card:not(.faded)").count()
+
+
+def test_filters_open_and_links(tab, address):
+    tab.goto(address)
+    assert tab.locator("#charts .chart").count() == 5 and tab.locator("#advantages .chart").count() == 1
+    assert cards(tab) == 12 and tab.locator("#pages").inner_text().splitlines()[1] == "1 to 10 of 14"
+    tab.select_option("[name=Recorded]", "step-26")
+    assert cards(tab) == 2 and tab.locator(".group h3").inner_text() == HOSTILE
+    tab.select_option("[name=Answer]", "wrong")
+    assert (cards(tab), tab.locator(".card.faded").count()) == (1, 1)
+    assert tab.evaluate("document.querySelector('.picture img').naturalWidth") == 80
+    tab.locator(".card:not(.faded)").click()
+    assert tab.url.endswith("#step-26/q/1/1")
+    assert "name: zoom" in tab.locator("dialog .in-tool").inner_text()
+    assert tab.locator("dialog circle.mark").get_attribute("cx") == "40"
+    tab.keyboard.press("ArrowLeft")
+    tab.wait_for_url("**#step-26/q/1/0")
+    assert tab.locator("dialog .answer").inner_text() == HOSTILE
+    tab.keyboard.press("Escape")
+    tab.select_option("[name=Answer]", "")
+    tab.select_option("[name=Recorded]", "")
+    tab.fill("[name=Text]", "SIGN 11")
+    assert cards(tab) == 1
+
+
+def test_a_link_opens_its_card_and_a_chart_is_read(tab, address):
+    tab.goto(f"{address}#step-1/q/1/1")
+    assert tab.locator("dialog[open] .pill").inner_text() == "successful tool call"
+    assert tab.locator("dialog td").all_inner_texts()[:2] == ["0.00", "–"]
+    tab.keyboard.press("Escape")
+    tab.locator("#charts svg[tabindex]").nth(1).focus()
+    tab.keyboard.press("ArrowLeft")
+    assert tab.locator("#charts .chart").nth(1).locator(".at").inner_text() == "step 25"
