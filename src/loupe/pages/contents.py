@@ -17,11 +17,11 @@ from loupe.pages.curves import advantages, charts
 from loupe.paths import CONF
 from loupe.runs.files import ANSWERS, RunFile, read_json
 from loupe.runs.resume import changed_settings, saved_settings
-from loupe.runs.sweeps import SETTING, job_rows, settings_of
+from loupe.runs.sweeps import compared, job_rows
 from loupe.runs.text import comparison, format_value
 
 EVALUATION, PARQUET = "evaluation.json", "answers.parquet"
-METRICS_OF_JOBS = ("score", "iou", "zoom_rate", "failed_call_rate", "n")
+STATED = ("score", "iou", "zoom_rate", "failed_call_rate", "n")
 
 
 def contents(folder: Path, most: int) -> dict:
@@ -141,7 +141,7 @@ def _conditions(report: dict) -> dict:
     """A row per metric and part, a column per condition; then what the tool is worth, by part."""
     conditions = report["conditions"]
     keys = dict.fromkeys(
-        (metric, part) for found in conditions.values() for metric in METRICS_OF_JOBS for part in found.get(metric, {})
+        (metric, part) for found in conditions.values() for metric in STATED for part in found.get(metric, {})
     )
     rows = [
         [f"{metric}/{part}", *(format_value(found.get(metric, {}).get(part)) for found in conditions.values())]
@@ -174,22 +174,10 @@ def confusion(rows: Rows) -> dict | None:
 
 
 def jobs(folder: Path, rows: Rows) -> dict:
-    """The table of a sweep's finished jobs: the settings in which they differ, and their main metrics."""
-    settings = dict.fromkeys(key for row in rows for key in settings_of(row))
-    differing = [key for key in settings if len({str(row.get(key)) for row in rows}) > 1]
-    metrics = [
-        key
-        for key in dict.fromkeys(key for row in rows for key in row)
-        if len(names := key.split("/")) == 3 and names[0] in ("after", "greedy") and names[1] in METRICS_OF_JOBS
-    ]
+    """The table of a sweep's finished jobs, and which of them have a page."""
+    head, *lines = compared(rows)
+    pages = [(folder / row["job"] / RunFile.REPORT).exists() for row in rows]
     return {
-        "head": ["job", *(key.removeprefix(SETTING) for key in differing), *metrics],
-        "rows": [
-            {
-                "job": row["job"],
-                "page": (folder / row["job"] / RunFile.REPORT).exists(),
-                "cells": [format_value(row.get(key)) for key in (*differing, *metrics)],
-            }
-            for row in rows
-        ],
+        "head": head,
+        "rows": [{"job": job, "page": page, "cells": cells} for page, (job, *cells) in zip(pages, lines, strict=True)],
     }

@@ -97,7 +97,12 @@ def job_row(job: Path) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    """The settings in which the jobs differ, and their main metrics, as text."""
+    """The table of :func:`compared`, as text."""
+    return in_columns(compared(rows))
+
+
+def compared(rows: list[dict]) -> list[list[str]]:
+    """The settings in which the jobs differ, and their main metrics: a heading and a line for each job."""
     settings = dict.fromkeys(key for row in rows for key in settings_of(row))
     differing = [key for key in settings if len({str(row.get(key)) for row in rows}) > 1]
     keys = without_ends(dict.fromkeys(key for row in rows for key in row))
@@ -106,7 +111,7 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         given = (str(row.get(key, "-")) for key in differing)
         lines.append([row["job"], *given, *(_cell(row, key) for key in metrics)])
-    return in_columns(lines)
+    return lines
 
 
 def _cell(row: dict, key: str) -> str:
