@@ -9,7 +9,6 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from loupe.errors import UserError
-from loupe.evaluation.journal import read_parquet
 from loupe.logs.rows import METRICS, TRAJECTORIES, read_rows
 from loupe.metrics.rows import Rows
 from loupe.pages.cards import gallery
@@ -62,7 +61,7 @@ def _run(folder: Path, most: int) -> dict:
 
 def _evaluation(folder: Path, most: int) -> dict:
     finished = (folder / EVALUATION).exists() and (folder / PARQUET).exists()
-    rows = read_parquet(folder / PARQUET) if finished else _answers_so_far(folder)
+    rows = _answers(folder / PARQUET) if finished else _answers_so_far(folder)
     state = f"{len(rows):,} answers" if finished else f"{len(rows):,} answers so far"
     table = _conditions(read_json(folder / EVALUATION)) if finished else None
     return _head(folder, "evaluation", state) | {
@@ -70,6 +69,12 @@ def _evaluation(folder: Path, most: int) -> dict:
         "confusion": confusion(rows),
         "gallery": gallery(sorted(rows, key=_numbered(rows)), most),
     }
+
+
+def _answers(path: Path) -> Rows:
+    from loupe.evaluation.journal import read_parquet  # only here: a training run needs no tables
+
+    return read_parquet(path)
 
 
 def _answers_so_far(folder: Path) -> Rows:
