@@ -45,6 +45,14 @@ def test_no_more_is_kept_than_asked_for(recorded, tmp_path):
     assert PictureStore(tmp_path, 1).with_pictures(rows, [group], rollout, share=1e-3)[0]["picture"] is None
 
 
+def test_the_pictures_of_a_run_that_is_set_aside_do_not_count(recorded, tmp_path):
+    (group,), rollout = recorded
+    (tmp_path / "earlier.png").write_bytes(bytes(5000))
+    store = PictureStore(tmp_path, 4e-3)
+    (tmp_path / "earlier.png").unlink()
+    assert store.with_pictures([{}, {}], [group], rollout)[0]["picture"]
+
+
 def test_a_picture_on_another_rank_or_gone_is_left_out(recorded, tmp_path, caplog):
     (group,), rollout = recorded
     elsewhere, gone = group.light(), group.light()

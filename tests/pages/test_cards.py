@@ -1,38 +1,21 @@
 import pytest
+from helpers.recorded import answer
 
 from loupe.pages.cards import MOST_CHARACTERS, gallery, pictures_of
 
 
-def answer(name, step=0, split=None, condition="sampled", sample=0, **columns):
-    given = {"step": step, "split": split} if split else {}
-    return (
-        given
-        | {
-            "condition": condition,
-            "id": name,
-            "subset": "small",
-            "question": "What?",
-            "references": ["7"] * 10,
-            "options": [],
-            "sample": sample,
-            "type": "no_tool",
-            "stop": "answered",
-            "answer": "7",
-            "score": 1.0,
-            "reward": 1.1,
-            "turns": ["<answer>7</answer>"],
-            "calls": [],
-            "hits": None,
-            "term/accuracy": 1.0,
-        }
-        | columns
-    )
-
-
 def test_groups_are_what_is_compared():
     """The answers to a question at one training step; those before and after training; those under each condition."""
-    rows = [answer("a", 26, "train"), answer("a", 26, "train", sample=1), answer("a", 51, "train")]
-    rows += [answer("a", 0, "before"), answer("a", 60, "after"), answer("b", 0, "before")]
+    rows = [
+        answer("a", step=26, split="train"),
+        answer("a", step=26, split="train", sample=1),
+        answer("a", step=51, split="train"),
+    ]
+    rows += [
+        answer("a", step=0, split="before"),
+        answer("a", step=60, split="after"),
+        answer("b", step=0, split="before"),
+    ]
     groups = gallery(rows, 10)["groups"]
     assert [(group["id"], group["place"], len(group["cards"])) for group in groups] == [
         ("a", "step-26", 2),
@@ -54,18 +37,18 @@ def test_a_group_has_the_picture_that_any_of_its_rows_has():
 
 
 def test_rows_of_earlier_runs_lack_pictures_and_what_was_told():
-    (group,) = gallery([answer("a", 1, "train")], 10)["groups"]
+    (group,) = gallery([answer("a", step=1, split="train")], 10)["groups"]
     assert group["picture"] is None and (group["cards"][0]["shown"], group["cards"][0]["told"]) == ([], [])
 
 
 @pytest.mark.parametrize(("most", "left_out"), [(2, 1), (3, 0)])
 def test_what_does_not_fit_is_counted(most, left_out):
-    found = gallery([answer(name, 1, "train") for name in "abc"], most)
+    found = gallery([answer(name, step=1, split="train") for name in "abc"], most)
     assert (len(found["groups"]), found["left_out"]) == (most, left_out)
 
 
 def test_very_long_texts_are_cut_and_say_so():
     long = "x" * (MOST_CHARACTERS + 1_000_000)
-    (group,) = gallery([answer("a", 1, "train", answer=long, turns=[long])], 10)["groups"]
+    (group,) = gallery([answer("a", step=1, split="train", answer=long, turns=[long])], 10)["groups"]
     assert group["cards"][0]["turns"][0].endswith("x… (1,000,000 more characters)")
     assert len(group["cards"][0]["answer"]) < MOST_CHARACTERS + 100

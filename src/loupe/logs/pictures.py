@@ -3,7 +3,8 @@
 import hashlib
 import io
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
@@ -31,11 +32,14 @@ class PictureStore:
 
     folder: Path
     megabytes: float
-    bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
         require_number("report.megabytes", self.megabytes, 0)
-        self.bytes = sum(file.stat().st_size for file in self.folder.glob("*.*g"))
+
+    @cached_property
+    def bytes(self) -> int:
+        """What the folder holds, counted when it is first needed: until then, an earlier run may be there."""
+        return sum(file.stat().st_size for file in self.folder.glob("*.*g"))
 
     def with_pictures(self, rows: Rows, groups: list[Group], rollout: GroupRollout, share: float = 1.0) -> Rows:
         """The rows of these groups with the columns of ``NOTHING`` filled in, as long as there is room.
