@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from loupe.atomic import SUFFIX
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import BadExample, require_number
 from loupe.metrics.rows import Rows
@@ -76,7 +77,9 @@ class PictureStore:
         path = self.folder / f"{hashlib.sha256(content).hexdigest()[:16]}.{kind}"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            partial = path.with_name(path.name + SUFFIX)
+            partial.write_bytes(content)
+            partial.replace(path)  # a process that is killed leaves no picture that is cut off
             self.bytes += len(content)
         return path.name
 
