@@ -92,8 +92,8 @@ def test_online_it_continues_the_run_whose_part_the_folder_holds(tmp_path, monke
 
 def test_a_table_grows_and_only_new_rows_are_written(tmp_path):
     logger = RunWandbLogger("offline", tmp_path, "loupe", tags=["pilot"], notes="why", entity="team")
-    picture = Image.new("RGB", (8, 8))
-    for step, rows in ((1, [["a", picture]]), (26, [["b", None], ["c", picture]])):
+    exact, large = Image.new("RGB", (256, 256)), Image.new("RGB", (256, 257))
+    for step, rows in ((1, [["a", exact]]), (26, [["b", None], ["c", large]])):
         logger.log_rows("trajectories", ["id", "picture"], rows, step)
     logger.finish()
     (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
@@ -104,6 +104,8 @@ def test_a_table_grows_and_only_new_rows_are_written(tmp_path):
     assert [len(row["trajectories/previous_increments_paths"]) for row in logged] == [0, 1]
     tables = [json.loads((path.parent / "files" / row["trajectories/path"]).read_text())["data"] for row in logged]
     assert [[row[0] for row in table] for table in tables] == [["a"], ["b", "c"]]
+    stored = [path.read_bytes()[:3] for path in tmp_path.glob("wandb/artifacts/staging/*")]
+    assert sorted(start for start in stored if start[:1] != b"{") == [b"\x89PN", b"\xff\xd8\xff"]
 
 
 @pytest.mark.parametrize("tags", ["pilot", [""], ["x" * 65], [3]])

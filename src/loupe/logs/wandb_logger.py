@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # imported when a W&B run starts, so that a run without one d
 
 LOG = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
+EXACT = 256 * 256  # pixels of the largest picture that is stored without loss
 TAG = 64  # characters that W&B takes in a tag
 STEP = "trainer/global_step"  # over which W&B charts all other keys; Lightning's own logger calls it the same
 
@@ -115,7 +116,7 @@ class RunWandbLogger(FolderLogger):
 
     @rank_zero_only
     def log_rows(self, key: str, columns: list[str], rows: Iterable[Sequence], step: int) -> None:
-        """Add rows to the table ``key`` of this run; cells may be pictures (PIL) or None.
+        """Add rows to the table ``key`` of this run; cells may be pictures (PIL), of which large ones become JPEG.
 
         Only the new rows are written and uploaded. In a resumed run they continue the table.
         """
@@ -129,7 +130,7 @@ class RunWandbLogger(FolderLogger):
             with self._survived():
                 table = self._tables.setdefault(key, wandb.Table(columns=columns, log_mode="INCREMENTAL"))
                 for row in rows:
-                    table.add_data(*(wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row))
+                    table.add_data(*map(_for_wandb, row))
                 self.log_metrics({key: table}, step)
         finally:
             if given is None:
@@ -174,4 +175,8 @@ def has_api_key() -> bool:
 def _for_wandb(value: object) -> object:
     import wandb
 
-    return wandb.Histogram(np_histogram=(value.counts, value.edges)) if isinstance(value, Histogram) else value
+    if isinstance(value, Histogram):
+        return wandb.Histogram(np_histogram=(value.counts, value.edges))
+    if isinstance(value, Image.Image):
+        return wandb.Image(value, file_type="png" if value.width * value.height <= EXACT else "jpg")
+    return value
