@@ -239,9 +239,9 @@ def test_a_ring_surrounds_what_is_pointed_at_and_does_not_hide_it():
         Image.new("RGB", (640, 480)), [aimed((200, 150), None), aimed((400, 150), None), aimed(None, None)]
     )
     for x in (200, 400):
-        row = [drawn.getpixel((x + right, 150)) for right in range(25)]
-        assert set(row[:16]) == set(row[21:]) == {BLACK}
-        assert YELLOW in row[16:21] and RED in row[16:21]
+        row = [drawn.getpixel((x + right, 150)) for right in range(35)]
+        assert set(row[:24]) == set(row[29:]) == {BLACK}
+        assert YELLOW in row[24:29] and RED in row[24:29]
 
 
 def test_drawing_on_tiny_and_narrow_pictures():

@@ -147,8 +147,8 @@ def draw_calls(picture: Image.Image, calls: Iterable[Aimed], width: int = 640) -
             draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline="red", width=line)
         if call.keypoint:
             x, y = (coordinate * scale for coordinate in call.keypoint)
-            draw.circle((x, y), 5 * line, outline="red", width=2 * thin)
-            draw.circle((x, y), 5 * line - thin, outline="yellow", width=thin)
+            draw.circle((x, y), 7 * line, outline="red", width=2 * thin)
+            draw.circle((x, y), 7 * line - thin, outline="yellow", width=thin)
     return drawn
 
 

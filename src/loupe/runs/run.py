@@ -152,8 +152,8 @@ def finish(
 
 
 def _draw(module: ScoringModule, folder: Path) -> None:
-    """Draw the run's steps and two held-out exchanges: of those with an executed call, and of those without a call, the
-    one with the highest reward.
+    """Draw the run's steps and, as far as there are such, two held-out exchanges, each with the highest reward of its
+    kind: one with an executed call, and one without a call.
     """
     try:
         from loupe.runs import plots
