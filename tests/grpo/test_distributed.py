@@ -115,7 +115,7 @@ def test_the_command_with_two_processes(tmp_path):
     assert [process.returncode for process in resumed] == [0, 0], errors
     assert "held-out test" in first and not second
     changes = {"diff-1.patch"} if (pair / "diff.patch").exists() else set()  # uncommitted, of the resumed part
-    more = {".hydra", "train.log", "parts.jsonl"} | changes
+    more = {".hydra", "train.log", "parts.jsonl", "report.html"} | changes  # of the command
     assert {path.name for path in pair.iterdir()} == {path.name for path in alone.iterdir()} | more
     assert len(list(tmp_path.iterdir())) == 2
     rows, expected = lines(pair / "metrics.jsonl"), lines(alone / "metrics.jsonl")

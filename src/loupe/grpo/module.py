@@ -26,10 +26,7 @@ from loupe.grpo.losses import GRPO, mean_report
 from loupe.grpo.objective import Objective
 from loupe.grpo.optim import Clock, checked, keep_settings, warmup_cosine
 from loupe.grpo.scoring import ScoringModule
-from loupe.logs.pictures import SHARES, PictureStore
 from loupe.logs.reporter import Reporter
-from loupe.logs.rows import PICTURES
-from loupe.metrics.rows import Rows
 from loupe.metrics.training import advantage_metrics
 from loupe.records import Example, Group
 from loupe.rewards.composite import CompositeReward
@@ -81,7 +78,6 @@ class GRPOModule(ScoringModule):
         self.make_optimizer = checked("algorithm.optimizer", optimizer)
         self.total_steps = require_int("trainer.max_steps", total_steps, 1)
         self.folder = Path(folder)
-        self.pictures = PictureStore(self.folder / PICTURES, reporter.megabytes)
         self.group_size = require_int("algorithm.group_size", group_size, 2)
         self.estimator = checked_estimator(advantage)
         self.shuffle_advantages = require_choice("algorithm.shuffle_advantages", shuffle_advantages, (True, False))
@@ -181,13 +177,6 @@ class GRPOModule(ScoringModule):
         report |= {"data/skipped": len(errors)} | clock.report()
         recorded = partial(self.recorded, split="train")
         self.reporter.training(self.loggers, self.global_step, report, everyone, recorded)
-
-    def recorded(self, groups: list[Group], condition: str, split: str) -> Rows:
-        """The answer rows of groups that are recorded under ``split``; the main rank keeps their pictures."""
-        rows = self.rows(groups, condition)
-        if not distributed.is_main():
-            return rows
-        return self.pictures.with_pictures(rows, groups, self.rollout, SHARES[split])
 
     @property
     def seconds(self) -> float:

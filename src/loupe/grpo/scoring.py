@@ -1,12 +1,17 @@
 """Scoring rollouts, and judging held-out questions in Lightning's validation and test loops."""
 
+from functools import cached_property
+from pathlib import Path
+
 import lightning
 
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
 from loupe.grpo import distributed
 from loupe.grpo.skipped import SkippedRows
+from loupe.logs.pictures import SHARES, PictureStore
 from loupe.logs.reporter import Reporter
+from loupe.logs.rows import PICTURES
 from loupe.metrics.rows import Rows, answer_rows
 from loupe.metrics.summary import Summary
 from loupe.metrics.training import rollout_metrics
@@ -44,6 +49,18 @@ class ScoringModule(lightning.LightningModule):
     def metrics(self, groups: list[Group], condition: str) -> dict[str, float]:
         """:func:`rollout_metrics` of scored groups."""
         return rollout_metrics(groups, self.rows(groups, condition), self.rollout.dialogue.tools.tools)
+
+    @cached_property
+    def pictures(self) -> PictureStore:
+        """Of what is recorded, in the folder of the run."""
+        return PictureStore(Path(self.trainer.default_root_dir) / PICTURES, self.reporter.megabytes)
+
+    def recorded(self, groups: list[Group], condition: str, split: str) -> Rows:
+        """The answer rows of groups that are recorded under ``split``; the main rank keeps their pictures."""
+        rows = self.rows(groups, condition)
+        if not distributed.is_main():
+            return rows
+        return self.pictures.with_pictures(rows, groups, self.rollout, SHARES[split])
 
     def on_validation_epoch_start(self) -> None:
         self.evaluated = []
