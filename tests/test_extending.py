@@ -67,6 +67,7 @@ def test_its_terms(monkeypatch, folder):
     assert [mine.Within(30)(one, group) for one in three] == [1, 1, 0]
 
 
+@pytest.mark.slow
 def test_a_run_pays_for_the_term(monkeypatch, folder):
     given = ["--config-dir=my_study", *SMALL, "experiment=brief", "logger=none", "paths.output_dir=out"]
     monkeypatch.setattr(sys, "argv", ["train.py", *given, "trainer.max_steps=2"])

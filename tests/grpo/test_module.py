@@ -337,6 +337,7 @@ def test_unreadable_rows_are_skipped_counted_and_named(policy, tmp_path, caplog)
     module = make_module(policy, tmp_path)
     data = LoupeDataModule([good, bad] * 2, None, None, batch_size=2, eval_batch_size=2, seed=0)
     trainer = lightning.Trainer(
+        default_root_dir=tmp_path,
         max_steps=2,
         accelerator="cpu",
         logger=False,

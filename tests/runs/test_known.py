@@ -105,6 +105,7 @@ def test_every_command_has_only_known_settings(name):
     require_known(compose_config(*(["course=boxes"] if name == "pretrain" else []), name=name))
 
 
+@pytest.mark.slow
 def test_every_choice_has_only_known_settings():
     groups = ("model", "data", "tool", "reward", "algorithm", "trainer", "logger")
     choices = [[f"{group}={path.stem}" for path in (CONF / group).glob("*.yaml")] for group in groups]
