@@ -6,7 +6,6 @@ several processes, each samples and differentiates its own groups; denominators,
 """
 
 import math
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
@@ -24,8 +23,8 @@ from loupe.grpo.advantages import Estimator, checked_estimator, group_std
 from loupe.grpo.draws import Draws
 from loupe.grpo.losses import GRPO, mean_report
 from loupe.grpo.objective import Objective
-from loupe.grpo.optim import Clock, checked, keep_settings, warmup_cosine
-from loupe.grpo.scoring import ScoringModule
+from loupe.grpo.optim import Clock, checked, warmup_cosine
+from loupe.grpo.training import TrainingModule
 from loupe.logs.reporter import Reporter
 from loupe.metrics.training import advantage_metrics
 from loupe.records import Example, Group
@@ -35,7 +34,7 @@ NON_FINITE = "nonfinite_batch*.pt"
 """The batches that a run saves when a loss is not finite, one file per rank."""
 
 
-class GRPOModule(ScoringModule):
+class GRPOModule(TrainingModule):
     """Group rollout and the GRPO update.
 
     optimizer: makes the optimizer from parameters. total_steps: rollout batches of the whole run, for the cosine
@@ -71,12 +70,9 @@ class GRPOModule(ScoringModule):
         warmup_steps: int = 10,
         microbatch_tokens: int = 16384,
     ):
-        super().__init__(policy, rollout, reward, reporter)
-        self.automatic_optimization = False
-        self.strict_loading = False  # a checkpoint holds what is trained, not the frozen base
+        super().__init__(policy, rollout, reward, reporter, total_steps)
         self.objective = Objective(policy, loss, rollout.temperature, old_logprobs, importance_cap, microbatch_tokens)
         self.make_optimizer = checked("algorithm.optimizer", optimizer)
-        self.total_steps = require_int("trainer.max_steps", total_steps, 1)
         self.folder = Path(folder)
         self.group_size = require_int("algorithm.group_size", group_size, 2)
         self.estimator = checked_estimator(advantage)
@@ -86,8 +82,6 @@ class GRPOModule(ScoringModule):
         self.max_grad_norm = require_number("algorithm.max_grad_norm", max_grad_norm, 0, above=True)
         self.warmup_steps = require_int("algorithm.warmup_steps", warmup_steps, 0)
         self.had_signal = False  # whether the rewards of any group differed
-        self.earlier_seconds = 0.0  # of training, before the run was resumed
-        self.started = time.perf_counter()
 
     def configure_optimizers(self) -> dict:
         optimizer = self.make_optimizer([p for p in self.policy.parameters() if p.requires_grad])
@@ -178,27 +172,10 @@ class GRPOModule(ScoringModule):
         recorded = partial(self.recorded, split="train")
         self.reporter.training(self.loggers, self.global_step, report, everyone, recorded)
 
-    @property
-    def seconds(self) -> float:
-        """Of training so far, including the part before a resume."""
-        return self.earlier_seconds + time.perf_counter() - self.started
-
-    def on_fit_start(self) -> None:
-        self.policy.train()
-        self.started = time.perf_counter()
-
-    def on_train_start(self) -> None:
-        keep_settings(self.optimizers().optimizer, self.lr_schedulers())
-
-    def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
-        if self.global_step == self.total_steps:  # Lightning then validates the last step too, whatever the interval
-            self.trainer.should_stop = True
-
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        trained = {f"policy.{name}" for name, p in self.policy.named_parameters() if p.requires_grad}
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        checkpoint |= {"before": self.before, "seconds": self.seconds, "had_signal": self.had_signal}
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["had_signal"] = self.had_signal
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.earlier_seconds = checkpoint["seconds"]
+        super().on_load_checkpoint(checkpoint)
         self.had_signal = checkpoint["had_signal"]

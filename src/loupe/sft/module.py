@@ -5,7 +5,6 @@ log-probability in nats; tokens that the policy must never write are banned, as 
 """
 
 import math
-import time
 from collections.abc import Callable
 
 import torch
@@ -15,8 +14,8 @@ from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import BadExample, NonFiniteError, require_int, require_number
 from loupe.grpo import distributed
-from loupe.grpo.optim import Clock, checked, keep_settings, warmup_cosine
-from loupe.grpo.scoring import ScoringModule
+from loupe.grpo.optim import Clock, checked, warmup_cosine
+from loupe.grpo.training import TrainingModule
 from loupe.logs.reporter import Reporter
 from loupe.rewards.composite import CompositeReward
 from loupe.sft.lessons import LessonBatch, logprobs
@@ -25,7 +24,7 @@ Material = list[LessonBatch | BadExample]
 """The lessons of a step, in batches that are computed one at a time, and the errors of those that could not be read."""
 
 
-class SupervisedModule(ScoringModule):
+class SupervisedModule(TrainingModule):
     """Trains a policy on lessons, which a data loader gives step by step, and judges it on held-out questions.
 
     optimizer: makes the optimizer from parameters. matrix_optimizer: makes another one for the weight matrices in the
@@ -48,18 +47,13 @@ class SupervisedModule(ScoringModule):
         max_grad_norm: float = 1.0,
         settings: str = "sft.module",
     ):
-        super().__init__(policy, rollout, reward, reporter)
-        self.automatic_optimization = False
-        self.strict_loading = False  # a checkpoint holds what is trained, not the frozen base
+        super().__init__(policy, rollout, reward, reporter, total_steps)
         self.make_optimizer = checked(f"{settings}.optimizer", optimizer)
         named = f"{settings}.matrix_optimizer"
         self.make_matrix_optimizer = checked(named, matrix_optimizer) if matrix_optimizer else None
-        self.total_steps = require_int("trainer.max_steps", total_steps, 1)
         self.warmup_steps = require_int(f"{settings}.warmup_steps", warmup_steps, 0)
         self.max_grad_norm = require_number(f"{settings}.max_grad_norm", max_grad_norm, 0, above=True)
         self.settings = settings
-        self.earlier_seconds = 0.0  # of training, before the run was resumed
-        self.started = time.perf_counter()
 
     def configure_optimizers(self):
         named = [(name, p) for name, p in self.policy.named_parameters() if p.requires_grad]
@@ -99,22 +93,16 @@ class SupervisedModule(ScoringModule):
         if not all(map(math.isfinite, report.values())):
             fix = f"lower {self.settings}.*optimizer.lr, or resume from an earlier checkpoint"
             distributed.stop(NonFiniteError(f"step {self.global_step}: loss {report['loss']}; {fix}"))
-        *others, counted = self._optimizers()  # Lightning counts the steps of the last one only
+        *others, counted = self.all_optimizers()  # Lightning counts the steps of the last one only
         for optimizer in others:
             optimizer.optimizer.step()
         report["learning_rate"] = counted.optimizer.param_groups[0]["lr"]
         counted.step()
         self.policy.zero_grad()
         torch.clear_autocast_cache()  # it holds low-precision copies of the weights before the step
-        for schedule in self._schedules():
+        for schedule in self.all_schedules():
             schedule.step()
         return report
-
-    def _optimizers(self) -> list:
-        return made if isinstance(made := self.optimizers(), list) else [made]
-
-    def _schedules(self) -> list:
-        return made if isinstance(made := self.lr_schedulers(), list) else [made]
 
     def on_validation_epoch_end(self) -> None:
         data, loss, weight = self.trainer.datamodule, 0.0, 0.0
@@ -136,31 +124,6 @@ class SupervisedModule(ScoringModule):
         """The weighted sum of the tokens' negative log-probabilities."""
         logp = logprobs(self.policy, part)
         return -(logp * part.weights.to(logp)).sum()
-
-    @property
-    def seconds(self) -> float:
-        """Of training so far, including the part before a resume."""
-        return self.earlier_seconds + time.perf_counter() - self.started
-
-    def on_fit_start(self) -> None:
-        self.policy.train()
-        self.started = time.perf_counter()
-
-    def on_train_start(self) -> None:
-        for optimizer, schedule in zip(self._optimizers(), self._schedules(), strict=True):
-            keep_settings(optimizer.optimizer, schedule)
-
-    def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
-        if self.global_step == self.total_steps:  # Lightning then validates the last step too, whatever the interval
-            self.trainer.should_stop = True
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        trained = {f"policy.{name}" for name, p in self.policy.named_parameters() if p.requires_grad}
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        checkpoint |= {"before": self.before, "seconds": self.seconds}
-
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self.earlier_seconds = checkpoint["seconds"]
 
 
 def _divided(material: Material) -> tuple[list[LessonBatch], list[BadExample]]:
