@@ -128,10 +128,9 @@ class Toolbox:
 
 def _check_tool(name: str, tool: object) -> None:
     """Refuse what does not implement :class:`Tool`, in one line."""
-    if not all(hasattr(tool, part) for part in ("instruction", "description", "arguments", "run")):
+    if not isinstance(tool, Tool):
         whose = f"set those of a tool as tool.<its name>.{name}"
         raise UserError(f"tool.{name}={tool}: is not a tool (needs instruction, description, arguments, run); {whose}")
-    assert isinstance(tool, Tool)
     if not NAME.fullmatch(name):
         raise UserError(f"tool.{name}: the name of a tool must consist of letters, digits and underscores")
     if not isinstance(tool.instruction, str):
