@@ -88,11 +88,12 @@ def run(function: str, settings: dict) -> dict:
 
 
 def outcome(done: subprocess.CompletedProcess) -> dict:
-    """What a finished process found, or the last line of its traceback."""
+    """What a finished process found, or the last line of its traceback, all of which is printed."""
     if done.returncode == 0:
         return {"found": json.loads(done.stdout.splitlines()[-1])}
     if done.returncode < 0:
         return {"failed": f"killed by signal {-done.returncode}; the machine may be out of memory"}
+    print(done.stderr, file=sys.stderr)
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     return {"failed": lines[-1][:300] if lines else f"exit status {done.returncode}"}
 

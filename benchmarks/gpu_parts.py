@@ -150,7 +150,8 @@ def large_step(overrides: list[str], tokens: int, size: str | None = None, four_
             save_policy(load_policy(None, partial(qwen.build, size), dtype="bfloat16", trainable=False), Path(folder))
             overrides = [*overrides, f"model.path={folder}", "model.four_bit=true"]
         cfg = step.configured("data.batch_size=1", "trainer.enable_progress_bar=false", *overrides)
-        module = build_module(cfg)
+        with DEVICE:  # billions of random weights take half a minute on one core
+            module = build_module(cfg)
     built, watch = time.perf_counter() - begun, watched(module, tokens)
     options = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
     instantiate(cfg.trainer, **options).fit(module, instantiate(cfg.data))

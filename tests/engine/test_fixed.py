@@ -55,6 +55,16 @@ def test_a_step_stays_where_it_is(shared_policy, monkeypatch):
     assert [len(addresses) for addresses in seen.values()] == [1]
 
 
+def test_each_precision_has_a_step_of_its_own(shared_policy):
+    """A CUDA graph goes on computing in the precision that it was recorded in."""
+    rollout = make_rollout(shared_policy, max_new_tokens=3, fixed_shapes=True)
+    rollout(examples(2), 2, step=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        rollout(examples(2), 2, step=0)
+    (shape, plain), (other, low) = rollout._steps.steps
+    assert (shape, plain, low) == (other, None, torch.bfloat16)
+
+
 def test_other_values_are_refused(shared_policy):
     with pytest.raises(UserError, match=r"rollout\.fixed_shapes=yes: must be one of true, false"):
         make_rollout(shared_policy, fixed_shapes="yes")

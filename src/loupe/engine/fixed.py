@@ -89,9 +89,8 @@ class FixedStep:
 
     def _captured(self) -> torch.cuda.CUDAGraph:
         """The step as a graph. It must not use what autocast keeps of the weights, which change between rollouts."""
-        kind, graph = self.policy.device.type, torch.cuda.CUDAGraph()
-        enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-        with torch.autocast(kind, dtype, enabled, cache_enabled=False):
+        precision, graph = autocast_to(self.policy.device), torch.cuda.CUDAGraph()
+        with torch.autocast(self.policy.device.type, precision, precision is not None, cache_enabled=False):
             torch.cuda.synchronize()
             with torch.cuda.stream(torch.cuda.Stream()):  # libraries set themselves up in the first runs
                 for _ in range(3):
@@ -102,6 +101,11 @@ class FixedStep:
         return graph
 
 
+def autocast_to(device: torch.device) -> torch.dtype | None:
+    """The precision that autocast computes in; None without autocast."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+
+
 class FixedSteps:
     """Decoding steps of the latest shapes.
 
@@ -110,12 +114,13 @@ class FixedSteps:
 
     def __init__(self, policy: Policy, most: int = 8):
         self.policy, self.most = policy, most
-        self.steps: OrderedDict[Shape, FixedStep] = OrderedDict()
+        self.steps: OrderedDict[tuple[Shape, torch.dtype | None], FixedStep] = OrderedDict()
 
     def take(self, shape: Shape, like: Prefixes) -> FixedStep:
-        """The step of a shape, made if need be."""
-        step = self.steps.pop(shape, None) or FixedStep(self.policy, shape, like)
-        self.steps[shape] = step
+        """The step of a shape in the present precision, made if need be."""
+        key = shape, autocast_to(self.policy.device)
+        step = self.steps.pop(key, None) or FixedStep(self.policy, shape, like)
+        self.steps[key] = step
         while len(self.steps) > self.most:
             self.steps.popitem(last=False)
         return step
