@@ -66,5 +66,5 @@ def test_each_precision_has_a_step_of_its_own(shared_policy):
 
 
 def test_other_values_are_refused(shared_policy):
-    with pytest.raises(UserError, match=r"rollout\.fixed_shapes=yes: must be one of true, false"):
+    with pytest.raises(UserError, match=r"rollout\.fixed_shapes=yes: must be one of auto, true, false"):
         make_rollout(shared_policy, fixed_shapes="yes")

@@ -14,6 +14,7 @@ import torch
 
 from loupe.engine.layout import KeysValues, OwnKeys, Prefixes, Ragged, Shared, causal_bias, consecutive, write
 from loupe.engine.policy import Policy
+from loupe.errors import UserError
 
 FEWEST_COLUMNS = 64
 
@@ -88,7 +89,10 @@ class FixedStep:
         return self.policy.compute(shared, ids[None], positions.expand(3, 1, -1))
 
     def _captured(self) -> torch.cuda.CUDAGraph:
-        """The step as a graph. It must not use what autocast keeps of the weights, which change between rollouts."""
+        """The step as a graph. It must not use what autocast keeps of the weights, which change between rollouts.
+
+        Raises UserError for a model with operations that cannot be recorded.
+        """
         precision, graph = autocast_to(self.policy.device), torch.cuda.CUDAGraph()
         with torch.autocast(self.policy.device.type, precision, precision is not None, cache_enabled=False):
             torch.cuda.synchronize()
@@ -96,8 +100,14 @@ class FixedStep:
                 for _ in range(3):
                     self._compute()
             torch.cuda.synchronize()
-            with torch.cuda.graph(graph):
-                self.states = self._compute()
+            try:
+                with torch.cuda.graph(graph):
+                    self.states = self._compute()
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                reason = f"this model cannot decode by CUDA graphs ({error})"
+                raise UserError(f"{reason}: set rollout.fixed_shapes=false") from error
         return graph
 
 

@@ -30,7 +30,7 @@ class GroupRollout:
 
     max_new_tokens: sampled tokens per turn. max_observation_tokens, max_total_tokens: see ``environment.Environment``.
     temperature: from 1e-6 to 1e6. prompts_per_batch: groups decoded together. fixed_shapes: decode in shapes that a GPU
-    can replay (``fixed``).
+    can replay (``fixed``); "auto" does so on a GPU.
     seed: random numbers are keyed by seed, step, example id and sample index, so that results depend neither on the
     batch layout nor on the rank.
     """
@@ -42,7 +42,7 @@ class GroupRollout:
     max_total_tokens: int = 32768
     temperature: float = 1.0
     prompts_per_batch: int = 16
-    fixed_shapes: bool = False
+    fixed_shapes: bool | str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,8 +50,8 @@ class GroupRollout:
             require_int(f"rollout.{name}", getattr(self, name), 1)
         require_number("rollout.temperature", self.temperature, 1e-6, 10**6)  # logits divided by it stay finite
         self.environment = Environment(self.dialogue, self.max_observation_tokens, self.max_total_tokens)
-        require_choice("rollout.fixed_shapes", self.fixed_shapes, (True, False))
-        self._steps = FixedSteps(self.policy) if self.fixed_shapes else None
+        require_choice("rollout.fixed_shapes", self.fixed_shapes, ("auto", True, False))
+        self._steps = FixedSteps(self.policy)
         self._pieces: dict[int, str] = {}  # the text of each token by itself
 
     def __call__(
@@ -88,7 +88,9 @@ class GroupRollout:
             for row, group in enumerate(groups)
             for trajectory in group.trajectories
         ]
-        branches, states = Branches(self.policy, prefixes, live, self._steps), prefixes.states[[b.row for b in live]]
+        on_gpu = self.policy.device.type == "cuda"
+        steps = self._steps if self.fixed_shapes is True or (self.fixed_shapes == "auto" and on_gpu) else None
+        branches, states = Branches(self.policy, prefixes, live, steps), prefixes.states[[b.row for b in live]]
         with self.policy.branching():
             while live:
                 self._decode_turn(live, states, branches, greedy)
