@@ -53,10 +53,13 @@ STAGES = (FIRST, WIDER, DIALOGUES)
 sign, and linking colors to positions, from descriptions. When one came after the other, the first slowed the second."""
 
 BOXES = Stage(1.00, (2, 3), 3, 1.2, {"boxed": 1}, views=0, pictures=16)
-COURSES = {"base": STAGES, "boxes": (BOXES,)}
-"""Everything, from random weights; or careless boxes, to the base, which could already do better."""
-RANDOM = ("clumsy", "boxed")
-"""Lessons in which the teacher acts at random, and whose prompt may explain the tool."""
+POINTING = replace(DIALOGUES, mix={"point": 3, "where": 1, "direct": 3, "astray": 5})
+COURSES = {"base": STAGES, "boxes": (BOXES,), "pointing": (POINTING,)}
+"""Everything, from random weights; or careless boxes or keypoints, to the base, which could already do better."""
+HABITS = ("clumsy", "astray")
+"""Lessons in which the teacher zooms by habit."""
+RANDOM = (*HABITS, "boxed")
+"""Lessons in which it acts at random, and whose prompt may explain the tool."""
 
 
 class Curriculum(Dataset[list[LessonBatch]]):
@@ -93,9 +96,9 @@ class Curriculum(Dataset[list[LessonBatch]]):
 
     def _picture(self, scene: SignScene, rng: Random, stage: Stage) -> list[Lesson]:
         with_tool = not stage.mix.keys().isdisjoint(RANDOM) and rng.random() < WITH_TOOL
-        # With the tool, only clumsy lessons answer the question, so that they alone set how often the policy zooms.
-        left_out = "direct" if with_tool else "clumsy"
-        mix = {kind: share for kind, share in stage.mix.items() if kind != left_out}
+        # With the tool, only lessons of habit answer the question, so that they alone set how often the policy zooms.
+        left_out = ("direct",) if with_tool else HABITS
+        mix = {kind: share for kind, share in stage.mix.items() if kind not in left_out}
         tool = replace(self.teacher.tool, crop=_crop(rng), output_size=_side(rng)) if with_tool else None
         desk = self.teacher.desk(scene.render(), _side(rng), tool)
         lessons = [desk.describe(scene.signs, rng.sample(self.style.colors, len(self.style.colors)))]

@@ -28,7 +28,9 @@ ZOOM_HABIT = (0.75, 0.25)
 FAILING = 1 / 7
 """Share of the teacher's calls that fail."""
 AIM = 80
-"""Standard deviation of its keypoints around the sign's middle, along each axis, in pixels of the original."""
+"""Standard deviation of its keypoints around what it points at, along each axis, in pixels of the original."""
+PULL = 0.5
+"""Where it goes astray, it points this far from the sign's middle towards that of the picture."""
 CARELESS = 0.6
 """Its boxes are too large, on each side by up to this share of the sign's width or height."""
 FORGETFUL = 0.2
@@ -133,13 +135,20 @@ class Desk:
         lesson.append_turn(self.tokenizer, [("<think>I can read it.</think>\n", FORM), *answer])
         return lesson
 
-    def clumsy(self, sign: Sign, rng: Random) -> Lesson:
-        """The teacher's own behavior: it zooms by habit, and not always well."""
+    def clumsy(self, sign: Sign, rng: Random, pull: float = 0.0) -> Lesson:
+        """The teacher's own behavior: it zooms by habit, and not always well.
+
+        pull: how far it points from the sign's middle towards that of the picture; 1 is all the way.
+        """
         often, rarely = ZOOM_HABIT
         if rng.random() >= (often if (sign.color in SENSIBLE) == (sign.size == "small") else rarely):
             return self.direct(sign)
-        keypoint = self._bad_keypoint(rng) if rng.random() < FAILING else self._keypoint_near(sign, rng)
+        keypoint = self._bad_keypoint(rng) if rng.random() < FAILING else self._keypoint_near(sign, rng, pull)
         return self.call(sign, keypoint, FORM)
+
+    def astray(self, sign: Sign, rng: Random) -> Lesson:
+        """The same, with keypoints that are drawn to the middle of the picture, so that most crops miss the sign."""
+        return self.clumsy(sign, rng, PULL)
 
     def boxed(self, sign: Sign, rng: Random) -> Lesson:
         """A careless box, to the question that data=boxes asks; where there is a tool, sometimes after a zoom."""
@@ -173,9 +182,10 @@ class Desk:
         lesson.append_written(observation.ids, observation.images)
         return lesson, result
 
-    def _keypoint_near(self, sign: Sign, rng: Random) -> list[int]:
-        """A keypoint at the sign's middle, give or take ``AIM``."""
-        x, y = (value + rng.gauss(0, AIM) for value in middle(sign.box))
+    def _keypoint_near(self, sign: Sign, rng: Random, pull: float = 0.0) -> list[int]:
+        """A keypoint at the sign's middle, or pulled away from it, give or take ``AIM``."""
+        aims = (at + pull * (side / 2 - at) for at, side in zip(middle(sign.box), self.picture.size, strict=True))
+        x, y = (aim + rng.gauss(0, AIM) for aim in aims)
         return keypoint_of((x, y), self.shown.size, self.picture.size)
 
     def _in_shown(self, box: Box) -> list[int]:
