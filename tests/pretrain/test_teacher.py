@@ -3,6 +3,7 @@ from collections import Counter
 from itertools import product
 from random import Random
 
+import numpy as np
 import pytest
 from conftest import NO_TOOL, make_rollout, zoom_call, zoom_tools
 
@@ -154,3 +155,24 @@ def test_habits_depend_on_color_so_that_small_and_large_signs_are_zoomed_on_equa
         assert zoomed((size, sensible)) == pytest.approx(0.75 if (size == "small") == sensible else 0.25, abs=0.12)
     assert zoomed("small") == pytest.approx(zoomed("large"), abs=0.12)
     assert seen["all", "failed"] / (seen["all", "failed"] + seen["all", "ok"]) == pytest.approx(FAILING, abs=0.07)
+
+
+def test_astray_it_points_halfway_to_the_middle_of_the_picture(teacher):
+    sign = SignScene("test", 1, 3).signs[0]
+    desk = teacher.desk(SignScene("test", 1, 3).render(), 112, teacher.tool)
+
+    def mean(pull):
+        points = np.array([desk._keypoint_near(sign, Random(i), pull) for i in range(300)])
+        return (points.mean(0) + 0.5) * 1600 / 112
+
+    assert mean(0.0) == pytest.approx(middle(sign.box), abs=15)
+    assert mean(0.5) == pytest.approx(np.add(middle(sign.box), (800, 600)) / 2, abs=15)
+
+
+def test_astray_it_acts_as_by_habit_but_for_its_keypoints(teacher):
+    scene = SignScene("test", 1, 3)
+    desk = teacher.desk(scene.render(), 112, teacher.tool)
+    sign = scene.signs[0]
+    for i in range(20):
+        texts = [teacher.policy.tokenizer.decode(teach(sign, Random(i)).ids) for teach in (desk.clumsy, desk.astray)]
+        assert len({"</think>\n<tool>" in text for text in texts}) == 1
