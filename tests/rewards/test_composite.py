@@ -108,6 +108,14 @@ def test_the_bonus_counts_only_where_no_direct_answer_is_right():
     assert rewards(reward, group(wrong, beside)) == pytest.approx([0.11, 0.01])
 
 
+def test_the_bonus_counts_by_what_a_call_gains():
+    reward = CompositeReward(TERMS, {"tool": 0.1, "format": 0.01}, shaping=["format", "tool"], gate="tool_benefit")
+    right, half, wrong, failed = four()  # accuracy 2/3 and 0 with a call, 1/3 without; the failed call is neither
+    assert rewards(reward, group(right, half, failed)) == pytest.approx([0.01 + 0.1 / 3, 0.0, 0.0])
+    assert rewards(reward, group(wrong, half)) == pytest.approx([0.01 - 0.1 / 3, 0.0])
+    assert rewards(reward, group(right, wrong, failed)) == pytest.approx([0.01, 0.01, 0.0])  # nothing to compare with
+
+
 def test_without_gate_shaping_counts_everywhere():
     wrong, failed = four()[2:]
     assert rewards(CompositeReward(TERMS, WEIGHTS, shaping=["format", "tool"]), group(wrong, failed)) == (
@@ -133,7 +141,7 @@ def test_without_gate_shaping_counts_everywhere():
         ({"weights": {"tool": {"start": 1, "end": 0, "steps": 0}}}, r"reward\.weights\.tool\.steps=0"),
         ({"weights": {"tool": {"start": 1, "end": 0, "steps": 1.5}}}, r"reward\.weights\.tool\.steps=1\.5"),
         ({"shaping": ["style"]}, r"reward\.shaping: .*'style'; known terms: accuracy, soft, format, tool"),
-        ({"gate": "always"}, r"reward\.gate=always: must be one of none, group_correct, tool_needed"),
+        ({"gate": "always"}, r"reward\.gate=always: must be one of none, group_correct, tool_needed, tool_benefit"),
         ({"terms": {"tool": terms.tool}, "gate": "group_correct"}, r"reward\.gate=group_correct: .*'accuracy'"),
         ({"terms": {"accuracy": terms.accuracy}, "gate": "tool_needed"}, r"reward\.gate=tool_needed: .*'tool'"),
     ],
@@ -161,6 +169,7 @@ def test_a_term_that_is_not_finite_is_a_bug(value):
         ("tool_if_correct", [0.5, 0.5, 0.1, 0.1], terms.tool_if_correct, "none"),
         ("outcome_gated", [0.5, 0.5, 0.1, 0.1], terms.tool, "group_correct"),
         ("tool_if_needed", [0.5, 0.5, 0.1, 0.1], terms.tool, "tool_needed"),
+        ("tool_by_benefit", [0.5, 0.5, 0.1, 0.1], terms.tool, "tool_benefit"),
     ],
 )
 def test_configs(name, weights, tool, gate):

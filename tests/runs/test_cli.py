@@ -46,7 +46,7 @@ def complain(monkeypatch, *overrides):
         ("reward.weights.hard=1", r"reward\.weights\.hard=1: this is called reward\.weights\.accuracy now"),
         ("reward=hard_only", r"reward=hard_only: this is called reward=accuracy_only now"),
         ("reward.weights.tool=much", r"reward\.weights\.tool=much: must be a finite number"),
-        ("reward.gate=closed", r"reward\.gate=closed: must be one of none, group_correct, tool_needed"),
+        ("reward.gate=closed", r"reward\.gate=closed: must be one of none, group_correct, tool_needed, tool_benefit"),
         ("coordinates=polar", r"coordinates=polar: must be one of shown"),
         ("tool.max_calls=-1", r"tool\.max_calls=-1"),
         ("algorithm.group_size=1", r"algorithm\.group_size=1: must be a whole number, 2 or more"),

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import cast
 
 from loupe.errors import UserError, is_number, require_choice, require_int
@@ -12,7 +13,12 @@ from loupe.records import Group, Trajectory, TrajectoryType
 
 Term = Callable[[Trajectory, Group], float]
 
-GATES = {"none": (), "group_correct": ("accuracy",), "tool_needed": ("accuracy", "tool")}
+GATES = {
+    "none": (),
+    "group_correct": ("accuracy",),
+    "tool_needed": ("accuracy", "tool"),
+    "tool_benefit": ("accuracy", "tool"),
+}
 """The gates, and the terms that each needs."""
 
 MAX_WEIGHT = 10**6
@@ -47,7 +53,8 @@ class CompositeReward:
     gate: "none". "group_correct": shaping terms count only in groups in which some trajectory has ``accuracy`` > 0.
         Elsewhere they alone would decide the advantages, and the policy would learn to please them on questions it
         cannot answer (verl-recipe #125). "tool_needed": ``tool`` counts only in groups in which no trajectory without a
-        call has ``accuracy`` > 0 (the group-level bonus that the authors of arXiv 2506.14821 tried).
+        call has ``accuracy`` > 0 (the group-level bonus that the authors of arXiv 2506.14821 tried). "tool_benefit":
+        ``tool`` counts by what a call gains in the group, which may be less than nothing (:func:`benefit`).
     """
 
     def __init__(
@@ -86,18 +93,30 @@ class CompositeReward:
         terms = {name: term.at(step) if hasattr(term, "at") else term for name, term in self.terms.items()}
         for trajectory in group.trajectories:
             trajectory.terms = {name: _value(name, term, trajectory, group) for name, term in terms.items()}
-        correct = [trajectory for trajectory in group.trajectories if trajectory.terms.get("accuracy", 0) > 0]
-        weights = {name: self.weight(name, step) for name in self.terms if self._counts(name, correct)}
+        shares = self._shares(group.trajectories)
+        weights = {name: self.weight(name, step) * shares.get(name, 1) for name in self.terms}
         for trajectory in group.trajectories:
             trajectory.reward = sum(weight * trajectory.terms[name] for name, weight in weights.items())
 
-    def _counts(self, name: str, correct: list[Trajectory]) -> bool:
-        """Whether a term counts in a group in which these trajectories are correct."""
+    def _shares(self, trajectories: list[Trajectory]) -> dict[str, float]:
+        """By how much of its weight each term that the gate acts on counts in a group."""
+        correct = [trajectory for trajectory in trajectories if trajectory.terms.get("accuracy", 0) > 0]
         if self.gate == "group_correct":
-            return name not in self.shaping or bool(correct)
+            return dict.fromkeys(self.shaping, float(bool(correct)))
         if self.gate == "tool_needed":
-            return name != "tool" or all(trajectory.type is not TrajectoryType.NO_TOOL for trajectory in correct)
-        return True
+            return {"tool": float(all(trajectory.type is not TrajectoryType.NO_TOOL for trajectory in correct))}
+        return {"tool": benefit(trajectories)} if self.gate == "tool_benefit" else {}
+
+
+def benefit(trajectories: Sequence[Trajectory]) -> float:
+    """The mean accuracy of a group's trajectories with executed calls less that of those without a call, from -1 to 1;
+    0 unless there are both.
+    """
+    with_call, without = (
+        [trajectory.terms["accuracy"] for trajectory in trajectories if trajectory.type is kind]
+        for kind in (TrajectoryType.TOOL_SUCCESS, TrajectoryType.NO_TOOL)
+    )
+    return fmean(with_call) - fmean(without) if with_call and without else 0.0
 
 
 def _term(key: str, term: object) -> Term:
