@@ -157,7 +157,7 @@ def test_habits_depend_on_color_so_that_small_and_large_signs_are_zoomed_on_equa
     assert seen["all", "failed"] / (seen["all", "failed"] + seen["all", "ok"]) == pytest.approx(FAILING, abs=0.07)
 
 
-def test_astray_it_points_halfway_to_the_middle_of_the_picture(teacher):
+def test_astray_it_points_towards_the_middle_of_the_picture(teacher):
     sign = SignScene("test", 1, 3).signs[0]
     desk = teacher.desk(SignScene("test", 1, 3).render(), 112, teacher.tool)
 

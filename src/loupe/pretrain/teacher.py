@@ -29,7 +29,7 @@ FAILING = 1 / 7
 """Share of the teacher's calls that fail."""
 AIM = 80
 """Standard deviation of its keypoints around what it points at, along each axis, in pixels of the original."""
-PULL = 0.5
+PULL = 2 / 3
 """Where it goes astray, it points this far from the sign's middle towards that of the picture."""
 CARELESS = 0.6
 """Its boxes are too large, on each side by up to this share of the sign's width or height."""
