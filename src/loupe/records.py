@@ -162,8 +162,9 @@ class Trajectory:
 
     sample: index within the group. turns: the decoded text that the policy wrote, one string per turn, without the
     end-of-turn token; the first begins with the prompt's prefill. entropies: of the distributions that the sampled
-    tokens were drawn from, in nats. Filled in later: terms, reward, advantage, token_weight (the weight of each sampled
-    token in the loss), and old_logprobs and ref_logprobs (one per sampled token).
+    tokens were drawn from, in nats; none if the decoder does not tell them (``Objective.prepare`` does then). Filled in
+    later: terms, reward, advantage, token_weight (the weight of each sampled token in the loss), and old_logprobs and
+    ref_logprobs (one per sampled token).
     """
 
     sample: int
@@ -182,12 +183,13 @@ class Trajectory:
     old_logprobs: list[float] | None = None
     ref_logprobs: list[float] | None = None
 
-    def append_sampled(self, token: int, logprob: float, entropy: float) -> None:
-        """Add a token that the policy sampled; entropy: of the distribution that it was drawn from."""
+    def append_sampled(self, token: int, logprob: float, entropy: float | None) -> None:
+        """Add a token that the policy sampled; entropy: of the distribution that it was drawn from, if it is known."""
         self.ids.append(token)
         self.sampled.append(1)
         self.logprobs.append(logprob)
-        self.entropies.append(entropy)
+        if entropy is not None:
+            self.entropies.append(entropy)
 
     def append_written(self, tokens: list[int], images: list[ImagePatches]) -> None:
         """Add tokens that the environment wrote, and the pictures behind their placeholders."""

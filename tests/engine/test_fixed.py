@@ -29,9 +29,9 @@ def test_samples_are_the_same_in_batches_of_several_shapes(shared_policy, monkey
     rollout = make_rollout(shared_policy, max_new_tokens=12, seed=3, prompts_per_batch=2)
     expected, _ = rollout(examples(5), 3, step=1)
     rollout = make_rollout(shared_policy, max_new_tokens=12, seed=3, prompts_per_batch=2, fixed_shapes=True)
-    rollout._steps.most = 1
+    rollout.decoder.steps.most = 1
     assert_equal_groups(rollout(examples(5), 3, step=1)[0], expected)
-    assert len(rollout._steps.steps) == 1
+    assert len(rollout.decoder.steps.steps) == 1
 
 
 def test_a_step_stays_where_it_is(shared_policy, monkeypatch):
@@ -61,7 +61,7 @@ def test_each_precision_has_a_step_of_its_own(shared_policy):
     rollout(examples(2), 2, step=0)
     with torch.autocast("cpu", torch.bfloat16):
         rollout(examples(2), 2, step=0)
-    (shape, plain), (other, low) = rollout._steps.steps
+    (shape, plain), (other, low) = rollout.decoder.steps.steps
     assert (shape, plain, low) == (other, None, torch.bfloat16)
 
 

@@ -9,7 +9,7 @@ from helpers.compare import assert_close
 
 from loupe.engine import reference
 from loupe.engine.layout import Prefixes
-from loupe.engine.rollout import draw
+from loupe.engine.packed import draw
 from loupe.errors import NonFiniteError, UserError
 from loupe.records import StopReason, TrajectoryType
 

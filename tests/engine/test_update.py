@@ -8,7 +8,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from loupe.engine import reference, update
-from loupe.engine.branches import Branch, Branches
+from loupe.engine.branches import Branches, PackedBranch
 from loupe.engine.policy import Policy, entropy
 from loupe.models.load import load_policy
 from loupe.models.tiny import build
@@ -269,7 +269,8 @@ def costs(policy, group_size):
     """Of decoding two tokens, the second of them behind a first, and of the update."""
     groups = scripted(policy, MIXED[:1] * group_size, max_new_tokens=60)
     prefixes = policy.encode_prefixes([(group.prompt.ids, group.prompt.images) for group in groups])
-    live = [Branch(t, groups[0].prompt, 0, prefixes.next_positions[0], None) for t in groups[0].trajectories]
+    position = prefixes.next_positions[0]
+    live = [PackedBranch(t, groups[0].prompt, None, position=position) for t in groups[0].trajectories]
     branches = Branches(policy, prefixes, live)
     with torch.no_grad(), Cost() as decoding:
         for _ in range(2):

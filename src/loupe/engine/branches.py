@@ -1,4 +1,4 @@
-"""The branches of a rollout: trajectories that are being sampled behind the prefixes that they share."""
+"""The branches of the packed decoder: trajectories that are being sampled behind the prefixes that they share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from loupe.engine.environment import Exchange
+from loupe.engine.decoder import Branch
 from loupe.engine.fixed import FixedBranches, FixedSteps
 from loupe.engine.layout import OwnKeys, Prefixes
 from loupe.engine.policy import Policy
@@ -14,28 +14,27 @@ from loupe.records import ImagePatches
 
 
 @dataclass(eq=False)
-class Branch(Exchange):
-    """A trajectory that is being sampled: one branch of the rollout."""
+class PackedBranch(Branch):
+    """One branch, and what has not been computed of it."""
 
-    row: int  # of its prefix
-    position: int  # M-RoPE position of the next token
-    random: np.random.Generator
+    row: int = 0  # of its prefix
+    position: int = 0  # M-RoPE position of the next token
     pending: list[int] = field(default_factory=list)  # tokens not yet computed
     images: list[ImagePatches] = field(default_factory=list)  # behind the pending placeholders
-    tail: str = ""  # end of the decoded turn, long enough for any stop text
-    turn_start: int = 0
 
 
 class Branches:
     """What has been computed of the branches of a batch of prompts, which are in the order of their prompts."""
 
-    def __init__(self, policy: Policy, prefixes: Prefixes, branches: list[Branch], steps: FixedSteps | None = None):
+    def __init__(
+        self, policy: Policy, prefixes: Prefixes, branches: list[PackedBranch], steps: FixedSteps | None = None
+    ):
         self.policy, self.prefixes, self.steps = policy, prefixes, steps
         self._number(branches)
         self.fixed: FixedBranches | None = None
         self.own = OwnKeys(len(branches), prefixes.kv_heads, policy.device)
 
-    def compute_pending(self, live: Sequence[Branch]) -> torch.Tensor:
+    def compute_pending(self, live: Sequence[PackedBranch]) -> torch.Tensor:
         """Compute the pending tokens of ``live``; returns the state [R, D] after the last one of each.
 
         The other branches wait for the end of the turn.
@@ -55,7 +54,7 @@ class Branches:
         ends = np.cumsum([count for count in counts.values() if count]) - 1
         return self.policy.extend(shared, ids, positions, images)[ends]
 
-    def _decode(self, live: Sequence[Branch], steps: FixedSteps) -> torch.Tensor:
+    def _decode(self, live: Sequence[PackedBranch], steps: FixedSteps) -> torch.Tensor:
         """Compute one token of each, in fixed shapes."""
         if self.fixed and self.fixed.full:
             self._leave()
@@ -70,10 +69,10 @@ class Branches:
             self.fixed.leave()
         self.fixed = None
 
-    def _number(self, branches: list[Branch]) -> None:
+    def _number(self, branches: list[PackedBranch]) -> None:
         self.branches, self.indices = branches, {id(branch): i for i, branch in enumerate(branches)}
 
-    def keep(self, live: list[Branch]) -> None:
+    def keep(self, live: Sequence[PackedBranch]) -> None:
         """Forget the branches that are over, and the prefixes that no other branch needs."""
         if len(live) == len(self.branches):
             return

@@ -1,8 +1,8 @@
 """Group rollout: G trajectories branch from one prefix that is computed once.
 
 Algorithm (arXiv 2506.14821 §3): the policy writes a turn; a tool call is executed on the original picture and its
-result is appended as new tokens; after at most ``tool.max_calls`` calls the policy answers. Keys and values are
-kept across turns. Rows that have stopped are not decoded further.
+result is appended as new tokens; after at most ``tool.max_calls`` calls the policy answers. This is the dialogue; a
+decoder computes the turns (``decoder.Decoder``), by default the packed one.
 
 Departures: turns end on the decoded text, and the ids are kept as sampled; a failed call counts against the budget and
 is answered by one short observation.
@@ -10,17 +10,18 @@ is answered by one short observation.
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
-from loupe.engine.branches import Branch, Branches
+from loupe.engine.decoder import Batch, Branch, Decoder, Sampling, Turns
 from loupe.engine.dialogue import Dialogue
 from loupe.engine.environment import Environment
-from loupe.engine.fixed import FixedSteps
 from loupe.engine.invariants import check_trajectory
-from loupe.engine.policy import Policy, entropy
-from loupe.errors import BadExample, NonFiniteError, require_choice, require_int, require_number
+from loupe.engine.packed import PackedDecoder
+from loupe.engine.policy import Policy
+from loupe.errors import BadExample, require_choice, require_int, require_number
 from loupe.records import Example, Group, Trajectory
 
 
@@ -51,8 +52,12 @@ class GroupRollout:
         require_number("rollout.temperature", self.temperature, 1e-6, 10**6)  # logits divided by it stay finite
         self.environment = Environment(self.dialogue, self.max_observation_tokens, self.max_total_tokens)
         require_choice("rollout.fixed_shapes", self.fixed_shapes, ("auto", True, False))
-        self._steps = FixedSteps(self.policy)
-        self._pieces: dict[int, str] = {}  # the text of each token by itself
+        self._turns = Turns(self.policy, self.dialogue.tools.stop_texts)
+        self.decoder = self.make_decoder()
+
+    def make_decoder(self) -> Decoder:
+        """What computes the turns."""
+        return PackedDecoder(self.policy, self.fixed_shapes)
 
     def __call__(
         self, examples: list[Example], group_size: int, step: int, greedy: bool = False
@@ -82,22 +87,14 @@ class GroupRollout:
         self.policy.train(was_training)
 
     def _run(self, groups: list[Group], step: int, greedy: bool) -> None:
-        prefixes = self.policy.encode_prompts([group.prompt for group in groups])
-        live = [
-            Branch(trajectory, group.prompt, row, prefixes.next_positions[row], self._random(step, group, trajectory))
-            for row, group in enumerate(groups)
-            for trajectory in group.trajectories
-        ]
-        on_gpu = self.policy.device.type == "cuda"
-        steps = self._steps if self.fixed_shapes is True or (self.fixed_shapes == "auto" and on_gpu) else None
-        branches, states = Branches(self.policy, prefixes, live, steps), prefixes.states[[b.row for b in live]]
-        with self.policy.branching():
-            while live:
-                self._decode_turn(live, states, branches, greedy)
-                live = [branch for branch in live if self._end_turn(branch)]
-                if live:
-                    branches.keep(live)
-                    states = branches.compute_pending(live)
+        sampling = Sampling(self._turns, self.temperature, self.max_new_tokens, greedy)
+        batch = self.decoder.prefill(groups, partial(self._random, step), sampling)
+        live = batch.branches
+        while live:
+            for branch in live:
+                self._turns.begin(branch)
+            batch.decode(live)
+            live = [branch for branch in live if self._end_turn(branch, batch)]
         for group in groups:
             for trajectory in group.trajectories:
                 check_trajectory(trajectory, group.prompt, self.policy)
@@ -106,67 +103,12 @@ class GroupRollout:
         key = f"{self.seed}/{step}/{group.example.id}/{trajectory.sample}".encode()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(key).digest()[:16])))
 
-    def _decode_turn(self, live: list[Branch], states: torch.Tensor, branches: Branches, greedy: bool) -> None:
-        """Sample until every branch has ended its turn. states: [R, D], those before the next token of each branch."""
-        for branch in live:
-            branch.turn_start, branch.tail = len(branch.trajectory.ids), ""
-        for count in range(1, self.max_new_tokens + 1):
-            size = self.policy.logits_chunk
-            for i in range(0, len(live), size):
-                self._sample(live[i : i + size], states[i : i + size], greedy)
-            live = [branch for branch in live if not self._turn_is_over(branch)]
-            if not live or count == self.max_new_tokens:
-                return
-            states = branches.compute_pending(live)
-
-    def _sample(self, live: list[Branch], states: torch.Tensor, greedy: bool) -> None:
-        """Append one token to each branch."""
-        logp = self.policy.log_distribution(states, self.temperature)
-        tokens = logp.argmax(-1) if greedy else self._choose(logp, live)
-        chosen = logp.gather(1, tokens[:, None])[:, 0]
-        if not torch.isfinite(chosen).all():
-            raise NonFiniteError(
-                "the policy's log-probabilities are not finite: its weights have diverged; restart, or resume from an "
-                "earlier checkpoint, with a lower algorithm.optimizer.lr"
-            )
-        columns = zip(live, tokens.tolist(), chosen.tolist(), entropy(logp).tolist(), strict=True)
-        for branch, token, logprob, nats in columns:
-            branch.trajectory.append_sampled(token, logprob, nats)
-            branch.pending.append(token)
-            if token not in self._pieces:  # tags are ASCII, so a character that is split over tokens does no harm
-                self._pieces[token] = self.policy.tokenizer.decode([token])
-            branch.tail = branch.tail[-32:] + self._pieces[token]
-
-    def _choose(self, logp: torch.Tensor, live: list[Branch]) -> torch.Tensor:
-        """The next token [R] of each branch. logp: [R, V]."""
-        return draw(logp, torch.tensor([branch.random.random() for branch in live], dtype=torch.float64))
-
-    def _turn_is_over(self, branch: Branch) -> bool:
-        ended = branch.trajectory.ids[-1] == self.policy.end_of_turn
-        return ended or any(text in branch.tail for text in self.dialogue.tools.stop_texts)
-
-    def _end_turn(self, branch: Branch) -> bool:
-        """Read the turn. If the policy gets another one, compute its observation next and return True."""
-        trajectory = branch.trajectory
-        ids = trajectory.ids[branch.turn_start :]
-        text = self.policy.tokenizer.decode(ids[:-1] if ids[-1] == self.policy.end_of_turn else ids)
-        text = text if trajectory.turns else branch.prompt.prefill + text
-        observation = self.environment.answer(branch, text, self._turn_is_over(branch))
+    def _end_turn(self, branch: Branch, batch: Batch) -> bool:
+        """Read the turn. If the policy gets another one, let its observation follow and return True."""
+        text = self._turns.text(branch)
+        text = text if branch.trajectory.turns else branch.prompt.prefill + text
+        observation = self.environment.answer(branch, text, self._turns.over(branch))
         if observation is None:
             return False
-        branch.pending += observation.ids
-        branch.images += observation.images
+        batch.observe(branch, observation)
         return True
-
-
-def draw(logp: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """Sample one token per row by inverting the cumulative distribution at ``uniforms`` [R] in [0, 1).
-
-    logp: [R, V]. With one uniform number per token, a sample is a function of its own key alone.
-    """
-    cumulative = logp.double().exp().cumsum(-1)
-    targets = uniforms.to(cumulative) * cumulative[:, -1]
-    tokens = torch.searchsorted(cumulative, targets[:, None], right=True)[:, 0]
-    # Rounding can put a target at the very top; it then means the last token of nonzero probability.
-    last = (logp > -torch.inf).long().cumsum(-1).argmax(-1)
-    return torch.minimum(tokens, last)

@@ -1,0 +1,95 @@
+"""What a decoder is: the part of a rollout that computes tokens and knows nothing of tools.
+
+The dialogue loop (``rollout``) is the same for all of them; they differ in where keys and values are kept.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from loupe.engine.dialogue import Observation
+from loupe.engine.environment import Exchange
+from loupe.engine.policy import Policy
+from loupe.records import Group, Trajectory
+
+Random = Callable[[Group, Trajectory], np.random.Generator]
+"""The random numbers of a trajectory, which depend on nothing but its own key."""
+
+
+@dataclass(eq=False)
+class Branch(Exchange):
+    """A trajectory that is being sampled. turn_start: the number of its tokens before the present turn."""
+
+    random: np.random.Generator
+    turn_start: int = 0
+    tail: str = ""  # end of the decoded turn, long enough for any stop text
+
+
+class Turns:
+    """Writes turns down token by token, and knows where they end: at the token for it, or at the text of a tag."""
+
+    def __init__(self, policy: Policy, stop_texts: Iterable[str]):
+        self.policy, self.stop_texts = policy, tuple(stop_texts)
+        self.pieces: dict[int, str] = {}  # the text of each token by itself
+
+    def begin(self, branch: Branch) -> None:
+        """A turn begins here."""
+        branch.turn_start, branch.tail = len(branch.trajectory.ids), ""
+
+    def append(self, branch: Branch, token: int, logprob: float, entropy: float | None) -> None:
+        """Add a sampled token to the turn."""
+        branch.trajectory.append_sampled(token, logprob, entropy)
+        if token not in self.pieces:  # tags are ASCII, so a character that is split over tokens does no harm
+            self.pieces[token] = self.policy.tokenizer.decode([token])
+        branch.tail = branch.tail[-32:] + self.pieces[token]
+
+    def over(self, branch: Branch) -> bool:
+        """Whether the policy has ended the turn."""
+        ended = branch.trajectory.ids[-1] == self.policy.end_of_turn
+        return ended or any(text in branch.tail for text in self.stop_texts)
+
+    def text(self, branch: Branch) -> str:
+        """What the policy wrote in the turn, without the token that ends it."""
+        ids = branch.trajectory.ids[branch.turn_start :]
+        return self.policy.tokenizer.decode(ids[:-1] if ids[-1] == self.policy.end_of_turn else ids)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a batch is sampled. max_tokens: of a turn. greedy: always the most probable token."""
+
+    turns: Turns
+    temperature: float
+    max_tokens: int
+    greedy: bool
+
+
+B = TypeVar("B", bound=Branch)
+
+
+class Batch(Protocol[B]):
+    """Groups that are decoded together. branches: one for each trajectory, in the order of the groups."""
+
+    branches: list[B]
+
+    def decode(self, live: Sequence[B]) -> None:
+        """Sample a turn of each of these branches, token by token; the others are over."""
+
+    def observe(self, branch: B, observation: Observation) -> None:
+        """``observation`` follows the turn of ``branch``; its tokens are in the trajectory already."""
+
+
+class Decoder(Protocol):
+    """Computes what the policy writes."""
+
+    def prefill(self, groups: list[Group], random: Random, sampling: Sampling) -> Batch[Any]:
+        """Begin to decode groups, whose trajectories are still empty."""
+        ...
+
+    def refresh(self) -> None:
+        """The policy's weights have changed: whatever was computed with the earlier ones must not be used again."""
+
+    def release(self) -> None:
+        """Leave the memory to the update, until something is decoded again."""
