@@ -165,7 +165,7 @@ def test_the_index_lists_every_page():
     assert {path.name for path in DOCS} - {"README.md"} <= listed
 
 
-@pytest.mark.parametrize("group", ["model", "data", "tool", "reward", "algorithm", "trainer", "logger"])
+@pytest.mark.parametrize("group", ["model", "data", "tool", "reward", "algorithm", "rollout", "trainer", "logger"])
 def test_the_table_of_groups_is_complete(group):
     (row,) = re.findall(rf"^\| `{group}` \|(.*)\|$", (PROJECT / "README.md").read_text(), re.MULTILINE)
     choices = {path.stem for path in (CONF / group).glob("*.yaml")} - {"pretrain"}  # the trainer of src/pretrain.py
