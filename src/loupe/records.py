@@ -160,11 +160,10 @@ class Trajectory:
 
     and then the answer turn, sampled again. ``images`` holds the observation's picture once.
 
-    sample: index within the group. turns: the decoded text that the policy wrote, one string per turn, without the
-    end-of-turn token; the first begins with the prompt's prefill. entropies: of the distributions that the sampled
-    tokens were drawn from, in nats; none if the decoder does not tell them (``Objective.prepare`` does then). Filled in
-    later: terms, reward, advantage, token_weight (the weight of each sampled token in the loss), and old_logprobs and
-    ref_logprobs (one per sampled token).
+    sample: index within the group. turns: the decoded text of each, without the end-of-turn token; the first begins
+    with the prompt's prefill. entropies: of the distributions that the sampled tokens were drawn from, in nats; none if
+    the decoder does not tell them (``Objective.prepare`` does then). forced: the tag whose beginning was not sampled.
+    Filled in later: terms, reward, advantage, token_weight (of each sampled token), old_logprobs and ref_logprobs.
     """
 
     sample: int
@@ -176,6 +175,7 @@ class Trajectory:
     turns: list[str] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
     stop: StopReason | None = None
+    forced: str | None = None
     terms: dict[str, float] = field(default_factory=dict)
     reward: float = 0.0
     advantage: float = 0.0

@@ -365,6 +365,17 @@ def test_bad_settings(policy, tmp_path, option):
         make_module(policy, tmp_path, **{option: 0})
 
 
+def test_some_trajectories_of_a_balanced_group_are_free(shared_policy, tmp_path):
+    rollout = make_rollout(shared_policy, balance=2)
+    with pytest.raises(UserError, match=r"rollout\.balance=2: twice that must be less than algorithm\.group_size=4"):
+        make_module(shared_policy, tmp_path, rollout=rollout, group_size=4)
+    module = make_module(shared_policy, tmp_path, rollout=rollout, group_size=5)
+    module.rollout.sample = lambda groups, step: None
+    module.assign_rewards = lambda groups, step: None
+    (group,) = module.draw(examples(1), step=0, clock=Clock()).groups
+    assert [t.forced for t in group.trajectories] == ["tool", "tool", "answer", "answer", None]
+
+
 @pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "gspo", "rloo"])
 def test_every_algorithm_is_configured(algorithm, tmp_path):
     cfg = compose_config(f"algorithm={algorithm}", f"paths.output_dir={tmp_path}")

@@ -6,7 +6,7 @@ from conftest import bare_group
 from loupe.errors import UserError
 from loupe.geometry import Frame
 from loupe.metrics.rows import answer_rows
-from loupe.metrics.training import advantage_metrics, histogram, rollout_metrics, think_metrics
+from loupe.metrics.training import advantage_metrics, histogram, rollout_metrics, think_metrics, unforced
 from loupe.records import OK, Example, StopReason, ToolEvent, Trajectory
 from loupe.tools.errors import CallError
 
@@ -136,6 +136,17 @@ def test_rollout_metrics():
         "think/unique_share": 0.0,
         "zero_variance_share": 0.5,
     }
+
+
+def test_trajectories_with_a_forced_tag_do_not_count():
+    groups = two_groups()
+    everyone = metrics(groups)
+    groups[0].trajectories[0].forced = "tool"
+    assert [len(group.trajectories) for group in unforced(groups)] == [2, 3]
+    own = rollout_metrics(groups, answer_rows(unforced(groups), "sampled", factor=28, merge=2))
+    assert (everyone["n/all"], own["n/all"]) == (6, 5)
+    assert own["reward/mean"] == pytest.approx((everyone["reward/mean"] * 6 - 1.0) / 5)
+    assert own["zero_variance_share"] == everyone["zero_variance_share"] == 0.5
 
 
 def test_what_is_thought():

@@ -14,16 +14,23 @@ from loupe.engine.environment import Exchange
 from loupe.engine.policy import Policy
 from loupe.records import Group, Trajectory
 
+THOUGHT_END = "</think>"
+
 Random = Callable[[Group, Trajectory], np.random.Generator]
 """The random numbers of a trajectory, which depend on nothing but its own key."""
 
 
 @dataclass(eq=False)
 class Branch(Exchange):
-    """A trajectory that is being sampled. turn_start: the number of its tokens before the present turn."""
+    """A trajectory that is being sampled.
+
+    turn_start: the number of its tokens before the present turn. waiting: whether it waits for the tag that is forced
+    on it, once its thought has ended.
+    """
 
     random: np.random.Generator
     turn_start: int = 0
+    waiting: bool = False
     tail: str = ""  # end of the decoded turn, long enough for any stop text
 
 
@@ -46,9 +53,31 @@ class Turns:
         branch.tail = branch.tail[-32:] + self.pieces[token]
 
     def over(self, branch: Branch) -> bool:
-        """Whether the policy has ended the turn."""
+        """Whether the policy has ended the turn, or come to where a tag is forced on it."""
         ended = branch.trajectory.ids[-1] == self.policy.end_of_turn
-        return ended or any(text in branch.tail for text in self.stop_texts)
+        return ended or any(text in branch.tail for text in self.stops(branch))
+
+    def stops(self, branch: Branch) -> tuple[str, ...]:
+        """The texts at which the policy stops writing."""
+        return (*self.stop_texts, THOUGHT_END) if branch.waiting else self.stop_texts
+
+    def force(self, branch: Branch) -> list[int]:
+        """Write the beginning of the tag that is forced on a branch; returns its tokens, of which there are none where
+        its thought has not ended.
+
+        A tag of several tokens is left open, because the last may merge with what follows it.
+        """
+        trajectory, branch.waiting = branch.trajectory, False
+        if THOUGHT_END not in branch.tail:
+            trajectory.forced = None
+            return []
+        tag = f"<{trajectory.forced}>"
+        ids = self.policy.tokenizer.encode(tag, add_special_tokens=False)
+        if len(ids) > 1:
+            ids = self.policy.tokenizer.encode(tag[:-1], add_special_tokens=False)
+        trajectory.append_written(ids, [])
+        branch.tail = self.policy.tokenizer.decode(ids)
+        return ids
 
     def text(self, branch: Branch) -> str:
         """What the policy wrote in the turn, without the token that ends it."""

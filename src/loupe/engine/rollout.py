@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from loupe.engine.decoder import Batch, Branch, Decoder, Sampling, Turns
-from loupe.engine.dialogue import Dialogue
+from loupe.engine.dialogue import Dialogue, Observation
 from loupe.engine.environment import Environment
 from loupe.engine.invariants import check_trajectory
 from loupe.engine.packed import PackedDecoder
 from loupe.engine.policy import Policy
-from loupe.errors import BadExample, require_choice, require_int, require_number
+from loupe.errors import BadExample, UserError, require_choice, require_int, require_number
 from loupe.records import Example, Group, Trajectory
 
 
@@ -31,7 +31,7 @@ class GroupRollout:
 
     max_new_tokens: sampled tokens per turn. max_observation_tokens, max_total_tokens: see ``environment.Environment``.
     temperature: from 1e-6 to 1e6. prompts_per_batch: groups decoded together. fixed_shapes: decode in shapes that a GPU
-    can replay (``fixed``); "auto" does so on a GPU.
+    can replay (``fixed``); "auto" does so on a GPU. balance: see :meth:`force`.
     seed: random numbers are keyed by seed, step, example id and sample index, so that results depend neither on the
     batch layout nor on the rank.
     """
@@ -44,6 +44,7 @@ class GroupRollout:
     temperature: float = 1.0
     prompts_per_batch: int = 16
     fixed_shapes: bool | str = "auto"
+    balance: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -52,6 +53,9 @@ class GroupRollout:
         require_number("rollout.temperature", self.temperature, 1e-6, 10**6)  # logits divided by it stay finite
         self.environment = Environment(self.dialogue, self.max_observation_tokens, self.max_total_tokens)
         require_choice("rollout.fixed_shapes", self.fixed_shapes, ("auto", True, False))
+        require_int("rollout.balance", self.balance, 0)
+        if self.balance and not self.dialogue.tools.max_calls:
+            raise UserError(f"rollout.balance={self.balance}: there is no call to begin with; choose a tool, or 0")
         self._turns = Turns(self.policy, self.dialogue.tools.stop_texts)
         self.decoder = self.make_decoder()
 
@@ -77,6 +81,17 @@ class GroupRollout:
                 skipped.append(error)
         return groups, skipped
 
+    def force(self, groups: list[Group]) -> None:
+        """Let ``balance`` trajectories of each group begin with a call, and as many with an answer.
+
+        After their first thought, the beginning of the tag is written for them, and is no sampled token. So there is
+        always something to compare with, also when the policy has come to call always or never.
+        """
+        for group in groups:
+            for tag, start in ((self.dialogue.tools.form.tag, 0), ("answer", self.balance)):
+                for trajectory in group.trajectories[start : start + self.balance]:
+                    trajectory.forced = tag
+
     @torch.no_grad()
     def sample(self, groups: list[Group], step: int, greedy: bool = False) -> None:
         """Sample the trajectories of these groups, or decode them greedily."""
@@ -90,9 +105,9 @@ class GroupRollout:
         sampling = Sampling(self._turns, self.temperature, self.max_new_tokens, greedy)
         batch = self.decoder.prefill(groups, partial(self._random, step), sampling)
         live = batch.branches
+        for branch in live:
+            branch.waiting = branch.trajectory.forced is not None
         while live:
-            for branch in live:
-                self._turns.begin(branch)
             batch.decode(live)
             live = [branch for branch in live if self._end_turn(branch, batch)]
         for group in groups:
@@ -104,11 +119,15 @@ class GroupRollout:
         return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(key).digest()[:16])))
 
     def _end_turn(self, branch: Branch, batch: Batch) -> bool:
-        """Read the turn. If the policy gets another one, let its observation follow and return True."""
+        """Read the turn. If the policy goes on writing, after an observation or a forced tag, return True."""
+        if branch.waiting and (ids := self._turns.force(branch)):
+            batch.observe(branch, Observation(ids, []))
+            return True
         text = self._turns.text(branch)
         text = text if branch.trajectory.turns else branch.prompt.prefill + text
         observation = self.environment.answer(branch, text, self._turns.over(branch))
         if observation is None:
             return False
         batch.observe(branch, observation)
+        self._turns.begin(branch)
         return True

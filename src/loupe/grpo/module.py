@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
-from loupe.errors import NonFiniteError, require_choice, require_int, require_number
+from loupe.errors import NonFiniteError, UserError, require_choice, require_int, require_number
 from loupe.grpo import distributed
 from loupe.grpo.advantages import Estimator, checked_estimator, group_std
 from loupe.grpo.draws import Draws
@@ -75,6 +75,11 @@ class GRPOModule(TrainingModule):
         self.make_optimizer = checked("algorithm.optimizer", optimizer)
         self.folder = Path(folder)
         self.group_size = require_int("algorithm.group_size", group_size, 2)
+        if 2 * rollout.balance >= group_size:
+            raise UserError(
+                f"rollout.balance={rollout.balance}: twice that must be less than algorithm.group_size={group_size}, "
+                "so that some trajectories are the policy's own"
+            )
         self.estimator = checked_estimator(advantage)
         self.shuffle_advantages = require_choice("algorithm.shuffle_advantages", shuffle_advantages, (True, False))
         self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
@@ -107,6 +112,7 @@ class GRPOModule(TrainingModule):
         for examples in chain([batch], further):
             with clock("rollout"):
                 groups, skipped = self.rollout.prompts(examples, self.group_size)
+                self.rollout.force(groups)
                 self.rollout.sample(groups, step)
             with clock("reward"):
                 self.assign_rewards(groups, step)

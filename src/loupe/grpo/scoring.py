@@ -14,7 +14,7 @@ from loupe.logs.reporter import Reporter
 from loupe.logs.rows import PICTURES
 from loupe.metrics.rows import Rows, answer_rows
 from loupe.metrics.summary import Summary
-from loupe.metrics.training import rollout_metrics
+from loupe.metrics.training import rollout_metrics, unforced
 from loupe.records import Example, Group
 from loupe.rewards.composite import CompositeReward
 
@@ -48,7 +48,8 @@ class ScoringModule(lightning.LightningModule):
 
     def metrics(self, groups: list[Group], condition: str) -> dict[str, float]:
         """:func:`rollout_metrics` of scored groups."""
-        return rollout_metrics(groups, self.rows(groups, condition), self.rollout.dialogue.tools.tools)
+        rows = self.rows(unforced(groups), condition)
+        return rollout_metrics(groups, rows, self.rollout.dialogue.tools.tools)
 
     @cached_property
     def pictures(self) -> PictureStore:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import correlation, fmean
 
 import numpy as np
@@ -55,13 +55,14 @@ def advantage_metrics(groups: list[Group]) -> dict[str, float | Histogram]:
 def rollout_metrics(groups: list[Group], rows: Rows, tools: Iterable[str] = ()) -> dict[str, float]:
     """Scores, tool use, rewards, stop reasons and lengths of scored groups; means over trajectories.
 
-    rows: the answer rows of these groups, which :func:`summarize` counts. tools: the names of the tools. Reward
+    rows: the answer rows of these groups, which :func:`summarize` counts. Of trajectories with a forced tag, none
+    counts but in ``zero_variance_share``. tools: the names of the tools. Reward
     terms are unweighted. ``entropy`` is a mean over sampled tokens, ``failed_call/{kind}`` and ``bad_box/{kind}`` are
     counts. Left out where undefined: ``zoom_hit_rate``, and ``zero_variance_share`` (groups whose rewards are all
     equal) for groups of one. Raises UserError without trajectories.
     """
     report: dict[str, float] = {key: value for key, value in flat(summarize(rows)).items() if value is not None}
-    everyone = [trajectory for group in groups for trajectory in group.trajectories]
+    everyone = [trajectory for group in unforced(groups) for trajectory in group.trajectories]
     report["reward/mean"] = fmean(row["reward"] for row in rows)
     for name in groups[0].trajectories[0].terms:
         report[f"reward/{name}"] = fmean(trajectory.terms[name] for trajectory in everyone)
@@ -69,6 +70,11 @@ def rollout_metrics(groups: list[Group], rows: Rows, tools: Iterable[str] = ()) 
     if all(len(group.trajectories) > 1 for group in groups):
         report["zero_variance_share"] = fmean(group.equal_rewards for group in groups)
     return report
+
+
+def unforced(groups: list[Group]) -> list[Group]:
+    """The groups with only the trajectories whose tags are all the policy's own, as metrics of its behavior need."""
+    return [replace(group, trajectories=[t for t in group.trajectories if not t.forced]) for group in groups]
 
 
 def tool_metrics(rows: Rows, tools: Iterable[str]) -> dict[str, float]:

@@ -1,0 +1,67 @@
+"""Trajectories with a forced tag: what is written, what is sampled, and that the others do not notice."""
+
+import pytest
+import torch
+from conftest import examples, make_rollout
+from helpers.compare import assert_close
+
+from loupe.engine import reference
+from loupe.errors import UserError
+from loupe.models.load import load_policy
+from loupe.paths import package_path
+from loupe.records import StopReason, TrajectoryType
+
+
+@pytest.fixture(scope="module")
+def miniature():
+    return load_policy(package_path("models/miniature"), trainable=False)
+
+
+def sampled(policy, balance, **options):
+    """Two groups of six."""
+    rollout = make_rollout(policy, balance=balance, seed=4, **options)
+    groups, _ = rollout.prompts(examples(2), 6)
+    rollout.force(groups)
+    rollout.sample(groups, step=0)
+    return groups
+
+
+def test_so_many_begin_with_a_call_and_as_many_with_an_answer(miniature):
+    for group, free in zip(sampled(miniature, balance=2), sampled(miniature, balance=0), strict=True):
+        assert [t.forced for t in group.trajectories] == ["tool"] * 2 + ["answer"] * 2 + [None] * 2
+        calls = [t.type is not TrajectoryType.NO_TOOL for t in group.trajectories]
+        assert calls[:4] == [True, True, False, False]
+        assert all(t.stop is StopReason.ANSWERED and "</think>\n<" in t.turns[0] for t in group.trajectories)
+        for trajectory, other in zip(group.trajectories[4:], free.trajectories[4:], strict=True):
+            assert trajectory.ids == other.ids
+        for trajectory in group.trajectories:
+            expected = reference.logprobs(miniature, group.prompt, trajectory, 1.0)
+            assert_close(trajectory.sampled_logprobs, expected.detach(), atol=1e-4)
+
+
+def test_what_is_forced_is_not_sampled(miniature):
+    (group, _), tokenizer = sampled(miniature, balance=1), miniature.tokenizer
+    for trajectory, tag in zip(group.trajectories, ("<tool", "<answer"), strict=False):
+        seen = len(tokenizer.encode(trajectory.turns[0].partition(tag)[0], add_special_tokens=False))
+        assert tokenizer.decode(trajectory.ids[seen]) == tag and not trajectory.sampled[seen]
+        assert sum(trajectory.sampled[: seen + 3]) == seen + 2
+        assert trajectory.n_sampled == len(trajectory.entropies)
+
+
+def test_a_thought_that_does_not_end_is_left_alone(miniature):
+    for group in sampled(miniature, balance=2, max_new_tokens=3):
+        assert [t.forced for t in group.trajectories] == [None] * 6
+        assert all(t.stop is StopReason.OUT_OF_TOKENS and all(t.sampled) for t in group.trajectories)
+
+
+def test_in_fixed_shapes_too(miniature):
+    for group, other in zip(sampled(miniature, 2), sampled(miniature, 2, fixed_shapes=True), strict=True):
+        for trajectory, same in zip(group.trajectories, other.trajectories, strict=True):
+            assert trajectory.ids == same.ids
+            assert_close(trajectory.sampled_logprobs, torch.tensor(same.sampled_logprobs), atol=1e-4)
+
+
+@pytest.mark.parametrize(("balance", "max_calls"), [(-1, 1), (1, 0), (1.5, 1)])
+def test_other_values_are_refused(miniature, balance, max_calls):
+    with pytest.raises(UserError, match=f"rollout.balance={balance}"):
+        make_rollout(miniature, max_calls=max_calls, balance=balance)
