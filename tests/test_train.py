@@ -94,7 +94,7 @@ def test_the_model_card(first):
 
 def test_the_trajectories(first):
     rows = lines(first[0] / "trajectories.jsonl")
-    assert {row["split"] for row in rows} == {"train", "before", "after"}
+    assert {row["split"] for row in rows} == {"train", "val", "before", "after"}
     assert sum(row["split"] == "before" for row in rows) == 6
     assert all(row["question"].startswith("What number is on the") for row in rows)
 

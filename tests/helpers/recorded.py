@@ -43,7 +43,9 @@ def zoomed(name: str, **columns) -> dict:
 
 
 def make_run(folder: Path, hostile: str = "x", questions: int = 12) -> Path:
-    """A run of 26 steps: questions before training, and one of step 1 and of step 26 with two trajectories each."""
+    """A run of 26 steps: questions before training, one of step 1 and of step 26 with two trajectories each, and one of
+    the validations at steps 0 and 25.
+    """
     (folder / "report").mkdir(parents=True)
     Image.new("RGB", (80, 60), "green").save(folder / "report" / "a.png")
     Image.new("RGB", (28, 28), "red").save(folder / "report" / "b.png")
@@ -55,7 +57,8 @@ def make_run(folder: Path, hostile: str = "x", questions: int = 12) -> Path:
             values = {"share": 0.3, "mean": 0.1, "q05": -1, "q25": -0.5, "q75": 0.5, "q95": 1, "hist": hist}
             steps[-1] |= {f"advantage/all/{kind}/{key}": value for key, value in values.items()}
     lines(folder / "metrics.jsonl", steps)
-    rows = [answer(str(i), step=0, split="before", advantage=0.0) for i in range(questions)]
+    rows = [zoomed("v", step=0, split="val", advantage=0.0), answer("v", step=25, split="val", advantage=0.0)]
+    rows += [answer(str(i), step=0, split="before", advantage=0.0) for i in range(questions)]
     for step in (1, 26):
         told = {"step": step, "split": "train", "question": hostile, "subset": hostile}
         rows.append(answer("q/1", **told, advantage=0.9, answer=hostile, turns=[f"<answer>{hostile}</answer>"]))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
-from loupe.logs.pictures import LONGEST, NOTHING, PictureStore, encoded, reduced
+from loupe.logs.pictures import LONGEST, NOTHING, PictureStore, encoded, reduced, share
 
 
 @pytest.fixture
@@ -74,3 +74,10 @@ def test_small_pictures_keep_every_pixel():
 def test_a_bad_setting(tmp_path):
     with pytest.raises(UserError, match=r"report\.megabytes=-1"):
         PictureStore(tmp_path, -1)
+
+
+def test_every_part_of_a_run_has_room_of_its_own():
+    """So that the pictures of early steps leave room for those of late ones, and all of them for the final answers."""
+    assert (share("before", 0), share("after", 1)) == (0.25, 1.0)
+    assert [share("train", done) for done in (0.2, 0.6, 1, 1.5)] == pytest.approx([0.35, 0.55, 0.75, 0.75])
+    assert share("val", 0.6) == share("train", 0.6)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from loupe.engine.environment import Environment
 from loupe.errors import UserError
 from loupe.logs.jsonl import JsonlLogger
-from loupe.logs.reporter import COLUMNS, Reporter
+from loupe.logs.reporter import COLUMNS, Reporter, in_turns
 from loupe.logs.wandb_logger import RunWandbLogger
 from loupe.metrics.rows import answer_rows
 from loupe.metrics.training import Histogram
@@ -86,6 +87,20 @@ def test_validation_keys(groups):
     assert logger.lines == [(4, {"val/score/all": 0.25})]
 
 
+def test_the_first_questions_of_each_subset_are_followed(groups, tmp_path):
+    first, second = groups
+    named = [("a", "small", first), ("b", "small", first), ("c", "large", second), ("d", "small", second)]
+    asked = [replace(group, example=replace(group.example, id=id, subset=part)) for id, part, group in named]
+    asked[0].example = replace(asked[0].example, image=b"")  # on another rank
+    assert [group.example.id for group in in_turns(asked)] == ["c", "b", "d", "a"]
+    for step in (0, 25):
+        Reporter(followed=2).follow([JsonlLogger(tmp_path)], step, asked, ROWS)
+    Reporter(followed=0).follow([JsonlLogger(tmp_path)], 50, asked, ROWS)
+    rows = [json.loads(line) for line in (tmp_path / "trajectories.jsonl").read_text().splitlines()]
+    told = {(row["step"], row["split"], row["condition"], row["id"]) for row in rows}
+    assert told == {(step, "val", "greedy", id) for step in (0, 25) for id in "cb"}
+
+
 def test_other_loggers_get_the_numbers_under_the_same_keys(groups, tmp_path):
     logger = CSVLogger(tmp_path, name="csv", flush_logs_every_n_steps=1)
     report = {"score/all": 0.25, "advantage/all/no_tool/hist": Histogram([1], [0.0, 1.0])}
@@ -94,7 +109,7 @@ def test_other_loggers_get_the_numbers_under_the_same_keys(groups, tmp_path):
     assert dict(zip(header.split(","), row.split(","), strict=True)) == {"score/all": "0.25", "step": "4"}
 
 
-@pytest.mark.parametrize("option", ["trajectories_every", "groups"])
-def test_bad_settings(option):
-    with pytest.raises(UserError, match=rf"report\.{option}=0"):
-        Reporter(**{option: 0})
+@pytest.mark.parametrize(("option", "value"), [("trajectories_every", 0), ("groups", 0), ("followed", 101)])
+def test_bad_settings(option, value):
+    with pytest.raises(UserError, match=rf"report\.{option}={value}"):
+        Reporter(**{option: value})

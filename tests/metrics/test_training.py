@@ -76,17 +76,18 @@ def test_advantages_by_type():
 
 def test_advantages_by_type_and_subset():
     report = advantage_metrics(two_groups())
-    of_small = {key: value for key, value in report.items() if key.startswith("advantage/small/")}
-    assert of_small == {
-        "advantage/small/no_tool/count": 1,
-        "advantage/small/no_tool/share": pytest.approx(1 / 3),
-        "advantage/small/no_tool/mean": -1.0,
-        "advantage/small/tool_success/count": 2,
-        "advantage/small/tool_success/share": pytest.approx(2 / 3),
-        "advantage/small/tool_success/mean": 0.5,
-        "advantage/small/tool_fail/count": 0,
-        "advantage/small/tool_fail/share": 0.0,
-    }
+    small = {key.removeprefix("advantage/small/"): value for key, value in report.items() if "/small/" in key}
+    counts = small.pop("tool_success/hist").counts  # of 1.5 and -0.5
+    assert sum(counts) == 2 and counts[10] == counts[18] == 1
+    assert sum(small.pop("no_tool/hist").counts) == 1
+    quantiles = {f"no_tool/q{q:02}": -1.0 for q in (5, 25, 50, 75, 95)}
+    quantiles |= dict(zip((f"tool_success/q{q:02}" for q in (5, 25, 50, 75, 95)), (-0.4, 0, 0.5, 1, 1.4), strict=True))
+    assert small == pytest.approx(
+        quantiles
+        | {"no_tool/count": 1, "no_tool/share": 1 / 3, "no_tool/mean": -1.0, "no_tool/std": 0.0}
+        | {"tool_success/count": 2, "tool_success/share": 2 / 3, "tool_success/mean": 0.5, "tool_success/std": 1.0}
+        | {"tool_fail/count": 0, "tool_fail/share": 0.0}
+    )
     assert report["advantage/large/tool_success/mean"] == -0.25
 
 

@@ -39,7 +39,7 @@ def tab(chromium, request):
 
 
 def cards(tab):
-    return tab.locator(".card:not(.faded)").count()
+    return tab.locator("#groups .card:not(.faded)").count()
 
 
 def test_filters_open_and_links(tab, address):
@@ -49,9 +49,9 @@ def test_filters_open_and_links(tab, address):
     tab.select_option("[name=Recorded]", "step-26")
     assert cards(tab) == 2 and tab.locator(".group h3").inner_text() == HOSTILE
     tab.select_option("[name=Answer]", "wrong")
-    assert (cards(tab), tab.locator(".card.faded").count()) == (1, 1)
-    assert tab.evaluate("document.querySelector('.picture img').naturalWidth") == 80
-    tab.locator(".card:not(.faded)").click()
+    assert (cards(tab), tab.locator("#groups .card.faded").count()) == (1, 1)
+    assert tab.evaluate("document.querySelector('#groups .picture img').naturalWidth") == 80
+    tab.locator("#groups .card:not(.faded)").click()
     assert tab.url.endswith("#step-26/q/1/1")
     assert "name: zoom" in tab.locator("dialog .in-tool").inner_text()
     assert tab.locator("dialog circle.mark").get_attribute("cx") == "40"
@@ -64,6 +64,19 @@ def test_filters_open_and_links(tab, address):
     tab.select_option("[name=Recorded]", "")
     tab.fill("[name=Text]", "SIGN 11")
     assert cards(tab) == 1
+
+
+def test_a_film_strip_leads_through_its_frames(tab, address):
+    tab.goto(address)
+    frames = tab.locator("#films .card")
+    assert frames.locator(".pill").all_inner_texts() == ["step 0", "step 25"]
+    assert frames.nth(0).locator("circle.mark").count() == 1 and frames.nth(1).locator("circle.mark").count() == 0
+    assert "right at 1 of 2 validations" in tab.locator("#films .meta").inner_text()
+    frames.nth(0).click()
+    assert tab.url.endswith("#val-0/v/0")
+    tab.keyboard.press("ArrowRight")
+    tab.locator("dialog .pill", has_text="no tool call").wait_for()
+    assert tab.url.endswith("#val-25/v/0") and tab.locator("dialog [aria-label=Next]").is_disabled()
 
 
 def test_a_link_opens_its_card_and_a_chart_is_read(tab, address):

@@ -1,7 +1,7 @@
 import pytest
 from helpers.recorded import answer
 
-from loupe.pages.cards import MOST_CHARACTERS, gallery, pictures_of
+from loupe.pages.cards import MOST_CHARACTERS, VALIDATION, gallery, pictures_of
 
 
 def test_groups_are_what_is_compared():
@@ -26,6 +26,14 @@ def test_groups_are_what_is_compared():
     assert [card["place"] for card in groups[2]["cards"]] == ["before", "after"]
     asked = gallery([answer("a", condition="greedy"), answer("a", condition="no_tool")], 10)["groups"]
     assert [[card["place"] for card in group["cards"]] for group in asked] == [["greedy", "no_tool"]]
+
+
+def test_the_validations_of_a_question_are_a_group_of_their_own():
+    rows = [answer("a", step=step, split="val") for step in (0, 25)] + [answer("a", step=0, split="before")]
+    film, other = gallery(rows, 10)["groups"]
+    assert film["place"] == VALIDATION and film["step"] is None
+    assert [(card["place"], card["step"]) for card in film["cards"]] == [("val-0", 0), ("val-25", 25)]
+    assert other["place"] == "held-out"
 
 
 def test_a_group_has_the_picture_that_any_of_its_rows_has():

@@ -25,7 +25,7 @@ def test_advantages_by_type_and_part():
     counts = {"counts": [0, 2], "edges": [-3, 0, 3]}
     rows = [{"step": 0, "val/score/all": 0.5}]
     for step in (1, 2):
-        rows.append({"step": step, "advantage/small/no_tool/mean": -0.5})
+        rows.append({"step": step, "advantage/small/no_tool/mean": -0.5, "advantage/small/no_tool/q05": -step})
         for kind in ("no_tool", "tool_success", "tool_fail"):
             rows[-1] |= {f"advantage/all/{kind}/share": 0.0, f"advantage/small/{kind}/share": 0.0}
     rows[1] |= {"advantage/all/no_tool/mean": 0.25, "advantage/all/no_tool/hist": counts}
@@ -33,7 +33,9 @@ def test_advantages_by_type_and_part():
     assert found["steps"] == [1, 2] and list(found["parts"]) == ["all", "small"]
     assert found["parts"]["all"]["no_tool"]["mean"] == [0.25, None]
     assert found["parts"]["small"]["no_tool"]["mean"] == [-0.5, -0.5]
-    assert found["edges"] == [-3, 0, 3] and found["histograms"]["no_tool"] == [[0, 2], None]
+    assert found["parts"]["small"]["no_tool"]["q05"] == [-1, -2]
+    assert found["edges"] == [-3, 0, 3] and found["parts"]["all"]["no_tool"]["counts"] == [[0, 2], None]
+    assert found["parts"]["small"]["no_tool"]["counts"] == [None, None]
     assert advantages(rows[:1]) is None
 
 

@@ -21,7 +21,7 @@ def test_a_run_that_goes_on(tmp_path):
     assert page == tmp_path / "run" / "report.html"
     assert "step 26 so far" in page.read_text()
     assert found["advantages"]["steps"] == list(range(1, 27)) and found["pictures"] == {}
-    assert [group["id"] for group in found["gallery"]["groups"]][:3] == ["q/1", "q/1", "0"]
+    assert [group["id"] for group in found["gallery"]["groups"]][:4] == ["q/1", "q/1", "v", "0"]
     assert [group["step"] for group in found["gallery"]["groups"]][:3] == [26, 1, None]
 
 

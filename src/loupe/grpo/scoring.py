@@ -1,6 +1,6 @@
 """Scoring rollouts, and judging held-out questions in Lightning's validation and test loops."""
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import lightning
@@ -9,7 +9,7 @@ from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
 from loupe.grpo import distributed
 from loupe.grpo.skipped import SkippedRows
-from loupe.logs.pictures import SHARES, PictureStore
+from loupe.logs.pictures import PictureStore, share
 from loupe.logs.reporter import Reporter
 from loupe.logs.rows import PICTURES
 from loupe.metrics.rows import Rows, answer_rows
@@ -61,7 +61,8 @@ class ScoringModule(lightning.LightningModule):
         rows = self.rows(groups, condition)
         if not distributed.is_main():
             return rows
-        return self.pictures.with_pictures(rows, groups, self.rollout, SHARES[split])
+        done = (self.global_step + self.reporter.trajectories_every) / max(1, self.trainer.max_steps)
+        return self.pictures.with_pictures(rows, groups, self.rollout, share(split, done))
 
     def on_validation_epoch_start(self) -> None:
         self.evaluated = []
@@ -79,6 +80,8 @@ class ScoringModule(lightning.LightningModule):
             report = self.metrics(self.evaluated, "greedy")
         self.log("val/score", report["score/all"], prog_bar=True, logger=False)
         self.reporter.validation(self.loggers, self.global_step, report)
+        recorded = partial(self.recorded, split="val")
+        self.reporter.follow(self.loggers, self.global_step, self.evaluated, recorded)
 
     def _join_evaluated(self) -> None:
         """Give every rank the answers to all questions."""

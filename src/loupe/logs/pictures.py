@@ -19,8 +19,6 @@ from loupe.records import Group, Prompt
 LOG = logging.getLogger(__name__)
 LONGEST = 640
 LOSSLESS_PIXELS = 256 * 256
-SHARES = {"before": 0.25, "train": 0.75, "after": 1.0}
-"""How far each part of a run may fill the folder, so that the first answers leave room for the later ones."""
 NOTHING: dict = {"picture": None, "size": None, "shown": [], "targets": []}
 
 
@@ -82,6 +80,15 @@ class PictureStore:
             partial.replace(path)  # a process that is killed leaves no picture that is cut off
             self.bytes += len(content)
         return path.name
+
+
+def share(split: str, done: float) -> float:
+    """How far the folder of a run may be filled, so that the first answers leave room for later ones: by the answers
+    before training a quarter, then in step with training up to three quarters, by those after training the whole.
+
+    done: the share of the training steps that are taken before the next record.
+    """
+    return {"before": 0.25, "after": 1.0}.get(split, 0.25 + 0.5 * min(1.0, done))
 
 
 def whole_prompt(group: Group, rollout: GroupRollout) -> Prompt | None:

@@ -1,5 +1,6 @@
 """What a run reports: the same flat keys to every logger, and at intervals some trajectories with their pictures."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ from loupe.pictures import draw_calls, side_by_side
 from loupe.records import Group, Prompt, Trajectory
 
 FROM_ROW = ("id", "subset", "question", "references", "type", "answer", "score", "reward")
+MOST_FOLLOWED = 100
 COLUMNS = ["step", *FROM_ROW, "advantage", "text", "picture", "shown"]  # of W&B's table
 Shown = Callable[[Trajectory, Prompt], list[Image.Image]]  # the pictures that calls showed (``Environment.shown``)
 RowsOf = Callable[[list[Group], str], Rows]  # from groups and a condition to the answer row of every trajectory
@@ -21,15 +23,22 @@ RowsOf = Callable[[list[Group], str], Rows]  # from groups and a condition to th
 
 class Reporter:
     """trajectories_every: steps between two records of trajectories. groups: the number of groups in each; those whose
-    rewards differ most come first. megabytes: of pictures that are kept with them (``logs.pictures``). shown: what
-    W&B's table takes the results of calls from; without it, it has none.
+    rewards differ most come first. followed: the number of validation questions that are recorded at every validation.
+    megabytes: of pictures that are kept with them (``logs.pictures``). shown: what W&B's table takes the results of
+    calls from; without it, it has none.
     """
 
     def __init__(
-        self, trajectories_every: int = 25, groups: int = 4, megabytes: float = 20, shown: Shown | None = None
+        self,
+        trajectories_every: int = 25,
+        groups: int = 4,
+        followed: int = 4,
+        megabytes: float = 20,
+        shown: Shown | None = None,
     ):
         self.trajectories_every = require_int("report.trajectories_every", trajectories_every, 1)
         self.groups = require_int("report.groups", groups, 1)
+        self.followed = require_int("report.followed", followed, 0, MOST_FOLLOWED)
         self.megabytes = require_number("report.megabytes", megabytes, 0)
         self.shown: Shown = shown or (lambda *_: [])
 
@@ -45,10 +54,15 @@ class Reporter:
         """Log one validation under ``val/``."""
         self._metrics(loggers, step, {f"val/{key}": value for key, value in report.items()})
 
+    def follow(self, loggers: list, step: int, groups: list[Group], rows_of: RowsOf) -> None:
+        """Record the answers to the validation questions that are followed, the same ones at every validation."""
+        if self.followed:
+            self.trajectories(loggers, step, "val", in_turns(groups)[: self.followed], rows_of)
+
     def trajectories(self, loggers: list, step: int, split: str, groups: list[Group], rows_of: RowsOf) -> None:
         """Record all trajectories of these groups; the table of W&B has those whose pictures are at hand.
 
-        split: "train", or "before" or "after" for the held-out questions.
+        split: "train", "val", or "before" or "after" for the held-out questions.
         """
         rows = rows_of(groups, "sampled" if split == "train" else "greedy")
         pairs = [(trajectory, group) for group in groups for trajectory in group.trajectories]
@@ -75,3 +89,16 @@ class Reporter:
         numbers = {key: value for key, value in report.items() if not isinstance(value, Histogram)}
         for logger in loggers:
             logger.log_metrics(report if isinstance(logger, FolderLogger) else numbers, step)
+
+
+def in_turns(groups: list[Group]) -> list[Group]:
+    """The first question of each subset, then the second one of each, and so on. Those whose picture is not on this
+    rank come last.
+    """
+    earlier: Counter[str | None] = Counter()
+
+    def turn(group: Group) -> tuple[bool, int]:
+        earlier[group.example.subset] += 1
+        return not group.example.image, earlier[group.example.subset]
+
+    return sorted(groups, key=turn)

@@ -9,7 +9,7 @@ import numpy as np
 
 from loupe.metrics.intervals import flat
 from loupe.metrics.rows import Rows
-from loupe.metrics.summary import ALL, by_part, summarize
+from loupe.metrics.summary import by_part, summarize
 from loupe.records import OK, Group, StopReason, Trajectory, TrajectoryType
 from loupe.rewards.boxes import BoxError
 from loupe.tags import tagged
@@ -33,9 +33,9 @@ class Histogram:
 def advantage_metrics(groups: list[Group]) -> dict[str, float | Histogram]:
     """The distribution of advantages for each trajectory type (the figure of arXiv 2506.14821).
 
-    ``advantage/{part}/{type}/..``: mean, count, and share of the part's trajectories, for all questions and each
-    subset; for all questions also hist, std (population) and quantiles. A type without trajectories has only count and
-    share. Raises UserError without trajectories.
+    ``advantage/{part}/{type}/..``, for all questions and each subset: mean, std (population), quantiles, hist, count,
+    and share of the part's trajectories. A type without trajectories has only count and share. Raises UserError without
+    trajectories.
     """
     report: dict[str, float | Histogram] = {}
     for part, members in by_part(groups, lambda group: group.example.subset).items():
@@ -45,10 +45,9 @@ def advantage_metrics(groups: list[Group]) -> dict[str, float | Histogram]:
             values = [trajectory.advantage for trajectory in trajectories if trajectory.type is kind]
             report |= {f"{prefix}/count": len(values), f"{prefix}/share": len(values) / len(trajectories)}
             if values:
-                report[f"{prefix}/mean"] = fmean(values)
-            if values and part == ALL:
+                report |= {f"{prefix}/mean": fmean(values), f"{prefix}/std": float(np.std(values))}
                 report |= {f"{prefix}/q{q:02}": float(np.quantile(values, q / 100)) for q in QUANTILES}
-                report |= {f"{prefix}/hist": histogram(values), f"{prefix}/std": float(np.std(values))}
+                report[f"{prefix}/hist"] = histogram(values)
     return report
 
 

@@ -6,21 +6,23 @@ from loupe.metrics.rows import TERM, Rows
 
 MOST_CHARACTERS = 20_000
 """Of one turn or question; what is cut off is counted."""
+VALIDATION = "validation"
+"""The place of a question that is asked at every validation."""
 OF_GROUP = ("id", "subset", "question", "options")
-OF_CARD = ("sample", "type", "stop", "answer", "score", "reward", "advantage", "calls", "hits")
+OF_CARD = ("step", "sample", "type", "stop", "answer", "score", "reward", "advantage", "calls", "hits")
 
 
 def gallery(rows: Rows, most: int) -> dict:
     """groups: the questions with their cards, of the first ``most`` rows. left_out: the number of other rows.
 
-    The answers to one question at one training step form a group, all others to it another: before and after training,
-    or under every condition of an evaluation. So do the links: ``step-25/<id>/<sample>``, ``greedy/<id>/<sample>``.
+    A group holds the answers to one question: those at one training step, those at every validation, and those before
+    and after training or under every condition of an evaluation. Links tell them apart: ``step-25/<id>/<sample>``,
+    ``val-25/<id>/<sample>``, ``before/<id>/<sample>``, ``greedy/<id>/<sample>``.
     """
     groups: dict[tuple, dict] = {}
     for row in rows[:most]:
-        training = row.get("split") == "train"
-        place = f"step-{row['step']}" if training else row.get("split") or row["condition"]
-        key = (place if training else "held-out", row["id"])
+        place = _place(row)
+        key = ({"train": place, "val": VALIDATION}.get(row.get("split", ""), "held-out"), row["id"])
         if key not in groups:
             groups[key] = _group(row, key[0])
         groups[key]["picture"] = groups[key]["picture"] or row.get("picture")
@@ -38,6 +40,13 @@ def pictures_of(groups: Iterable[dict]) -> set[str]:
         for name in (group["picture"], *(crop for card in group["cards"] for crop in card["shown"]))
         if name
     }
+
+
+def _place(row: dict) -> str:
+    """The first part of the link to an answer."""
+    split = row.get("split")
+    at_steps = {"train": "step", "val": "val"}
+    return f"{at_steps[split]}-{row['step']}" if split in at_steps else split or row["condition"]
 
 
 def _group(row: dict, place: str) -> dict:

@@ -129,12 +129,12 @@ function curveChart(panel) {
 }
 
 // The bars of one step: for each type, the counts of its advantages, as shares of the largest count.
-function histogram(counts, at) {
-  const {width, left, right} = SIZE, kinds = Object.keys(counts), height = 46;
-  const most = Math.max(1, ...kinds.flatMap((kind) => counts[kind][at] ?? []));
+function histogram(part, at) {
+  const {width, left, right} = SIZE, kinds = Object.keys(part), height = 46;
+  const most = Math.max(1, ...kinds.flatMap((kind) => part[kind].counts[at] ?? []));
   const bins = DATA.advantages.edges.length - 1, bin = (width - left - right) / bins, bar = bin / (kinds.length + 0.5);
   return svg("svg", {viewBox: `0 0 ${width} ${height + 14}`, role: "img", "aria-label": "advantages at this step"},
-    ...kinds.flatMap((kind, k) => (counts[kind][at] ?? []).map((count, i) => svg("rect", {
+    ...kinds.flatMap((kind, k) => (part[kind].counts[at] ?? []).map((count, i) => svg("rect", {
       x: left + i * bin + k * bar, width: bar, y: height - height * count / most, height: height * count / most,
       style: `fill: var(--${kind})`}))),
     svg("line", {class: "axis", x1: left, x2: width - right, y1: height, y2: height}),
@@ -143,19 +143,19 @@ function histogram(counts, at) {
 }
 
 function advantageChart(part) {
-  const found = DATA.advantages, isWhole = part === "all", bars = el("div");
+  const found = DATA.advantages, bars = el("div");
   const lines = Object.keys(DATA.types).map((kind) => {
     const values = found.parts[part][kind];
     const pair = (low, high, opacity) => [smooth(values[low]), smooth(values[high]), opacity];
     return {
       name: DATA.types[kind], color: `var(--${kind})`, steps: found.steps, values: values.mean,
-      smoothed: smooth(values.mean), bands: isWhole ? [pair("q05", "q95", 0.07), pair("q25", "q75", 0.13)] : [],
+      smoothed: smooth(values.mean), bands: [pair("q05", "q95", 0.07), pair("q25", "q75", 0.13)],
       text: (at) => `${values.mean[at] === null ? "–" : signed(values.mean[at])}, ${percent(values.share[at])}`,
     };
   });
-  const draw = (step) => { if (isWhole) bars.replaceChildren(histogram(found.histograms, found.steps.indexOf(step))); };
-  const figure = chart(isWhole ? "all questions" : `${part} only`, lines, false, draw);
-  if (isWhole) figure.append(bars);
+  const draw = (step) => bars.replaceChildren(histogram(found.parts[part], found.steps.indexOf(step)));
+  const figure = chart(part === "all" ? "all questions" : `${part} only`, lines, false, draw);
+  figure.append(bars);
   return figure;
 }
 

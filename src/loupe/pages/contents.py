@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from loupe.errors import UserError
 from loupe.logs.rows import METRICS, TRAJECTORIES, read_rows
 from loupe.metrics.rows import Rows
-from loupe.pages.cards import gallery
+from loupe.pages.cards import VALIDATION, gallery
 from loupe.pages.curves import advantages, charts
 from loupe.paths import CONF
 from loupe.runs.files import ANSWERS, RunFile, read_json
@@ -46,6 +46,7 @@ def _run(folder: Path, most: int) -> dict:
     steps = read_rows(folder / METRICS)
     recorded = read_rows(folder / TRAJECTORIES) if (folder / TRAJECTORIES).exists() else []
     summary = read_json(folder / RunFile.SUMMARY) if (folder / RunFile.SUMMARY).exists() else None
+    cards = _training_first(gallery(_held_out_first(recorded), most))
     state, table = f"step {steps[-1]['step'] if steps else 0} so far", None
     if summary:
         state = f"trained for {summary['seconds']:,.0f} s"
@@ -55,7 +56,8 @@ def _run(folder: Path, most: int) -> dict:
         "table": table,
         "charts": charts(steps),
         "advantages": advantages(steps),
-        "gallery": _training_first(gallery(_held_out_first(recorded), most)),
+        "films": any(group["place"] == VALIDATION for group in cards["groups"]),
+        "gallery": cards,
     }
 
 

@@ -44,28 +44,26 @@ def _series(rows: list[dict], key: str) -> dict:
 def advantages(rows: list[dict]) -> dict | None:
     """The advantage of each trajectory type over training (the figure of arXiv 2506.14821); None before any step.
 
-    parts: for each part and type, ``STATISTICS`` over the steps, None where there are no such trajectories (quantiles
-    only for all questions). histograms: for each type, the counts between ``edges`` at each step.
+    parts: for each part and type, ``STATISTICS`` over the steps, and ``counts`` between ``edges``; None where there are
+    no such trajectories.
     """
     rows = thinned([row for row in rows if f"advantage/all/{TrajectoryType.NO_TOOL}/share" in row])
     if not rows:
         return None
     names = reversed(parts(key.split("/")[1] for row in rows for key in row if key.startswith("advantage/")))
     kinds = [kind.value for kind in TrajectoryType]
-    hists = {kind: [row.get(f"advantage/all/{kind}/hist") for row in rows] for kind in kinds}
-    edges: list[float] = next((hist["edges"] for found in hists.values() for hist in found if hist), [])
+    hists = (hist for row in rows for kind in kinds if (hist := row.get(f"advantage/all/{kind}/hist")))
+    edges: list[float] = next((hist["edges"] for hist in hists), [])
     return {
         "steps": [row["step"] for row in rows],
-        "parts": {
-            name: {
-                kind: {key: [row.get(f"advantage/{name}/{kind}/{key}") for row in rows] for key in STATISTICS}
-                for kind in kinds
-            }
-            for name in names
-        },
+        "parts": {name: {kind: _distributions(rows, f"advantage/{name}/{kind}") for kind in kinds} for name in names},
         "edges": edges,
-        "histograms": {kind: [hist and hist["counts"] for hist in found] for kind, found in hists.items()},
     }
+
+
+def _distributions(rows: list[dict], prefix: str) -> dict[str, list]:
+    found: dict[str, list] = {key: [row.get(f"{prefix}/{key}") for row in rows] for key in STATISTICS}
+    return found | {"counts": [(row.get(f"{prefix}/hist") or {}).get("counts") for row in rows]}
 
 
 def thinned(rows: list[dict]) -> list[dict]:
