@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from helpers.recorded import HOSTILE, make_run
+from helpers.recorded import HOSTILE, lines, make_run, zoomed
 
 from loupe.pages.page import write_page
 
@@ -64,6 +64,28 @@ def test_filters_open_and_links(tab, address):
     tab.select_option("[name=Recorded]", "")
     tab.fill("[name=Text]", "SIGN 11")
     assert cards(tab) == 1
+
+
+def test_the_hit_map_in_words_and_marks(tab, tmp_path):
+    """A keypoint in the middle of the target, one two crops away from it, and one whose picture was not kept."""
+    target = {"split": "after", "step": 26, "targets": [[30, 20, 50, 40]]}
+    rows = [
+        zoomed("a", **target),
+        zoomed("b", **target, keypoints=[[120, 30]], crops=[[100, 10, 140, 50]], hits=[False]),
+    ]
+    rows += [zoomed("c", **target, picture=None, size=None), zoomed("d", split="before", step=0, hits=None)]
+    folder = make_run(tmp_path / "run")
+    lines(folder / "trajectories.jsonl", rows)
+    tab.goto(write_page(folder).as_uri())
+    told = "3 calls; 2 hit (67%), 1 missed; half of them within 2.00 crop sizes of the target's middle; "
+    told += "1 farther than 1, drawn at the edge; 1 not drawn, because no picture of them was kept"
+    assert tab.locator("#hit-maps .note").first.inner_text() == f"{told}."
+    around = tab.locator("#hit-maps .chart svg").first
+    assert around.get_attribute("aria-label") == f"Around the target: {told}"
+    assert around.locator(".call.hit").get_attribute("d").startswith("M153 156a")  # of 312, without the disc's radius
+    assert around.locator(".call.missed").get_attribute("d").startswith("M302.5 ")
+    tab.locator("#hit-maps select").select_option("before")
+    assert "1 call; no targets known" in tab.locator("#hit-maps .note").first.inner_text()
 
 
 def test_a_film_strip_leads_through_its_frames(tab, address):

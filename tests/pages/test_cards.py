@@ -1,7 +1,7 @@
 import pytest
-from helpers.recorded import answer
+from helpers.recorded import answer, zoomed
 
-from loupe.pages.cards import MOST_CHARACTERS, VALIDATION, gallery, pictures_of
+from loupe.pages.cards import MOST_CHARACTERS, VALIDATION, gallery, pictures_of, pointed
 
 
 def test_groups_are_what_is_compared():
@@ -42,6 +42,10 @@ def test_a_group_has_the_picture_that_any_of_its_rows_has():
     assert (group["picture"], group["size"], group["targets"]) == ("a.jpg", [4, 3], [[0, 0, 1, 1]])
     assert pictures_of([group]) == {"a.jpg", "b.png"}
     assert group["references"] == ["7"] and group["cards"][0]["terms"] == {"accuracy": 1.0}
+
+
+def test_whether_any_call_showed_a_part_of_the_picture():
+    assert pointed(gallery([answer("a"), zoomed("b")], 10)) and not pointed(gallery([answer("a"), zoomed("b")], 1))
 
 
 def test_rows_of_earlier_runs_lack_pictures_and_what_was_told():

@@ -32,6 +32,11 @@ def gallery(rows: Rows, most: int) -> dict:
     return {"groups": list(groups.values()), "left_out": max(0, len(rows) - most)}
 
 
+def pointed(found: dict) -> bool:
+    """Whether any call in a gallery showed a part of the picture."""
+    return any(card["boxes"] for group in found["groups"] for card in group["cards"])
+
+
 def pictures_of(groups: Iterable[dict]) -> set[str]:
     """The files in ``report/`` that the groups show."""
     return {

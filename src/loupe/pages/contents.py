@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from loupe.errors import UserError
 from loupe.logs.rows import METRICS, TRAJECTORIES, read_rows
 from loupe.metrics.rows import Rows
-from loupe.pages.cards import VALIDATION, gallery
+from loupe.pages.cards import VALIDATION, gallery, pointed
 from loupe.pages.curves import advantages, charts
 from loupe.paths import CONF
 from loupe.runs.files import ANSWERS, RunFile, read_json
@@ -56,6 +56,7 @@ def _run(folder: Path, most: int) -> dict:
         "table": table,
         "charts": charts(steps),
         "advantages": advantages(steps),
+        "pointed": pointed(cards),
         "films": any(group["place"] == VALIDATION for group in cards["groups"]),
         "gallery": cards,
     }
@@ -64,12 +65,14 @@ def _run(folder: Path, most: int) -> dict:
 def _evaluation(folder: Path, most: int) -> dict:
     finished = (folder / EVALUATION).exists() and (folder / PARQUET).exists()
     rows = _answers(folder / PARQUET) if finished else _answers_so_far(folder)
+    cards = gallery(sorted(rows, key=_numbered(rows)), most)
     state = f"{len(rows):,} answers" if finished else f"{len(rows):,} answers so far"
     table = _conditions(read_json(folder / EVALUATION)) if finished else None
     return _head(folder, "evaluation", state) | {
         "table": table,
         "confusion": confusion(rows),
-        "gallery": gallery(sorted(rows, key=_numbered(rows)), most),
+        "pointed": pointed(cards),
+        "gallery": cards,
     }
 
 

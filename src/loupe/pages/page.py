@@ -25,7 +25,19 @@ ENVIRONMENT = Environment(
 ENVIRONMENT.globals["file"] = lambda name: Markup((HERE / name).read_text())
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg"}
 MOST_CARDS = 10_000
-SECTIONS = ("facts", "settings", "table", "confusion", "jobs", "charts", "advantages", "films", "gallery", "weights")
+SECTIONS = (
+    "facts",
+    "settings",
+    "table",
+    "confusion",
+    "jobs",
+    "charts",
+    "advantages",
+    "pointed",
+    "films",
+    "gallery",
+    "weights",
+)
 
 
 def write_page(folder: Path, bundle: bool = False, most: int = MOST_CARDS) -> Path:
