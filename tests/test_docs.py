@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from loupe.paths import CONF, PROJECT
 from loupe.runs.cli import quoted
+from loupe.runs.suggest import with_places
 
 DOCS = sorted((PROJECT / "docs").rglob("*.md"))
 PAGES = [PROJECT / "README.md", *DOCS]
@@ -35,6 +36,8 @@ A_SENTENCE = 40
 A_FILE = re.compile(r"(?:src|loupe|conf|tests|experiments|benchmarks|notebooks|docs)/[\w./-]*\w")
 LITERAL = {"ask": ("image", "question", "paths.output_dir"), "report": ("folder",)}
 """The ``literal`` keys that each entry passes to ``cli.entry``."""
+PLACES = {"report": "folder"}
+"""The key of each entry that takes arguments without one."""
 EXTRAS = {
     "joblib": "hydra-joblib-launcher",
     "optuna": "hydra-optuna-sweeper",
@@ -74,9 +77,10 @@ def test_every_link_leads_somewhere(path):
 
 def compose(command: Command) -> None:
     """Compose what the entry would; for a sweep, each value of each setting in turn. Raises Hydra's errors."""
-    flags = {argument for argument in command.arguments if argument.startswith("-")}
-    given = [argument for argument in command.arguments if "=" in argument and not argument.startswith("-")]
-    unknown = flags - {"-m", "--cfg", "--help"} or set(command.arguments) - flags - set(given) - {"job"}
+    arguments = with_places(list(command.arguments), PLACES.get(command.entry))
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    given = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    unknown = flags - {"-m", "--cfg", "--help"} or set(arguments) - flags - set(given) - {"job"}
     assert not unknown, f"{command}: what is {min(unknown)}?"
     overrides = without_extras(command, [quoted(argument, LITERAL.get(command.entry, ())) for argument in given])
     if "-m" not in flags:

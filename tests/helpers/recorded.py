@@ -1,6 +1,7 @@
 """The folders of a run and of an evaluation as a page finds them, written by hand."""
 
 import json
+import re
 from pathlib import Path
 
 from PIL import Image
@@ -65,3 +66,9 @@ def make_run(folder: Path, hostile: str = "x", questions: int = 12) -> Path:
         rows.append(zoomed("q/1", **told, sample=1, advantage=-0.9))
     lines(folder / "trajectories.jsonl", rows)
     return folder
+
+
+def data_of(page: Path) -> dict:
+    """What the scripts of a page are given."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    return json.loads(text)

@@ -1,18 +1,11 @@
-import json
 import re
 
 import pytest
-from helpers.recorded import HOSTILE, answer, lines, make_run, zoomed
+from helpers.recorded import HOSTILE, answer, data_of, lines, make_run, zoomed
 
 from loupe.errors import UserError
 from loupe.pages.contents import confusion
 from loupe.pages.page import write_page
-
-
-def data_of(page):
-    """What the scripts of a page are given."""
-    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
-    return json.loads(text)
 
 
 def test_a_run_that_goes_on(tmp_path):

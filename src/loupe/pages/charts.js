@@ -84,7 +84,8 @@ function chart(title, lines, isShare, onStep = () => {}) {
     svg("path", {d: path(scale, line.steps, line.smoothed ?? line.values), fill: "none", "stroke-width": 2,
       "stroke-linejoin": "round", "stroke-dasharray": line.dashes ?? null, style: `stroke: ${line.color}`}),
   ]);
-  const shown = lines.map(() => el("span"));
+  const names = [...new Set(lines.map((line) => line.name))];  // several runs may have a line of one name
+  const entries = names.map((name) => [lines.filter((line) => line.name === name), el("span")]);
   const at = el("span", {class: "at"});
   let now = steps.length - 1;
   const read = (index, visible = true) => {
@@ -94,7 +95,9 @@ function chart(title, lines, isShare, onStep = () => {}) {
     cursor.setAttribute("x2", x);
     cursor.setAttribute("visibility", visible ? "visible" : "hidden");
     at.textContent = `step ${steps[now]}`;
-    lines.forEach((line, i) => { shown[i].textContent = line.text(line.steps.indexOf(steps[now])); });
+    for (const [same, shown] of entries) {
+      shown.textContent = same.map((line) => line.text(line.steps.indexOf(steps[now]))).join(" · ");
+    }
     onStep(steps[now]);
   };
   const image = svg("svg", {
@@ -111,16 +114,17 @@ function chart(title, lines, isShare, onStep = () => {}) {
       if (by) { event.preventDefault(); event.stopPropagation(); read(now + by); }
     },
   }, ...axes(scale, isShare), ...drawn, cursor);
-  const legend = lines.map((line, i) => el("li", {}, svg("svg", {viewBox: "0 0 18 8", "aria-hidden": true},
+  const legend = entries.map(([[line], shown]) => el("li", {}, svg("svg", {viewBox: "0 0 18 8", "aria-hidden": true},
     svg("line", {x1: 0, x2: 18, y1: 4, y2: 4, "stroke-width": 3, "stroke-dasharray": line.dashes ?? null,
-      style: `stroke: ${line.color}`})), el("span", {}, line.name), shown[i]));
+      style: `stroke: ${line.color}`})), el("span", {dir: "auto"}, line.name), shown));
   read(now, false);
   const figcaption = el("figcaption", {}, el("span", {}, title), at);
   return el("figure", {class: "chart"}, figcaption, image, el("ul", {class: "legend", "aria-live": "polite"}, ...legend));
 }
 
 function curveChart(panel) {
-  const lines = panel.curves.map((curve, i) => ({
+  const names = [...new Set(panel.curves.map((curve) => curve.name))];
+  const lines = panel.curves.map((curve) => [curve, names.indexOf(curve.name)]).map(([curve, i]) => ({
     ...curve, color: `var(--part-${i % 5})`, dashes: i >= 5 ? "5 3" : null,
     smoothed: panel.smooth ? smooth(curve.values) : null,
     text: (at) => (at < 0 ? "–" : panel.percent ? percent(curve.values[at]) : decimal(curve.values[at])),
@@ -160,6 +164,9 @@ function advantageChart(part) {
 }
 
 if (DATA.charts) document.getElementById("charts").append(...DATA.charts.map(curveChart));
+for (const [i, setting] of (DATA.multiples ?? []).entries()) {
+  document.getElementById(`multiple-${i}`).append(...setting.charts.map(curveChart));
+}
 if (DATA.advantages) {
   document.getElementById("advantages").append(...Object.keys(DATA.advantages.parts).map(advantageChart));
 }

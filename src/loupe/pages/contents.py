@@ -12,11 +12,11 @@ from loupe.errors import UserError
 from loupe.logs.rows import METRICS, TRAJECTORIES, read_rows
 from loupe.metrics.rows import Rows
 from loupe.pages.cards import VALIDATION, gallery, pointed
-from loupe.pages.curves import advantages, charts
+from loupe.pages.curves import advantages, charts, overlaid
 from loupe.paths import CONF
 from loupe.runs.files import ANSWERS, RunFile, read_json
 from loupe.runs.resume import changed_settings, saved_settings
-from loupe.runs.sweeps import compared, job_rows
+from loupe.runs.sweeps import SETTING, compared, job_rows, settings_of
 from loupe.runs.text import comparison, format_value
 
 EVALUATION, PARQUET = "evaluation.json", "answers.parquet"
@@ -30,7 +30,8 @@ def contents(folder: Path, most: int) -> dict:
     if (folder / ANSWERS).exists():
         return _evaluation(folder, most)
     if rows := job_rows(folder):
-        return {"kind": "sweep", "title": folder.resolve().name, "jobs": jobs(folder, rows)}
+        found = {"jobs": jobs(folder, rows), "multiples": multiples(folder, rows)}
+        return {"kind": "sweep", "title": folder.resolve().name} | found
     raise UserError(
         f"folder={folder}: holds no run ({METRICS}), evaluation ({ANSWERS}) or finished job of a sweep; give the "
         "paths.output_dir of one"
@@ -104,21 +105,31 @@ def _training_first(found: dict) -> dict:
 
 def _head(folder: Path, kind: str, state: str) -> dict:
     """Title, facts and changed settings of a job."""
-    path = folder / RunFile.PROVENANCE
-    origin = read_json(path) if path.exists() else {}
+    origin = _origin(folder)
     commit = f"{origin['commit']}{' with uncommitted changes' if origin.get('uncommitted') else ''}" if origin else "-"
     facts = {"command": origin.get("command", "-"), "commit": commit, "started": origin.get("started", "-")}
-    command = str(origin.get("command", "")).split()
-    name = Path(command[1]).stem if len(command) > 1 else "train"
-    cfg = saved_settings(folder) if (folder / RunFile.CONFIG).exists() else OmegaConf.create()
+    cfg, own = job_settings(folder)
     weights = OmegaConf.to_container(cfg.reward.weights) if OmegaConf.select(cfg, "reward.weights") else {}
     return {
         "kind": kind,
         "title": folder.resolve().name,
         "facts": facts | {"state": state},
-        "settings": {key: json.dumps(value) for key, value in own_choices(name, cfg).items()},
+        "settings": {key: json.dumps(value) for key, value in own.items()},
         "weights": weights,
     }
+
+
+def _origin(folder: Path) -> dict:
+    path = folder / RunFile.PROVENANCE
+    return read_json(path) if path.exists() else {}
+
+
+def job_settings(folder: Path) -> tuple[DictConfig, dict]:
+    """The settings of a job, and those of them that differ from the defaults (:func:`own_choices`)."""
+    command = str(_origin(folder).get("command", "")).split()
+    name = Path(command[1]).stem if len(command) > 1 else "train"
+    cfg = saved_settings(folder) if (folder / RunFile.CONFIG).exists() else OmegaConf.create()
+    return cfg, own_choices(name, cfg)
 
 
 def own_choices(name: str, cfg: DictConfig) -> dict:
@@ -181,6 +192,17 @@ def confusion(rows: Rows) -> dict | None:
             for label, with_tool in (("right with tool", True), ("wrong with tool", False))
         ],
     }
+
+
+def multiples(folder: Path, rows: Rows) -> list[dict]:
+    """For each setting of a sweep, seeds aside, the curves of its runs; none of evaluations."""
+    groups: dict[str, list[Rows]] = {}
+    for row in rows:
+        if (path := folder / row["job"] / METRICS).exists():
+            given = {key.removeprefix(SETTING): value for key, value in settings_of(row).items()}
+            title = " ".join(f"{key}={value}" for key, value in given.items() if key != "seed")
+            groups.setdefault(title, []).append(read_rows(path))
+    return [{"title": title, "runs": len(runs), "charts": overlaid(runs)} for title, runs in groups.items()]
 
 
 def jobs(folder: Path, rows: Rows) -> dict:

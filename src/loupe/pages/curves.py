@@ -20,6 +20,8 @@ PANELS = {
 }
 """Title -> (pattern of the keys, of which it names the curves; whether the values are shares)."""
 
+SHORT = ("Score on validation questions", "Zoom rate on validation questions")
+
 
 def charts(rows: list[dict]) -> list[dict]:
     """The panels that have any values. Smoothed are those of training steps, which are noisy."""
@@ -28,6 +30,29 @@ def charts(rows: list[dict]) -> list[dict]:
         for title, (pattern, percent) in PANELS.items()
         if (curves := _curves(rows, pattern))
     ]
+
+
+def overlaid(runs: list[list[dict]]) -> list[dict]:
+    """The panels ``SHORT`` of several runs on top of each other; the curves of a part of the questions share a name."""
+    panels: dict[str, dict] = {}
+    for rows in runs:
+        for panel in charts(rows):
+            if panel["title"] in SHORT:
+                panels.setdefault(panel["title"], panel | {"curves": []})["curves"] += panel["curves"]
+    return list(panels.values())
+
+
+def side_by_side(runs: dict[str, list[dict]]) -> list[dict]:
+    """A panel for each curve of ``charts``, in which it is drawn for every run, under the run's name."""
+    panels: dict[str, dict] = {}
+    for name, rows in runs.items():
+        for panel in charts(rows):
+            for curve in panel["curves"]:
+                title = panel["title"] if len(panel["curves"]) == 1 else f"{panel['title']}: {curve['name']}"
+                panels.setdefault(title, panel | {"title": title, "curves": []})["curves"].append(
+                    curve | {"name": name}
+                )
+    return list(panels.values())
 
 
 def _curves(rows: list[dict], pattern: str) -> list[dict]:

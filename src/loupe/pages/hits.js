@@ -4,7 +4,7 @@ const MAP = {side: 300, edge: 1, margin: 6};  // edge: the largest distance draw
 const OUTCOMES = {hit: "hit", missed: "missed", unknown: "no target known"};
 
 const middle = ([left, top, right, bottom]) => [(left + right) / 2, (top + bottom) / 2];
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 // The executed calls of an answer: the point in pixels, its distance from the next target in sizes of what was shown.
 function callsOf(card) {

@@ -6,14 +6,17 @@ Jinja's escaping, or as JSON that the scripts only ever assign to ``textContent`
 """
 
 import base64
+import os
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from loupe.atomic import replacing
+from loupe.errors import UserError
 from loupe.logs.rows import PICTURES
 from loupe.pages.cards import pictures_of
+from loupe.pages.comparison import comparison
 from loupe.pages.contents import contents
 from loupe.runs.files import RunFile
 from loupe.runs.palette import STYLES, SUBSET_COLORS
@@ -25,18 +28,10 @@ ENVIRONMENT = Environment(
 ENVIRONMENT.globals["file"] = lambda name: Markup((HERE / name).read_text())
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg"}
 MOST_CARDS = 10_000
+COMPARISON = "comparison.html"
 SECTIONS = (
-    "facts",
-    "settings",
-    "table",
-    "confusion",
-    "jobs",
-    "charts",
-    "advantages",
-    "pointed",
-    "films",
-    "gallery",
-    "weights",
+    *("facts", "settings", "runs", "differing", "table", "confusion", "jobs", "multiples", "charts", "advantages"),
+    *("pointed", "films", "gallery", "weights"),
 )
 
 
@@ -46,11 +41,27 @@ def write_page(folder: Path, bundle: bool = False, most: int = MOST_CARDS) -> Pa
     bundle: put the pictures into the page itself, so that one file can be sent. most: the largest number of cards.
     Raises UserError if the folder holds none of these, or if a file in it is damaged.
     """
-    found = dict.fromkeys(SECTIONS) | contents(folder, most)
-    names = pictures_of(found["gallery"]["groups"]) if bundle and found["gallery"] else set()
+    found = contents(folder, most)
+    names = pictures_of(found["gallery"]["groups"]) if bundle and found.get("gallery") else set()
     pictures = {name: data_url(path) for name in sorted(names) if (path := folder / PICTURES / name).is_file()}
+    return _write(folder / RunFile.REPORT, found, pictures)
+
+
+def write_comparison(folders: list[Path]) -> Path:
+    """Write the page that compares runs into the folder that holds them all; returns its path. Raises UserError."""
+    home = Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
+    found = comparison([folder.resolve() for folder in folders], home)
+    try:
+        return _write(home / COMPARISON, found, {})
+    except OSError as error:
+        raise UserError(f"cannot write {home / COMPARISON}: {error.strerror}") from error
+
+
+def _write(path: Path, found: dict, pictures: dict[str, str]) -> Path:
+    """Render the page with these contents; pictures: what is inside it, by name."""
+    found = dict.fromkeys(SECTIONS) | found
     styles = {kind.value: label for kind, (label, _) in STYLES.items()}
-    drawn = {key: found[key] for key in ("charts", "advantages", "gallery", "weights")}
+    drawn = {key: found[key] for key in ("charts", "multiples", "advantages", "gallery", "weights")}
     data = drawn | {"folder": PICTURES, "pictures": pictures, "types": styles}
     page = ENVIRONMENT.get_template("page.html.jinja").render(
         page=found,
@@ -58,9 +69,9 @@ def write_page(folder: Path, bundle: bool = False, most: int = MOST_CARDS) -> Pa
         type_colors={kind.value: color for kind, (_, color) in STYLES.items()},
         part_colors=SUBSET_COLORS,
     )
-    with replacing(folder / RunFile.REPORT) as partial:
+    with replacing(path) as partial:
         partial.write_text(page, encoding="utf-8", errors="replace")
-    return folder / RunFile.REPORT
+    return path
 
 
 def data_url(path: Path) -> str:

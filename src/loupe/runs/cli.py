@@ -29,7 +29,7 @@ from loupe.runs.files import RunFile
 from loupe.runs.known import require_arguments, require_documented, require_read
 from loupe.runs.renamed import refuse_renamed
 from loupe.runs.resume import own_folders, own_settings
-from loupe.runs.suggest import Command, explained, in_order
+from loupe.runs.suggest import Command, explained, in_order, with_places
 from loupe.tools import forms
 
 LOG = logging.getLogger(__name__)
@@ -37,13 +37,16 @@ UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIS
 
 
 def entry(
-    task: Callable[[DictConfig], object], literal: tuple[str, ...] = (), objective: Callable | None = None
+    task: Callable[[DictConfig], object],
+    literal: tuple[str, ...] = (),
+    objective: Callable | None = None,
+    places: str | None = None,
 ) -> Callable[[], None]:
     """The command of ``task``, with Hydra's overrides and multirun. ``debug=true`` shows tracebacks.
 
     task: named like its configuration in conf/. literal: keys whose values are taken as typed, whatever characters they
     hold; Hydra's grammar would refuse many. objective: computes from the task's result the number that a sweeper such
-    as Optuna's optimizes.
+    as Optuna's optimizes. places: the key that takes arguments that are no overrides.
     """
 
     bugs: list[Exception] = []  # of the jobs themselves
@@ -66,7 +69,7 @@ def entry(
 
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and explain() speaks
-        sys.argv[1:] = [quoted(argument, literal) for argument in sys.argv[1:]]
+        sys.argv[1:] = with_places([quoted(argument, literal) for argument in sys.argv[1:]], places)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)  # they end a job as Ctrl-C does
         try:

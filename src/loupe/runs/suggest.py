@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from loupe.errors import UserError
 from loupe.names import did_you_mean, nearest
 from loupe.paths import CONF
-from loupe.runs.config import search_path
+from loupe.runs.config import quoted, search_path
 from loupe.runs.files import RunFile
 from loupe.runs.folder import run_folder
 from loupe.runs.known import GROUPS, OPEN, exists, hint
@@ -88,6 +88,17 @@ def in_order(arguments: list[str]) -> list[str]:
             raise UserError(f"{flag}: each command has a configuration of its own; add to it by --config-dir=<folder>")
     overrides = [*given.overrides, *rest]
     return [*overrides, *(argument for argument in arguments if argument not in overrides)]
+
+
+def with_places(arguments: list[str], key: str | None) -> list[str]:
+    """The arguments, with those that are neither flags nor overrides as the value of ``key``; several make a list."""
+    given = get_args_parser().parse_known_args(arguments)[0].overrides
+    places = [argument for argument in given if key and "=" not in argument and argument[:1] not in ("~", "-")]
+    if not places:
+        return arguments
+    values = ",".join(map(quoted, places))
+    rest = [argument for argument in arguments if argument not in places]
+    return [f"{key}={values if len(places) == 1 else f'[{values}]'}", *rest]
 
 
 def explained(error: Exception, command: Command) -> str:
