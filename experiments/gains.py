@@ -1,5 +1,5 @@
-"""What the runs of a sweep gained, question by question, and how their training went: gains.csv and course.csv, beside
-the sweep's results.csv.
+"""What the runs of a sweep gained, question by question, and how their training went: gains.csv, course.csv and
+validations.csv, beside the sweep's results.csv.
 
 python experiments/gains.py outputs/main
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loupe.errors import UserError
 from loupe.logs.history import history
-from loupe.studies.course import course
+from loupe.studies.course import course, validations
 from loupe.studies.gains import gain_rows, identity, trainings
 from loupe.studies.tables import write
 
@@ -22,8 +22,14 @@ def course_rows(folder: Path) -> list[dict]:
     ]
 
 
+def validation_rows(folder: Path) -> list[dict]:
+    """One row per validation of each finished training."""
+    return [identity(job) | row for job in trainings(folder) for row in validations(history(folder / job["job"]))]
+
+
 def main(folder: Path) -> None:
-    for name, rows in (("gains", gain_rows(folder)), ("course", course_rows(folder))):
+    for name, make in (("gains", gain_rows), ("course", course_rows), ("validations", validation_rows)):
+        rows = make(folder)
         write(rows, folder / f"{name}.csv")
         print(f"{folder / name}.csv: {len(rows)} rows")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from loupe.studies.course import advantage_gaps, course
+from loupe.studies.course import advantage_gaps, course, validations
 
 
 def test_first_and_last_steps_and_when_the_format_is_learned():
@@ -34,3 +34,15 @@ def test_advantages_are_compared_where_both_types_occur():
         **{"gap/large/no_tool": None, "gap/large/no_tool/share": None},  # never both
         **{"gap/large/tool_fail": None, "gap/large/tool_fail/share": None},
     }
+
+
+def test_validations_are_the_rows_that_have_one():
+    rows = [
+        {"step": 0, "val/score/small": 0.25, "val/zoom_hit_rate/all": 0.5, "val/reward/mean": 1.0},
+        {"step": 1, "score/small": 0.75, "loss": 0.1},
+        {"step": 2, "val/score/small": 0.5},
+    ]
+    assert validations(rows) == [
+        {"step": 0, "score/small": 0.25, "zoom_hit_rate/all": 0.5},
+        {"step": 2, "score/small": 0.5},
+    ]

@@ -76,7 +76,7 @@ def test_the_iou_where_there_are_boxes():
     assert gains(before, after)["iou"]["all"]["mean"] == 0.5
 
 
-def test_the_script_writes_two_tables_beside_the_results(sweep, monkeypatch):
+def test_the_script_writes_its_tables_beside_the_results(sweep, monkeypatch):
     spec = importlib.util.spec_from_file_location("gains", PROJECT / "experiments" / "gains.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
@@ -85,3 +85,6 @@ def test_the_script_writes_two_tables_beside_the_results(sweep, monkeypatch):
         assert [row["job"] for row in csv.DictReader(file)] == ["a", "b", "a", "b"]
     with (sweep / "course.csv").open() as file:
         assert [(row["job"], row["first/score/all"]) for row in csv.DictReader(file)] == [("a", "0.25"), ("b", "0.25")]
+    with (sweep / "validations.csv").open() as file:
+        found = [(row["job"], row["step"], row["score/all"]) for row in csv.DictReader(file)]
+    assert found == [("a", "0", "0.0"), ("b", "0", "0.0")]

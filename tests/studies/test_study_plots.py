@@ -10,9 +10,11 @@ from loupe.studies.plots import (
     advantages_figure,
     conditions,
     curves,
+    learning_figure,
     main_figure,
     panels_by_part,
     parts,
+    pointing_controls,
     score_and_rate,
 )
 
@@ -157,3 +159,21 @@ def test_advantages_by_type_and_part():
 
 def test_everything_comes_last():
     assert parts(pandas.Series(["all", "large", "small"])) == ["small", "large", "all"]
+
+
+def test_learning_has_a_line_for_each_run_and_each_control_its_own():
+    runs = [(1, {}), (2, {}), (1, {"algorithm.optimizer.lr": 0.0}), (1, {"algorithm.shuffle_advantages": True})]
+    rates = dict.fromkeys(("zoom_hit_rate/small", "score/small", "score/large", "zoom_rate/small", "zoom_rate/large"))
+    rows = [
+        {"setting/seed": seed, **{f"setting/{key}": value for key, value in settings.items()}, "step": step}
+        | {key: step / 100 + number / 10 for key in rates}
+        for number, (seed, settings) in enumerate(runs)
+        for step in (0, 25)
+    ]
+    table = pandas.DataFrame(rows)
+    hits, scores, zooms = learning_figure(table, pointing_controls(table)).axes
+    assert [len(axes.lines) for axes in (hits, scores, zooms)] == [4, 6, 6]
+    assert [line.get_label() for line in hits.lines] == ["small signs", "_", "learning rate 0", "shuffled advantages"]
+    assert [list(line.get_ydata()) for line in hits.lines] == [
+        pytest.approx([number / 10, number / 10 + 0.25]) for number in range(4)
+    ]

@@ -5,6 +5,7 @@ from statistics import fmean
 from loupe.records import TrajectoryType
 
 METRICS = ("score/all", "zoom_rate/all", "reward/format", "reward/iou", "think/words", "think/unique_share")
+WATCHED = ("score", "zoom_rate", "zoom_hit_rate", "failed_call_rate")
 FEW = 5  # steps at the beginning and at the end that are averaged
 
 
@@ -24,6 +25,19 @@ def course(steps: list[dict]) -> dict[str, float | None]:
     correlations = [step["think/reward_correlation"] for step in steps if "think/reward_correlation" in step]
     row["think/reward_correlation"] = fmean(correlations) if correlations else None
     return row | advantage_gaps(steps)
+
+
+def validations(rows: list[dict]) -> list[dict[str, float]]:
+    """The validations of a run, in order: ``step``, and ``<metric>/<part>`` for each of ``WATCHED``.
+
+    rows: all rows that it logged.
+    """
+    found = []
+    for row in rows:
+        metrics = {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
+        watched = {key: value for key, value in metrics.items() if key.partition("/")[0] in WATCHED}
+        found += [{"step": row["step"]} | watched] if watched else []
+    return found
 
 
 def advantage_gaps(steps: list[dict]) -> dict[str, float | None]:

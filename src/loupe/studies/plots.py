@@ -101,6 +101,35 @@ def panels_by_part(lines: Mapping[str, Line], x: str, y: str, label: str) -> Fig
     return figure
 
 
+def learning_figure(table: pandas.DataFrame, controls: Mapping[str, tuple[pandas.Series, str, str]]) -> Figure:
+    """Hits, score and zooms at each validation, a line for each run: small signs solid, large ones dashed.
+
+    table: of validations. controls: by name, which rows are of a control, with its color and style.
+    """
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    trained = ~pandas.concat([rows for rows, _, _ in controls.values()], axis=1).any(axis=1)
+    titles = {"zoom_hit_rate": "Calls that hit the sign", "score": "Score", "zoom_rate": "Answers with a zoom"}
+    for axes, (metric, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
+        kinds = {"small signs": (trained, "small", SUBSET_COLORS[0], "-")}
+        if metric != "zoom_hit_rate":
+            kinds["large signs"] = (trained, "large", SUBSET_COLORS[1], "--")
+        kinds |= {name: (rows, "small", color, style) for name, (rows, color, style) in controls.items()}
+        for label, (rows, part, color, style) in kinds.items():
+            shown = table[rows].rename(columns={f"{SETTING}seed": "seed"})
+            curves(axes, shown, "step", f"{metric}/{part}", label, color, style)
+        percent(axes, title=title, xlabel="training step", ylabel="validation, greedy")
+    handles, labels = figure.axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def pointing_controls(table: pandas.DataFrame) -> dict[str, tuple[pandas.Series, str, str]]:
+    """The controls of the study of where to zoom, for :func:`learning_figure`."""
+    still = table[f"{SETTING}algorithm.optimizer.lr"] == 0
+    shuffled = table[f"{SETTING}algorithm.shuffle_advantages"].fillna(False).astype(bool)
+    return {"learning rate 0": (still, "#999999", ":"), "shuffled advantages": (shuffled, "#555555", "-.")}
+
+
 def resolution_lines(table: pandas.DataFrame, trainings: pandas.DataFrame) -> dict[str, Line]:
     """The five policies of the resolution study, for :func:`panels_by_part`.
 
