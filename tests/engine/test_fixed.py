@@ -65,6 +65,19 @@ def test_each_precision_has_a_step_of_its_own(shared_policy):
     assert (shape, plain, low) == (other, None, torch.bfloat16)
 
 
+def test_weights_that_have_moved_are_read_where_they_are(policy):
+    """A CUDA graph would go on reading the memory that they have left."""
+    rollout = make_rollout(policy, max_new_tokens=3, fixed_shapes=True)
+    rollout(examples(2), 2, step=0)
+    (first,) = rollout.decoder.steps.steps.values()
+    rollout(examples(2), 2, step=0)
+    assert list(rollout.decoder.steps.steps.values()) == [first]
+    weight = next(policy.parameters())
+    weight.data = weight.data.clone()
+    rollout(examples(2), 2, step=0)
+    assert first not in rollout.decoder.steps.steps.values()
+
+
 def test_other_values_are_refused(shared_policy):
     with pytest.raises(UserError, match=r"rollout\.fixed_shapes=yes: must be one of auto, true, false"):
         make_rollout(shared_policy, fixed_shapes="yes")

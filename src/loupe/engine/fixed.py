@@ -7,6 +7,7 @@ operation by operation, which is slower than decoding in exact shapes, but shows
 """
 
 from collections import OrderedDict
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -125,9 +126,14 @@ class FixedSteps:
     def __init__(self, policy: Policy, most: int = 8):
         self.policy, self.most = policy, most
         self.steps: OrderedDict[tuple[Shape, torch.dtype | None], FixedStep] = OrderedDict()
+        self.places: list[int] = []  # of the weights in memory, from which graphs read them
 
     def take(self, shape: Shape, like: Prefixes) -> FixedStep:
         """The step of a shape in the present precision, made if need be."""
+        places = [tensor.data_ptr() for tensor in chain(self.policy.parameters(), self.policy.buffers())]
+        if places != self.places:  # Lightning moves a model away from the GPU at the end of each loop
+            self.steps.clear()
+            self.places = places
         key = shape, autocast_to(self.policy.device)
         step = self.steps.pop(key, None) or FixedStep(self.policy, shape, like)
         self.steps[key] = step
