@@ -1,10 +1,11 @@
-"""Memory of one update of Qwen2.5-VL-3B with an adapter, computed from shapes, without a GPU or weights.
+"""Memory of one update of Qwen2.5-VL, computed from shapes, without a GPU or weights.
 
     python benchmarks/memory.py [group=8] [resolution=1024] [reasoning=150]
 
 Runs the engine on tensors that have a shape but no contents (torch's FakeTensorMode, bfloat16 autocast), and counts
 the tensors that are alive. There is one question; every trajectory thinks, zooms once and answers. The count leaves out
-what allocators and kernels add, and the rollout's memory, which is smaller.
+what allocators and kernels add, and the rollout's memory, which is smaller. The 3B is trained with an adapter; then the
+3B and the 7B are trained with all weights but the vision tower, by trainer=ddp and by trainer=zero.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from loupe.engine import update
 from loupe.engine.policy import Policy
 from loupe.geometry import Frame
+from loupe.grpo.sharding import lower
 from loupe.models import qwen
 from loupe.models.load import load_policy
 from loupe.pictures import grid_size
@@ -62,11 +64,12 @@ class Meter(TorchDispatchMode):
         return out
 
 
-def build(recompute: bool, size: str = "3b") -> Policy:
+def build(recompute: bool, size: str = "3b", lora: dict | None = LORA) -> Policy:
     """The policy of model=qwen2_5_vl_3b_lora, or _7b_, without contents. Call it in a FakeTensorMode."""
+    dtype = "bfloat16" if lora else "float32"
     with torch.device("meta"):
         made = partial(qwen.build, size)
-        policy = load_policy(None, made, LORA, dtype="bfloat16", train_vision=False, recompute=recompute)
+        policy = load_policy(None, made, lora, dtype=dtype, train_vision=False, recompute=recompute)
     by_id: dict[int, torch.nn.Parameter] = {}  # tied weights stay tied
     for module in policy.modules():
         for name, p in module._parameters.items():
@@ -125,16 +128,25 @@ def make_group(size: int, resolution: int, reasoning: int, policy: Policy) -> Gr
 
 
 def measure(
-    make: Callable[[Policy], Group], recompute: bool = True, shared: bool = True, size: str = "3b"
+    make: Callable[[Policy], Group],
+    recompute: bool = True,
+    shared: bool = True,
+    size: str = "3b",
+    trainer: str | None = None,
 ) -> tuple[float, float]:
     """GiB of weights and optimizer, and at the peak of the update of the group that ``make`` returns.
 
     recompute: compute the MLPs a second time instead of keeping their activations. shared: as the engine does it;
     otherwise every trajectory has its own prefix, and all trajectories, with all their logits, are computed at once.
-    size: of the model.
+    size: of the model. trainer: None trains an adapter, "ddp" all weights but the vision tower, and so does "zero",
+    without what it shares out (``shared_out``).
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
-        policy = build(recompute, size).train()
+        policy = build(recompute, size, lora=None if trainer else LORA).train()
+        moments = sum(8 * p.numel() for p in policy.parameters() if p.requires_grad)  # AdamW's two
+        if trainer == "zero":
+            lower(policy, torch.bfloat16)
+            moments = 0
         group, budget = make(policy), 2048
         groups = [group] if shared else [Group(None, group.prompt, [t]) for t in group.trajectories]
         if not shared:
@@ -143,11 +155,16 @@ def measure(
         with meter, torch.autocast("cpu", torch.bfloat16):
             for parameter in policy.parameters():
                 meter.add(parameter)
-                if parameter.requires_grad:  # AdamW's two moments
-                    meter.live += 2 * parameter.untyped_storage().nbytes()
+            meter.live += moments
             before = meter.live
             update.backward(policy, groups, lambda _, logp, mask: (logp * mask).sum(), 1.0, budget)
     return before / GIB, meter.peak / GIB
+
+
+def shared_out(size: str) -> float:
+    """GiB of the float32 weights and AdamW's moments that trainer=zero shares out."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return sum(12 * p.numel() for p in build(True, size, lora=None).parameters() if p.requires_grad) / GIB
 
 
 def main(group: int = 8, resolution: int = 1024, reasoning: int = 150) -> None:
@@ -159,8 +176,17 @@ def main(group: int = 8, resolution: int = 1024, reasoning: int = 150) -> None:
         ("a prefix each, all at once, MLPs computed twice", True, False),
         ("a prefix each, all at once", False, False),
     ]:
-        before, peak = measure(make, recompute, shared)
-        print(f"{name:<62} weights and optimizer {before:5.1f}   peak {peak:5.1f}", flush=True)
+        tell(name, *measure(make, recompute, shared))
+    for size in ("3b", "7b"):
+        tell(f"{size}, all weights, trainer=ddp", *measure(make, size=size, trainer="ddp"))
+        whole, (before, peak) = shared_out(size), measure(make, size=size, trainer="zero")
+        for gpus in (2, 4, 8):
+            share = whole / gpus
+            tell(f"{size}, all weights, trainer=zero, {gpus} GPUs", before + share, peak + share)
+
+
+def tell(name: str, before: float, peak: float) -> None:
+    print(f"{name:<62} weights and optimizer {before:5.1f}   peak {peak:5.1f}", flush=True)
 
 
 if __name__ == "__main__":

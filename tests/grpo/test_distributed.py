@@ -9,8 +9,9 @@ import pytest
 import torch
 from conftest import MIXED, examples, scripted
 from helpers.commands import ROOT, SMALL, VOWELS, lines, run
-from helpers.ranks import CASES, make_trainer, process, take_steps
+from helpers.ranks import CASES, SHARDED, make_trainer, process, take_steps
 from helpers.steps import make_module, score, weights
+from safetensors.torch import load_file
 
 from loupe.engine.policy import Policy
 from loupe.errors import UserError
@@ -44,6 +45,26 @@ def test_two_ranks_take_the_step_of_one_process_with_all_groups(two, case):
     assert first["had_signal"] == second["had_signal"] == (case != "no signal")
     moved = max((expected - start[name]).abs().max() for name, expected in alone["weights"].items())
     assert moved > 1e-3 if case != "no signal" else moved == 0
+
+
+@pytest.mark.parametrize("case", SHARDED)
+def test_shards_take_the_step_of_one_process_with_whole_weights(two, case):
+    folder, results = two
+    first, second = (result["sharded"][case] for result in results)
+    groups = torch.load(folder / "groups.pt", weights_only=False)
+    alone = take_steps(case, groups, folder)
+    for name, expected in alone["weights"].items():
+        assert torch.equal(first["weights"][name], second["weights"][name])
+        assert torch.allclose(first["weights"][name], expected, rtol=0, atol=1e-5), name
+    assert first["report"] == second["report"] == pytest.approx(alone["report"], rel=1e-5, abs=1e-5)
+
+
+def test_shards_resume_and_end_with_the_weights_of_an_uninterrupted_run_without(two):
+    _, results = two
+    for name, expected in results[0]["trained"]["weights"].items():
+        ended = [result["trained in parts"][name] for result in results]
+        assert torch.equal(*ended) and ended[0].dtype == expected.dtype
+        assert torch.allclose(ended[0], expected, rtol=0, atol=1e-6), name
 
 
 def test_ranks_with_other_numbers_of_turns_and_without_a_row_stay_together(two):
@@ -97,13 +118,14 @@ def start_as_srun_does(rank, *overrides):
     return start(*overrides, **{f"SLURM_{name}": str(value) for name, value in names.items()})
 
 
-def test_the_command_with_two_processes(tmp_path):
+@pytest.mark.parametrize("trainer", ["ddp", pytest.param("zero", marks=pytest.mark.slow)])
+def test_the_command_with_two_processes(tmp_path, trainer):
     """Interrupted on one rank, and resumed: one folder, and the figures of one process with all the questions."""
     alone, pair = tmp_path / "alone", tmp_path / "pair"
     size = ["data.n_val=5", "data.n_test=5", "trainer.max_steps=3", "trainer.val_check_interval=3"]
     options = [*VOWELS, *size, "algorithm.optimizer.lr=0.01"]
     run(alone, *options, "data.batch_size=4")
-    options += ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "logger=none"]
+    options += [f"trainer={trainer}", "trainer.devices=2", "trainer.accelerator=cpu", "logger=none"]
     options += ["reward.terms.dense=vowel_terms.vowels_and_sigterm"]
     # The second rank scores 2 answers of validation, 2 of the test, 6 in the first step, and then comes the second.
     stopped = start(*options, f"paths.output_dir={pair}", SIGNAL_AT=str(2 + 2 + 6 + 1))
@@ -126,6 +148,9 @@ def test_the_command_with_two_processes(tmp_path):
     assert [row["step"] for row in lines(pair / "timing.jsonl")] == [1, 2, 3]
     told = [[(row["split"], row["id"], row["turns"]) for row in lines(f / "trajectories.jsonl")] for f in (pair, alone)]
     assert told[0] == told[1]
+    models = [load_file(folder / "model" / "model.safetensors") for folder in (pair, alone)]
+    assert models[0].keys() == models[1].keys()
+    assert all(torch.allclose(models[0][name], models[1][name], rtol=0, atol=2e-4) for name in models[0])
     for when in ("before", "after"):
         figures = [flat(json.loads((folder / "summary.json").read_text())[when]) for folder in (pair, alone)]
         assert figures[0] == pytest.approx(figures[1], abs=1e-4) and figures[0]["n/all"] == 5

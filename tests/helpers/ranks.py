@@ -11,6 +11,7 @@ import lightning
 import torch
 import torch.distributed as dist
 from conftest import ANSWER, MIXED, examples, make_rollout
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities import rank_zero_only
 from vowel_terms import vowels
 
@@ -22,6 +23,7 @@ from loupe.errors import UserError
 from loupe.grpo import distributed
 from loupe.grpo.advantages import batch_std
 from loupe.grpo.losses import DAPO, GRPO, GSPO, DrGRPO
+from loupe.grpo.sharding import Shards, Zero
 from loupe.logs.jsonl import JsonlLogger
 from loupe.models import tiny
 from loupe.rewards.composite import CompositeReward
@@ -38,16 +40,22 @@ CASES = {
     "no signal": (GRPO(), 2),
 }
 """For each case the loss, and how many of the four groups the first rank gets."""
+SHARDED = ["kl", "empty", "no signal"]
+"""The cases that are repeated with shards."""
 
 
-def take_steps(case, groups, folder):
+def adamw(parameters):
+    return torch.optim.AdamW(parameters, lr=0.01, eps=1e-3, weight_decay=0.1)
+
+
+def take_steps(case, groups, folder, shards=False):
     """Two inner epochs on these groups, with the norm clipped: the weights after it, and what is reported."""
     policy = Policy(*tiny.build(seed=0))
     module = make_module(
         policy,
         folder,
         loss=CASES[case][0],
-        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=0.01, eps=1e-3, weight_decay=0.1),
+        optimizer=adamw,
         inner_epochs=2,
         max_grad_norm=0.5,
         advantage=batch_std,
@@ -58,23 +66,29 @@ def take_steps(case, groups, folder):
     if case == "no signal":
         for trajectory in (t for group in groups for t in group.trajectories):
             trajectory.advantage = 0.0
-    Alone(module)
+    optimizer = Alone(module).optimizer
+    if shards:
+        module.shards = Shards(policy)
+        module.shards.take_over([optimizer])
     report = module.optimize(groups)
+    if shards:
+        module.shards.dissolve()
     return {"weights": weights(policy), "report": report, "had_signal": module.had_signal}
 
 
-def replayed(rank, folder):
+def replayed(rank, folder, cases=CASES, **options):
     """Each case of the same groups, dealt out over the ranks."""
     results = {}
-    for case, (_, first) in CASES.items():
-        groups = torch.load(folder / "groups.pt", weights_only=False)
-        results[case] = take_steps(case, groups[:first] if rank == 0 else groups[first:], folder)
+    for case in cases:
+        groups, first = torch.load(folder / "groups.pt", weights_only=False), CASES[case][1]
+        own = groups[:first] if rank == 0 else groups[first:]
+        results[case] = take_steps(case, own, folder, **options)
     return results
 
 
-def make_trainer(folder, steps):
+def make_trainer(folder, steps, strategy=distributed.Ranks):
     return lightning.Trainer(
-        strategy=distributed.Ranks(threads=1),
+        strategy=strategy(threads=1),
         devices=2,
         accelerator="cpu",
         max_steps=steps,
@@ -102,10 +116,7 @@ def encoded(example):
 
 def trained(rank, folder):
     """A run of Lightning's in which one rank calls the tool, the other does not, and at each step one has no row."""
-    policy = Policy(*tiny.build(seed=rank))  # unequal weights: those of the first rank are to be used
-    script = [[ANSWER], ["<answer>1</answer>"]] if rank == 0 else [MIXED[1], MIXED[4]]
-    rollout = make_rollout(policy, ScriptedRollout, script=script, max_new_tokens=60)
-    module = make_module(policy, folder, rollout=rollout, group_size=2, reward=CompositeReward({"v": vowels}, {"v": 1}))
+    module = make_scripted(rank, folder)
     good, *heldout = (dataclasses.replace(example, image=encoded(example)) for example in examples(5))
     bad = dataclasses.replace(good, image=folder / "missing.jpg")
     trainer = make_trainer(folder, 3)
@@ -114,8 +125,31 @@ def trained(rank, folder):
     trainer.test(module, data(None, None, heldout[3:]), verbose=False)
     tested = [group.example.id for group in module.evaluated]
     module.total_steps = 20
+    trained = weights(module.policy)
     ends = end_of(make_trainer(folder / "unreadable", 20).fit, module, data([bad, bad], None, None))
-    return {"weights": weights(policy), "validated": validated, "tested": tested, "ends": ends}
+    return {"weights": trained, "validated": validated, "tested": tested, "ends": ends}
+
+
+def make_scripted(rank, folder):
+    """A module whose turns are written already."""
+    policy = Policy(*tiny.build(seed=rank))  # unequal weights: those of the first rank are to be used
+    script = [[ANSWER], ["<answer>1</answer>"]] if rank == 0 else [MIXED[1], MIXED[4]]
+    rollout = make_rollout(policy, ScriptedRollout, script=script, max_new_tokens=60)
+    reward = CompositeReward({"v": vowels}, {"v": 1})
+    return make_module(policy, folder, rollout=rollout, group_size=2, reward=reward, optimizer=adamw)
+
+
+def trained_in_parts(rank, folder):
+    """The weights after the steps of ``trained``, with shards, the last one from a checkpoint after the second."""
+    good, *_ = (dataclasses.replace(example, image=encoded(example)) for example in examples(5))
+    rows = [good, dataclasses.replace(good, image=folder / "missing.jpg")]
+    checkpoint = folder / "part.ckpt"
+    trainer = make_trainer(folder / "parts", 2, Zero)
+    trainer.callbacks.append(LambdaCallback(on_train_end=lambda trainer, _: trainer.save_checkpoint(checkpoint)))
+    trainer.fit(make_scripted(rank, folder), data(rows, None, None))
+    module = make_scripted(rank, folder)
+    make_trainer(folder / "parts", 3, Zero).fit(module, data(rows, None, None), ckpt_path=checkpoint)
+    return weights(module.policy)
 
 
 def non_finite(rank, folder):
@@ -142,5 +176,6 @@ def process(rank, folder):
     rank_zero_only.rank = rank
     dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
     results = {"replayed": replayed(rank, folder), "non_finite": non_finite(rank, folder)}
-    results["trained"] = trained(rank, folder)
+    results["sharded"] = replayed(rank, folder, SHARDED, shards=True)
+    results |= {"trained": trained(rank, folder), "trained in parts": trained_in_parts(rank, folder)}
     torch.save(results, folder / f"results_{rank}.pt")

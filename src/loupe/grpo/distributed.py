@@ -7,7 +7,7 @@ batch is empty. In a single process nothing happens: ``gather`` returns a list o
 import logging
 import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import zip_longest
@@ -141,23 +141,25 @@ def gather_groups(groups: list[Group]) -> list[list[Group]]:
     return parts
 
 
-def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Replace each gradient by its sum over all ranks.
-
-    A rank without a gradient contributes zeros. A parameter without a gradient on any rank keeps none, so that the
-    optimizer skips it as in a single process.
-    """
+def sum_gradients(trained: list[torch.Tensor]) -> None:
+    """Replace each gradient by its sum over all ranks."""
     if not _together():
         return
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    fill_gradients(trained)
+    for work in [dist.all_reduce(p.grad, async_op=True) for p in trained if p.grad is not None]:
+        work.wait()
+
+
+def fill_gradients(trained: list[torch.Tensor]) -> None:
+    """Give zeros to a parameter without a gradient, if it has one on another rank.
+
+    One without a gradient on any rank keeps none, so that the optimizer skips it as in a single process.
+    """
     present = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32, device=trained[0].device)
     dist.all_reduce(present, dist.ReduceOp.MAX)
-    used = [parameter for parameter, somewhere in zip(trained, present.tolist(), strict=True) if somewhere]
-    for parameter in used:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    for work in [dist.all_reduce(parameter.grad, async_op=True) for parameter in used]:
-        work.wait()
+    for parameter, somewhere in zip(trained, present.tolist(), strict=True):
+        if somewhere and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter, dtype=parameter.grad_dtype)
 
 
 def stop(error: UserError) -> NoReturn:

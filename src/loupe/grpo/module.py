@@ -141,9 +141,8 @@ class GRPOModule(TrainingModule):
         optimizer, epochs = self.optimizers(), []
         for epoch in range(self.inner_epochs):
             sums = self.objective.backward(groups)
-            distributed.sum_gradients(self.policy.parameters())
+            norm = self.sum_gradients()
             epochs.append(distributed.total(sums))
-            norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm).item()
             self._require_finite(epochs[-1]["loss"], norm, groups)
             # Only the last step goes through Lightning, which counts it: global_step counts rollout batches.
             (optimizer if epoch == self.inner_epochs - 1 else optimizer.optimizer).step()

@@ -2,17 +2,26 @@
 
 import time
 
+import torch
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import require_int
+from loupe.grpo import distributed
 from loupe.grpo.optim import keep_settings
 from loupe.grpo.scoring import ScoringModule
+from loupe.grpo.sharding import Shards
 from loupe.logs.reporter import Reporter
 from loupe.rewards.composite import CompositeReward
 
 
 class TrainingModule(ScoringModule):
     """A policy that is trained by manual optimization. total_steps: ``trainer.max_steps``."""
+
+    max_grad_norm: float
+    shards: Shards | None = None  # of the weights, while trainer=zero trains them
 
     def __init__(
         self, policy: Policy, rollout: GroupRollout, reward: CompositeReward, reporter: Reporter, total_steps: int
@@ -36,6 +45,18 @@ class TrainingModule(ScoringModule):
     def all_schedules(self) -> list:
         """The learning-rate schedule of each optimizer."""
         return made if isinstance(made := self.lr_schedulers(), list) else [made]
+
+    def sum_gradients(self) -> float:
+        """Sum the gradients of all ranks and clip them; returns their norm before that. All ranks call this."""
+        trained: list[torch.Tensor] = [p for p in self.policy.parameters() if p.requires_grad]
+        if self.shards:
+            trained = self.shards.sum_gradients()
+        else:
+            distributed.sum_gradients(trained)
+        norm = get_total_norm(p.grad for p in trained if p.grad is not None)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        clip_grads_with_norm_(trained, self.max_grad_norm, norm)
+        return norm.item()
 
     def on_fit_start(self) -> None:
         self.policy.train()

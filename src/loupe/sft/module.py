@@ -87,9 +87,7 @@ class SupervisedModule(TrainingModule):
             loss = self._nll(part) / weight
             loss.backward()
             own += loss.item()
-        distributed.sum_gradients(self.policy.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm).item()
-        report = {"loss": sum(distributed.gather(own)), "grad_norm": norm}
+        report = {"loss": sum(distributed.gather(own)), "grad_norm": self.sum_gradients()}
         if not all(map(math.isfinite, report.values())):
             fix = f"lower {self.settings}.*optimizer.lr, or resume from an earlier checkpoint"
             distributed.stop(NonFiniteError(f"step {self.global_step}: loss {report['loss']}; {fix}"))
@@ -98,7 +96,8 @@ class SupervisedModule(TrainingModule):
             optimizer.optimizer.step()
         report["learning_rate"] = counted.optimizer.param_groups[0]["lr"]
         counted.step()
-        self.policy.zero_grad()
+        for optimizer in self.all_optimizers():
+            optimizer.optimizer.zero_grad()
         torch.clear_autocast_cache()  # it holds low-precision copies of the weights before the step
         for schedule in self.all_schedules():
             schedule.step()
