@@ -14,7 +14,7 @@ ORDER = [
     ["tools", "rewards"],
     ["data", "engine", "metrics"],
     ["logs", "models"],
-    ["grpo"],
+    ["grpo", "vllm"],
     ["runs"],
     ["evaluation", "serving"],
     ["sft", "studies"],

@@ -31,6 +31,10 @@ class NonFiniteError(UserError):
     """The loss, the gradient or the policy's output is NaN or infinite; the run stops."""
 
 
+class EngineLost(UserError):
+    """The process that writes the answers has ended; the run can be resumed."""
+
+
 class Interrupted(UserError):
     """The user stopped the run; the message says how to resume it."""
 

@@ -59,11 +59,13 @@ class ImagePatches:
     pixels: float32 [h * w, channels * temporal_patch * patch * patch]
     grid: (1, h, w) in patches; the language model sees h * w / merge**2 placeholder tokens.
     features: the output of a frozen vision tower, kept from the rollout for the update (``Policy.encode``).
+    shown: the picture itself, as the policy sees it; None in a light copy.
     """
 
     pixels: torch.Tensor
     grid: tuple[int, int, int]
     features: list[torch.Tensor] | None = field(default=None, compare=False, repr=False)
+    shown: Image.Image | None = field(default=None, compare=False, repr=False)
 
     def tokens(self, merge: int) -> int:
         """Placeholder tokens of this picture, for a spatial merge size of ``merge``."""
@@ -161,9 +163,8 @@ class Trajectory:
     and then the answer turn, sampled again. ``images`` holds the observation's picture once.
 
     sample: index within the group. turns: the decoded text of each, without the end-of-turn token; the first begins
-    with the prompt's prefill. entropies: of the distributions that the sampled tokens were drawn from, in nats; none if
-    the decoder does not tell them (``Objective.prepare`` does then). forced: the tag whose beginning was not sampled.
-    Filled in later: terms, reward, advantage, token_weight (of each sampled token), old_logprobs and ref_logprobs.
+    with the prompt's prefill. entropies: of what each token was sampled from, in nats, if the decoder tells them.
+    forced: the tag whose beginning was not sampled. Filled in later: terms and all that follow.
     """
 
     sample: int
@@ -188,8 +189,7 @@ class Trajectory:
         self.ids.append(token)
         self.sampled.append(1)
         self.logprobs.append(logprob)
-        if entropy is not None:
-            self.entropies.append(entropy)
+        self.entropies += [] if entropy is None else [entropy]
 
     def append_written(self, tokens: list[int], images: list[ImagePatches]) -> None:
         """Add tokens that the environment wrote, and the pictures behind their placeholders."""

@@ -100,6 +100,29 @@ def test_old_logprobs_can_be_computed_again(policy, tmp_path):
     assert report["ratio/logprob_gap"] == pytest.approx(1.0, abs=1e-3)
 
 
+def test_the_update_tells_the_entropies_that_the_decoder_does_not(policy, tmp_path):
+    module = make_module(policy, tmp_path, lr=0.0, old_logprobs="update")
+    groups = scored(module, policy)
+    expected = [trajectory.entropies for group in groups for trajectory in group.trajectories]
+    for group in groups:
+        for trajectory in group.trajectories:
+            trajectory.entropies = []
+    module.objective.prepare(groups)
+    found = [trajectory.entropies for group in groups for trajectory in group.trajectories]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_the_decoder_hears_of_new_weights(policy, tmp_path):
+    module = make_module(policy, tmp_path)
+    groups, heard = scored(module, policy), []
+    Alone(module)
+    module.rollout.decoder.refresh = lambda: heard.append(weights(policy))
+    before = weights(policy)
+    module.optimize(groups)
+    assert len(heard) == 1 and any(not torch.equal(before[name], heard[0][name]) for name in before)
+
+
 def test_tokens_are_weighted_by_how_the_update_sees_them(policy, tmp_path):
     """The rollout is said to have given every token e times less, then e times more, than the update gives it."""
     plain = step_with_shifted_logprobs(policy, tmp_path, 0.0)

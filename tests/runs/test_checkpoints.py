@@ -1,11 +1,13 @@
 """The checkpoints that are there, and which one counts as the last, whenever a run stops."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from loupe.runs.checkpoints import WholeCheckpoints, make_last
+from loupe.errors import EngineLost
+from loupe.runs.checkpoints import LastCheckpoint, WholeCheckpoints, make_last
 
 
 def held(folder):
@@ -37,6 +39,20 @@ def test_while_a_checkpoint_is_written_the_last_one_is_there_and_no_other_takes_
     with pytest.raises(OSError, match="full"):
         save(tmp_path, 3)
     assert held(tmp_path) == {"last.ckpt": 2}
+
+
+def test_a_run_whose_engine_has_ended_can_be_resumed(tmp_path, capsys):
+    class Trainer:
+        global_step = 7
+        state = SimpleNamespace(fn="fit")
+
+        def save_checkpoint(self, path):
+            save(path.parent, self.global_step)
+
+    last = LastCheckpoint(tmp_path / "checkpoints", "python src/train.py")
+    last.on_exception(Trainer(), None, EngineLost("the process has ended"))
+    assert held(tmp_path / "checkpoints") == {"last.ckpt": 7}
+    assert "stopped after step 7; to resume: python src/train.py resume=" in capsys.readouterr().out
 
 
 def unsupported(*_):

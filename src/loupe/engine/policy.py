@@ -75,7 +75,7 @@ class Policy(nn.Module):
         if image.width % self.factor or image.height % self.factor:
             raise ValueError(f"picture of {image.width}x{image.height} is not on the grid of {self.factor}")
         out = self.image_processor(images=[image], do_resize=False, return_tensors="pt")
-        return ImagePatches(out["pixel_values"], tuple(out["image_grid_thw"][0].tolist()))
+        return ImagePatches(out["pixel_values"], tuple(out["image_grid_thw"][0].tolist()), shown=image)
 
     def positions(self, ids: list[int], images: list[ImagePatches], start: int) -> tuple[np.ndarray, int]:
         """The M-RoPE positions [3, T] of tokens that begin at ``start``, and the position of the token after them."""

@@ -58,17 +58,26 @@ def _backward_chunk(
         torch.autograd.backward(tensors, gradients)
 
 
-@torch.no_grad()
 def logprobs(
     policy: Policy, groups: list[Group], temperature: float, token_budget: int
 ) -> Iterator[tuple[Trajectory, list[float]]]:
     """The log-probability of every sampled token of every trajectory under ``policy``."""
+    for trajectory, (logp,) in scores(policy, groups, temperature, token_budget):
+        yield trajectory, logp
+
+
+@torch.no_grad()
+def scores(
+    policy: Policy, groups: list[Group], temperature: float, token_budget: int, entropies: bool = False
+) -> Iterator[tuple[Trajectory, list[list[float]]]]:
+    """For every trajectory its log-probabilities and, if asked for, the entropies before its sampled tokens."""
     for chunk in chunks(groups, token_budget):
         prefixes = policy.encode_prompts([group.prompt for group in chunk])
         for branches in micro_batches(chunk, token_budget):
-            logp, _ = _branch_scores(policy, prefixes, branches, temperature)
-            for (_, trajectory), row in zip(branches, logp.tolist(), strict=True):
-                yield trajectory, row[: trajectory.n_sampled]
+            logp, _, *more = _branch_scores(policy, prefixes, branches, temperature, entropies)
+            rows = zip(*(column.tolist() for column in (logp, *more)), strict=True)
+            for (_, trajectory), found in zip(branches, rows, strict=True):
+                yield trajectory, [row[: trajectory.n_sampled] for row in found]
 
 
 def chunks(groups: list[Group], token_budget: int) -> Iterator[list[Group]]:

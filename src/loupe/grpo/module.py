@@ -97,6 +97,7 @@ class GRPOModule(TrainingModule):
         step, clock = self.global_step, Clock()
         with self.meeting():
             draws = self.draw(batch, step, clock)
+            self.rollout.decoder.release()
         with clock("update"):
             self.assign_advantages(draws.groups, step)
             report = self.optimize(draws.groups)
@@ -149,6 +150,7 @@ class GRPOModule(TrainingModule):
             optimizer.zero_grad()
             torch.clear_autocast_cache()  # it holds low-precision copies of the weights before the step
         report = mean_report(epochs) | {"grad_norm": norm, "learning_rate": optimizer.optimizer.param_groups[0]["lr"]}
+        self.rollout.decoder.refresh()
         self.lr_schedulers().step()
         return report
 

@@ -45,15 +45,20 @@ class Objective:
         self.reference = policy.frozen_copy() if loss.beta and not policy.has_adapter else None
 
     def prepare(self, groups: list[Group]) -> None:
-        """Fill in token_weight, old_logprobs and, with a KL term, ref_logprobs. All ranks call this."""
+        """Fill in token_weight, old_logprobs and, with a KL term, ref_logprobs. All ranks call this.
+
+        Where the old log-probabilities are recomputed, entropies that the decoder did not tell are filled in too.
+        """
         trajectories = [trajectory for group in groups for trajectory in group.trajectories]
         self._assign_token_weights(trajectories)
         for trajectory in trajectories:
             trajectory.old_logprobs = trajectory.sampled_logprobs
         settings = self.temperature, self.microbatch_tokens
         if self.old_logprobs == "update":
-            for trajectory, logprobs in update.logprobs(self.policy, groups, *settings):
+            unknown = any(not trajectory.entropies for trajectory in trajectories)
+            for trajectory, (logprobs, *entropies) in update.scores(self.policy, groups, *settings, unknown):
                 trajectory.old_logprobs = logprobs
+                trajectory.entropies = entropies[0] if entropies else trajectory.entropies
         if self.loss.beta:
             reference = self.reference.to(self.policy.device) if self.reference else self.policy
             with nullcontext() if self.reference else self.policy.adapter_off():

@@ -66,6 +66,7 @@ class ScoringModule(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.evaluated = []
+        self.rollout.decoder.refresh()  # a checkpoint may have been loaded, or another kind of training taken steps
 
     def validation_step(self, batch: list[Example], batch_idx: int = 0) -> None:
         with self.meeting(later=True):

