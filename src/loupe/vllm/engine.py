@@ -19,7 +19,7 @@ import torch
 
 from loupe.engine.decoder import Sampling
 from loupe.engine.policy import Policy
-from loupe.errors import EngineLost
+from loupe.errors import EngineLost, UserError
 from loupe.vllm import requirements, weights
 from loupe.vllm.protocol import PICTURES, Request, Written
 
@@ -54,7 +54,14 @@ class VllmEngine:
         with _environment(), _ignoring_interrupts(), _lost():
             from vllm import LLM
 
-            self.llm = LLM(**self._options(settings))
+            try:
+                self.llm = LLM(**self._options(settings))
+            except (RuntimeError, ValueError) as error:
+                reason = str(error).strip().partition("\n")[0]
+                raise UserError(
+                    f"rollout=vllm: the engine does not start ({reason}); the lines above name the cause, which may be "
+                    "too little memory for rollout.context"
+                ) from error
         client = weakref.ref(self.llm.llm_engine.engine_core)
         Thread(target=_end_waiting, args=[client], name="loupe_vllm", daemon=True).start()
         self.lora = None
