@@ -110,7 +110,7 @@ def learning_figure(table: pandas.DataFrame, controls: Mapping[str, tuple[pandas
     trained = ~pandas.concat([rows for rows, _, _ in controls.values()], axis=1).any(axis=1)
     titles = {"zoom_hit_rate": "Calls that hit the sign", "score": "Score", "zoom_rate": "Answers with a zoom"}
     for axes, (metric, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
-        kinds = {"small signs": (trained, "small", SUBSET_COLORS[0], "-")}
+        kinds = {"small signs": (trained, "small", SUBSET_COLORS[2], "-")}
         if metric != "zoom_hit_rate":
             kinds["large signs"] = (trained, "large", SUBSET_COLORS[1], "--")
         kinds |= {name: (rows, "small", color, style) for name, (rows, color, style) in controls.items()}
