@@ -152,8 +152,11 @@ class InterruptAfter(lightning.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("step", [2, 3], ids=["at a validation", "between validations"])
-@pytest.mark.parametrize("lora", ["null", "{r: 4, alpha: 8}"], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    ("step", "lora"),
+    [(2, "null"), (3, "{r: 4, alpha: 8}"), pytest.param(3, "null", marks=pytest.mark.slow)],
+    ids=["at a validation", "between validations, adapter", "between validations"],
+)
 def test_ctrl_c_saves_and_the_resumed_run_continues_exactly(tmp_path, monkeypatch, step, lora):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     overrides = [*VOWELS, f"model.lora={lora}", "algorithm.optimizer.lr=0.01"]
@@ -251,6 +254,7 @@ def table(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_jobs_of_a_multirun_do_not_touch_each_other(tmp_path):
     """Each job gives what it gives alone, in a folder and a W&B run of its own.
 
@@ -300,7 +304,7 @@ def test_the_miniature_has_something_to_learn_from(tmp_path):
         assert Image.open(tmp_path / name).width > 500
 
 
-@pytest.mark.parametrize(("rate", "learns"), [(0.01, True), (0.0, False)])
+@pytest.mark.parametrize(("rate", "learns"), [(0.01, True), pytest.param(0.0, False, marks=pytest.mark.slow)])
 def test_grpo_raises_a_reward_that_random_weights_can_earn(tmp_path, rate, learns):
     """The share of vowels, from about a quarter; and no gain without a learning rate."""
     size = ["trainer.max_steps=25", "data.batch_size=4", "algorithm.group_size=8", "rollout.max_new_tokens=12"]

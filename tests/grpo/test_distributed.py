@@ -118,7 +118,8 @@ def start_as_srun_does(rank, *overrides):
     return start(*overrides, **{f"SLURM_{name}": str(value) for name, value in names.items()})
 
 
-@pytest.mark.parametrize("trainer", ["ddp", pytest.param("zero", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", ["ddp", "zero"])
 def test_the_command_with_two_processes(tmp_path, trainer):
     """Interrupted on one rank, and resumed: one folder, and the figures of one process with all the questions."""
     alone, pair = tmp_path / "alone", tmp_path / "pair"
