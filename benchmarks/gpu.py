@@ -49,7 +49,10 @@ def qwen(size: str, resolution: int, group: int = 8, tokens: int = 150, graphs: 
 
 
 NO_CUDA = "needs a CUDA device"
+NO_VLLM = "needs vLLM (pip install -r requirements-vllm.txt)"
 NO_4_BIT = "needs the package bitsandbytes (pip install bitsandbytes)"
+LARGE = {"overrides": ["model=qwen2_5_vl_3b_lora", "model.path=null"], "group_sizes": [8, 32], "lengths": [64, 256]}
+SMALL = {"overrides": [], "group_sizes": [8], "lengths": [64]}
 FEW = ["trainer.max_steps=10", "trainer.val_check_interval=10", "data.n_val=32", "data.n_test=64"]
 PARTS = {
     "environment": Part("environment", {}, {}),
@@ -64,6 +67,7 @@ PARTS = {
     "3b, 1400 px": Part("large_step", qwen("3b", 1400), NO_CUDA),
     "7b, 1024 px": Part("large_step", qwen("7b", 1024), NO_CUDA),
     "3b in 4 bits, 1024 px": Part("large_step", qwen("3b", 1024) | {"four_bit": True}, NO_CUDA),
+    "packed and vLLM": Part("engines", LARGE, SMALL),
 }
 
 
@@ -72,6 +76,8 @@ def settings_here(part: Part) -> dict | str:
     chosen = part.gpu if torch.cuda.is_available() else part.cpu
     if isinstance(chosen, dict) and chosen.get("four_bit") and importlib.util.find_spec("bitsandbytes") is None:
         return NO_4_BIT
+    if part.function == "engines" and importlib.util.find_spec("vllm") is None:
+        return NO_VLLM
     return chosen
 
 

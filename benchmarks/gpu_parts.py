@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import memory
+import rollout_engines
 import step
 import torch
 from watch import DEVICE, GIB, Watch, peak
@@ -204,7 +205,14 @@ def watched(module, tokens: int) -> Watch:
     return watch
 
 
-PARTS = {function.__name__: function for function in (environment, exact, main_job, large_step)}
+def engines(overrides: list[str], group_sizes: list[int], lengths: list[int]) -> dict:
+    """Tokens per second of the packed decoder and of vLLM, by group size and length of the turns."""
+    rows = rollout_engines.compared(overrides, group_sizes=group_sizes, lengths=lengths)
+    rates = ("packed tok/s", "vLLM tok/s")
+    return {f"{row['group']} x {row['length']}": {name: row[name] for name in rates} for row in rows}
+
+
+PARTS = {function.__name__: function for function in (environment, exact, main_job, large_step, engines)}
 
 if __name__ == "__main__":
     print(json.dumps(PARTS[sys.argv[1]](**json.loads(sys.argv[2]))))

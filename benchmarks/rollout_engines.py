@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from itertools import product
 from statistics import median
 
 import torch
@@ -37,30 +39,41 @@ def seconds(rollout, examples, group: int, repeats: int) -> tuple[float, int]:
     return median(times[1:]), sum(t.n_sampled for g in groups for t in g.trajectories)
 
 
-def main() -> None:
-    arguments = [argument.partition("=")[::2] for argument in sys.argv[1:]]
-    overrides = [value for key, value in arguments if key == "override"]
-    given = {"questions": 4, "repeats": 3, "threads": 1} | {k: int(v) for k, v in arguments if k != "override"}
-    torch.set_num_threads(given["threads"])
+def compared(
+    overrides: Sequence[str] = (),
+    questions: int = 4,
+    repeats: int = 3,
+    group_sizes: Sequence[int] = GROUPS,
+    lengths: Sequence[int] = LENGTHS,
+) -> Iterator[dict]:
+    """One row for each group size and length: seconds and tokens per second of both, and the ratio of the latter."""
     settings = ["paths.output_dir=unused", "logger=none", "rollout=vllm", "model=tiny_random", "tool=none", *overrides]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides=settings)
     module, data = build_module(cfg), instantiate(cfg.data).train
-    examples = [data[i] for i in range(given["questions"])]
+    examples = [data[i] for i in range(questions)]
     packed = GroupRollout(module.policy, module.rollout.dialogue)
-    print(
-        f"{'group':>6} {'length':>7} {'packed s':>9} {'vLLM s':>8} {'packed tok/s':>13} {'vLLM tok/s':>11} {'ratio':>6}"
-    )
     with device(cfg, module.policy):
-        for group in GROUPS:
-            for length in LENGTHS:
-                found = []
-                for rollout in (packed, module.rollout):
-                    rollout.max_new_tokens = length
-                    found.append(seconds(rollout, examples, group, given["repeats"]))
-                (ours, n), (theirs, m) = found
-                rates = f"{n / ours:13.0f} {m / theirs:11.0f} {(m / theirs) / (n / ours):6.2f}"
-                print(f"{group:6} {length:7} {ours:9.2f} {theirs:8.2f} {rates}", flush=True)
+        for group, length in product(group_sizes, lengths):
+            row: dict = {"group": group, "length": length}
+            for name, rollout in (("packed", packed), ("vLLM", module.rollout)):
+                rollout.max_new_tokens = length
+                took, sampled = seconds(rollout, examples, group, repeats)
+                row |= {f"{name} s": took, f"{name} tok/s": sampled / took}
+            yield row | {"ratio": row["vLLM tok/s"] / row["packed tok/s"]}
+
+
+def main() -> None:
+    arguments = [argument.partition("=")[::2] for argument in sys.argv[1:]]
+    overrides = [value for key, value in arguments if key == "override"]
+    given = {"questions": 4, "repeats": 3, "threads": 1} | {k: int(v) for k, v in arguments if k != "override"}
+    torch.set_num_threads(given.pop("threads"))
+    for number, row in enumerate(compared(overrides, **given)):
+        if number == 0:
+            print(*(f"{name:>12}" for name in row))
+        print(
+            *(f"{value:>12.3g}" if isinstance(value, float) else f"{value:>12}" for value in row.values()), flush=True
+        )
 
 
 if __name__ == "__main__":  # the engine's process imports this file

@@ -76,7 +76,7 @@ def test_every_link_leads_somewhere(path):
 
 
 def compose(command: Command) -> None:
-    """Compose what the entry would; for a sweep, each value of each setting in turn. Raises Hydra's errors."""
+    """Compose what the entry would; for a sweep, each choice of each group in turn. Raises Hydra's errors."""
     arguments = with_places(list(command.arguments), PLACES.get(command.entry))
     flags = {argument for argument in arguments if argument.startswith("-")}
     given = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
@@ -90,7 +90,7 @@ def compose(command: Command) -> None:
     swept = {key: values(f"{key}={choices}") for key, choices in study.items()}
     swept |= {override.partition("=")[0]: values(override) for override in overrides}
     first = {key: choices[0] for key, choices in swept.items()}
-    others = {key: choices[1:] for key, choices in swept.items() if key != "seed"}  # seeds compose alike
+    others = {key: choices[1:] for key, choices in swept.items() if (CONF / key).is_dir()}  # numbers compose alike
     jobs = [first] + [first | {key: choice} for key, choices in others.items() for choice in choices]
     for job in jobs:
         composed(command.entry, tuple(f"{key}={value}" for key, value in job.items()), RunMode.RUN)
