@@ -9,11 +9,16 @@ from loupe.studies import plots as study_plots
 from loupe.studies.tables import results
 
 HERE = Path(__file__).resolve().parent
+
+
+def where():
+    table = results("where", "validations")
+    return study_plots.learning_figure(table, study_plots.pointing_controls(table))
+
+
 FIGURES = {
     "main": lambda: study_plots.main_figure(results("main")),
-    "where": lambda: study_plots.learning_figure(
-        results("where", "validations"), study_plots.pointing_controls(results("where", "validations"))
-    ),
+    "where": where,
     "advantages": lambda: study_plots.advantages_figure(results("advantages")),
     "resolution": lambda: study_plots.panels_by_part(
         study_plots.resolution_lines(results("resolution"), results("main")), "resolution", "score", "shown at, px"

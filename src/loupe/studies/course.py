@@ -6,6 +6,7 @@ from loupe.records import TrajectoryType
 
 METRICS = ("score/all", "zoom_rate/all", "reward/format", "reward/iou", "think/words", "think/unique_share")
 WATCHED = ("score", "zoom_rate", "zoom_hit_rate", "failed_call_rate")
+PREFIXES = tuple(f"val/{metric}/" for metric in WATCHED)  # of the keys of WATCHED
 FEW = 5  # steps at the beginning and at the end that are averaged
 
 
@@ -34,9 +35,9 @@ def validations(rows: list[dict]) -> list[dict[str, float]]:
     """
     found = []
     for row in rows:
-        metrics = {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
-        watched = {key: value for key, value in metrics.items() if key.partition("/")[0] in WATCHED}
-        found += [{"step": row["step"]} | watched] if watched else []
+        metrics = {key.removeprefix("val/"): value for key, value in row.items() if key.startswith(PREFIXES)}
+        if metrics:
+            found.append({"step": row["step"]} | metrics)
     return found
 
 
