@@ -41,18 +41,31 @@ def test_while_a_checkpoint_is_written_the_last_one_is_there_and_no_other_takes_
     assert held(tmp_path) == {"last.ckpt": 2}
 
 
-def test_a_run_whose_engine_has_ended_can_be_resumed(tmp_path, capsys):
-    class Trainer:
-        global_step = 7
-        state = SimpleNamespace(fn="fit")
+class Trainer:
+    global_step = 7
+    state = SimpleNamespace(fn="fit")
 
-        def save_checkpoint(self, path):
-            save(path.parent, self.global_step)
+    def save_checkpoint(self, path):
+        save(path.parent, self.global_step)
 
+
+def lost_elsewhere():
+    exit_of_this_rank = SystemExit(0)
+    exit_of_this_rank.__cause__ = EngineLost("the process of another rank's engine has ended")
+    return exit_of_this_rank
+
+
+@pytest.mark.parametrize("exception", [EngineLost("it has ended"), lost_elsewhere()], ids=["here", "elsewhere"])
+def test_a_run_whose_engine_has_ended_can_be_resumed(tmp_path, capsys, exception):
     last = LastCheckpoint(tmp_path / "checkpoints", "python src/train.py")
-    last.on_exception(Trainer(), None, EngineLost("the process has ended"))
+    last.on_exception(Trainer(), None, exception)
     assert held(tmp_path / "checkpoints") == {"last.ckpt": 7}
     assert "stopped after step 7; to resume: python src/train.py resume=" in capsys.readouterr().out
+
+
+def test_another_end_saves_nothing(tmp_path):
+    LastCheckpoint(tmp_path / "checkpoints", "python src/train.py").on_exception(Trainer(), None, SystemExit(0))
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def unsupported(*_):

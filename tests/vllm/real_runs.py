@@ -1,5 +1,9 @@
-"""Whole runs with the real engine: resume, Ctrl-C, and an engine that is killed (tests/vllm/run)."""
+"""Whole runs with the real engine: resume, Ctrl-C, killed engines, several processes, and an engine of two
+(tests/vllm/run).
+"""
 
+import json
+import math
 import os
 import signal
 import subprocess
@@ -12,6 +16,8 @@ SETTINGS = [
     *("rollout=vllm", "threads=1", "logger=none", "trainer.enable_progress_bar=false", "algorithm.group_size=2"),
     *("data.batch_size=2", "data.n_val=4", "data.n_test=4", "trainer.val_check_interval=2"),
 ]
+TWO = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "data.batch_size=1"]
+"""Two processes with the questions that a single one has by SETTINGS."""
 PATIENCE = 600
 """Seconds that a run may take to get somewhere."""
 
@@ -72,22 +78,49 @@ def check_interrupt(folder: Path) -> None:
     require("resume: goes on and finishes", steps(folder) == done + 1 and (folder / "summary.json").exists(), said)
 
 
-def check_killed_engine(folder: Path) -> None:
-    run = start(*SETTINGS, "trainer.max_steps=200", f"paths.output_dir={folder}")
+def check_killed_engine(folder: Path, *settings: str) -> None:
+    """Kill the engine that was started last."""
+    run = start(*SETTINGS, *settings, "trainer.max_steps=200", f"paths.output_dir={folder}")
     wait_for(lambda: steps(folder) >= 1, run)
-    engine = next(pid for pid, args in processes(run).items() if "EngineCore" in args)
+    engine = max(pid for pid, args in processes(run).items() if "EngineCore" in args)
     os.kill(engine, signal.SIGKILL)
     said, done = ended(run), steps(folder)
-    lines = [line for line in said.splitlines() if line.startswith("error: the process of the vLLM engine has ended")]
-    told = len(lines) == 1 and f"stopped after step {done}; to resume:" in said and run.returncode != 0
-    require("kill -9 of the engine: a line, and how to resume", told, said)
+    lines = [line for line in said.splitlines() if "error: " in line]
+    told = len(lines) == 1 and lines[0].startswith("error: the process of the vLLM engine has ended")
+    told = told and f"stopped after step {done}; to resume:" in said and run.returncode != 0
+    require(f"{folder.name}: kill -9 of the engine: a line, and how to resume", told, said)
     require("... and a checkpoint", (folder / "checkpoints" / "last.ckpt").exists(), said)
-    run = start(*SETTINGS, f"trainer.max_steps={done + 1}", f"resume={folder}")
+    run = start(*SETTINGS, *settings, f"trainer.max_steps={done + 1}", f"resume={folder}")
     said = ended(run)
     require("resume after that", steps(folder) == done + 1 and (folder / "summary.json").exists(), said)
+
+
+def measured(folder: Path, *settings: str) -> list[dict[str, float]]:
+    """The metrics of a run of three steps that do not depend on time."""
+    run = start(*SETTINGS, *settings, "trainer.max_steps=3", f"paths.output_dir={folder}")
+    said = ended(run)
+    require(f"{folder.name}: finishes", run.returncode == 0, said)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    kinds = ("reward", "score", "advantage", "tokens/", "grad_norm", "val/")
+    return [{key: value for key, value in row.items() if key.startswith(kinds)} for row in rows]
+
+
+def check_several(folder: Path) -> None:
+    """An engine for each of two processes, and one engine over two, give the run of one process with one engine."""
+    expected = measured(folder / "one")
+    for name, settings in (("two processes", TWO), ("an engine of two", ["rollout.gpus=2"])):
+        found = measured(folder / name.replace(" ", "_"), *settings)
+        require(f"{name}: the metrics of one", all(map(close, expected, found)) and len(expected) == len(found), name)
+
+
+def close(x: dict[str, float], y: dict[str, float]) -> bool:
+    numbers = [key for key, value in x.items() if isinstance(value, float)]
+    return x.keys() == y.keys() and all(math.isclose(x[k], y[k], rel_tol=1e-4, abs_tol=1e-6) for k in numbers)
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         check_interrupt(Path(name) / "interrupted")
         check_killed_engine(Path(name) / "killed")
+        check_killed_engine(Path(name) / "killed_of_two", *TWO)
+        check_several(Path(name))

@@ -1,4 +1,5 @@
 import pytest
+import torch
 from conftest import compose_config, make_rollout
 
 from loupe.engine.policy import Policy
@@ -59,3 +60,30 @@ def test_the_group_corrects_for_another_distribution_unless_told_otherwise():
     assert (cfg.algorithm.old_logprobs, cfg.algorithm.importance_cap) == ("update", 2.0)
     assert compose_config("rollout=vllm", "algorithm.importance_cap=5").algorithm.importance_cap == 5
     assert compose_config("rollout=vllm", "model=qwen2_5_vl_3b", "data=vqa").rollout.max_new_tokens == 512
+
+
+@pytest.mark.parametrize(
+    ("shown", "first", "gpus", "expected"),
+    [(None, 0, 1, "0"), (None, 1, 2, "1,2"), ("", 2, 1, "2"), ("5,7,6", 1, 1, "7"), ("GPU-a,GPU-b", 1, 1, "GPU-b")],
+)
+def test_an_engine_takes_the_gpus_of_its_process(monkeypatch, shown, first, gpus, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if shown is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert requirements.visible_gpus(first, gpus) == expected
+
+
+def test_an_engine_of_more_gpus_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    with pytest.raises(UserError, match=r"rollout\.gpus=2: this process can use 1 from its own on"):
+        requirements.visible_gpus(1, 2)
+
+
+def test_engines_of_several_processes_take_a_gpu_each(monkeypatch):
+    requirements.require_own_gpus(2)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    requirements.require_own_gpus(1)
+    with pytest.raises(UserError, match=r"rollout\.gpus=2: each of the run's 2 processes has an engine on its own GPU"):
+        requirements.require_own_gpus(2)

@@ -163,11 +163,11 @@ def fill_gradients(trained: list[torch.Tensor]) -> None:
 
 
 def stop(error: UserError) -> NoReturn:
-    """End the run on all ranks, which all call this: the main one raises ``error``, the others exit quietly."""
+    """End the run on all ranks, which all call this: the main one raises ``error``, the others exit quietly from it."""
     gather(None)  # the main rank kills the others, so each must have saved its files
     if is_main():
         raise error
-    raise SystemExit(0)
+    raise SystemExit(0) from error
 
 
 class Meeting:

@@ -96,9 +96,11 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_exception(self, trainer, module, exception) -> None:
-        if isinstance(exception, EngineLost) and trainer.state.fn == "fit":  # the policy itself is unharmed
+        lost = any(isinstance(e, EngineLost) for e in (exception, exception.__cause__))  # on this rank, or another
+        if lost and trainer.state.fn == "fit":  # the policy itself is unharmed
             trainer.save_checkpoint(self.path)
-            print(f"\nstopped after step {trainer.global_step}; {self._how_to_resume()}")
+            if distributed.is_main():
+                print(f"\nstopped after step {trainer.global_step}; {self._how_to_resume()}")
         if isinstance(exception, KeyboardInterrupt) and distributed.is_main():
             print(f"\nstopped at once; {self._how_to_resume()}")
 

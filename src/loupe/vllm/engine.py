@@ -51,7 +51,7 @@ class VllmEngine:
         self._folder = TemporaryDirectory(prefix="loupe_vllm_")
         self.folder = Path(self._folder.name)
         weights.write_model(policy, self.folder, dtype)
-        with _environment(), _ignoring_interrupts(), _lost():
+        with _environment(self._variables(settings)), _ignoring_interrupts(), _lost():
             from vllm import LLM
 
             try:
@@ -90,6 +90,14 @@ class VllmEngine:
         # On CPUs, a request with a seed must not be cut into chunks.
         chunks: dict = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, settings.context)}
         return options | chunks | {"enforce_eager": True, "block_size": 32}
+
+    def _variables(self, settings: EngineSettings) -> dict[str, str]:
+        """Of the engine's processes alone: threads as here, and of the GPUs this process's own, and the next ones."""
+        variables = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+        if self.on_gpu:
+            first = self.policy.device.index or 0
+            variables["CUDA_VISIBLE_DEVICES"] = requirements.visible_gpus(first, settings.gpus)
+        return variables
 
     def write(self, requests: Sequence[Request], sampling: Sampling) -> list[Written]:
         """See ``Engine``."""
@@ -172,19 +180,20 @@ def collapsed(ids: list[int], image_token: int) -> list[int]:
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
+def _environment(variables: dict[str, str]) -> Iterator[None]:
     """The variables that vLLM reads when it starts a process."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    threads, earlier = str(torch.get_num_threads()), os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = threads
+    earlier = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        if earlier is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = earlier
+        for name, before in earlier.items():
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """What vLLM needs and cannot do, told in one line before anything is sampled."""
 
+import os
 from importlib import metadata
 
+import torch
 from torch import distributed
 
 from loupe.engine.policy import Policy
@@ -56,7 +58,21 @@ def rank(policy: Policy) -> int:
     return policy.model.active_peft_config.r
 
 
-def require_one_process() -> None:
-    """Raise UserError in a run of several processes."""
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-        raise UserError("rollout=vllm: needs a run of one process; set trainer.devices=1, or rollout=packed")
+def require_own_gpus(gpus: int) -> None:
+    """Raise UserError if an engine would take GPUs that belong to other processes of the run."""
+    processes = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    if gpus > 1 and processes > 1:
+        raise UserError(
+            f"rollout.gpus={gpus}: each of the run's {processes} processes has an engine on its own GPU; set "
+            "rollout.gpus=1, or trainer.devices=1"
+        )
+
+
+def visible_gpus(first: int, gpus: int) -> str:
+    """CUDA_VISIBLE_DEVICES for an engine on ``gpus`` GPUs from this process's ``first`` one on."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = shown.split(",") if shown else [str(i) for i in range(torch.cuda.device_count())]
+    chosen = known[first : first + gpus]
+    if len(chosen) < gpus:
+        raise UserError(f"rollout.gpus={gpus}: this process can use {len(chosen)} from its own on; set rollout.gpus=1")
+    return ",".join(chosen)

@@ -53,7 +53,7 @@ def decoder_of(policy: Policy, settings: EngineSettings, canary_gap: float | Non
     """The decoder of a policy."""
 
     def start() -> VllmEngine:
-        requirements.require_one_process()
+        requirements.require_own_gpus(settings.gpus)
         return VllmEngine(policy, settings, autocast_to(policy.device) or policy.backbone.dtype)
 
     return VllmDecoder(start, Canary(policy, canary_gap), settings.context)
