@@ -7,6 +7,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from loupe.studies import tables
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
@@ -26,17 +28,45 @@ def shown(output):
     return "a picture" if "image/png" in output.data else output.data["text/plain"]
 
 
+def parameters(notebook):
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
+    return cell
+
+
+def run(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+    NotebookClient(notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
+    return notebook
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_and_shows_the_same(path, monkeypatch):
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     recorded = nbformat.read(path, as_version=4)
-    fresh = nbformat.read(path, as_version=4)
-    for cell in fresh.cells:
-        if cell.cell_type == "code":
-            cell.outputs = []
-    NotebookClient(fresh, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
+    fresh = run(nbformat.read(path, as_version=4))
     assert outputs(fresh) == outputs(recorded)
     assert any("a picture" in cell for cell in outputs(recorded))
+
+
+def test_it_runs_for_the_sweep_of_a_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    for name in ("results", "validations"):
+        table = tables.results("where", name)
+        table[table["setting/seed"] <= 212].assign(**{"setting/seed": 7}).to_csv(tmp_path / f"{name}.csv", index=False)
+    notebook = nbformat.read(FOLDER / "where.ipynb", as_version=4)
+    parameters(notebook).source = f"study = {str(tmp_path)!r}"
+    shown = outputs(run(notebook))
+    assert "a picture" in shown[1] and "\n7 " in shown[2][0] and "211" not in str(shown)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_study_is_a_parameter(path):
+    notebook = nbformat.read(path, as_version=4)
+    named = parameters(notebook).source
+    assert re.match(r'study = "\w+"  # or the folder of your own ', named)
+    assert not any('results("' in cell.source for cell in notebook.cells)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

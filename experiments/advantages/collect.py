@@ -1,10 +1,7 @@
-"""The advantages at every step by trajectory type and size of the sign, from the five seeds of experiments/miniature:
-results.csv beside this file.
+"""The advantages at every step of some runs by trajectory type and size of the sign: results.csv in a folder.
 
-python experiments/advantages/collect.py outputs/miniature/{58071c86,58e26aab,50a1d4af,7abf70a5,0f79e654}
+python experiments/advantages/collect.py outputs/advantages outputs/mine/*/
 """
-
-from __future__ import annotations
 
 import sys
 from pathlib import Path
@@ -15,7 +12,6 @@ from loupe.logs.history import history
 from loupe.records import TrajectoryType
 from loupe.studies.tables import write
 
-HERE = Path(__file__).resolve().parent
 PARTS = ("all", "small", "large")
 
 
@@ -33,6 +29,8 @@ def rows(run: Path) -> list[dict]:
 
 
 if __name__ == "__main__":
-    table = [row for run in sys.argv[1:] for row in rows(Path(run))]
-    write(table, HERE / "results.csv")
-    print(f"{len(table)} rows of {len(sys.argv) - 1} runs")
+    folder, *runs = map(Path, sys.argv[1:])
+    table = [row for run in runs for row in rows(run)]
+    folder.mkdir(parents=True, exist_ok=True)
+    write(table, folder / "results.csv")
+    print(f"{folder / 'results.csv'}: {len(table)} rows of {len(runs)} runs")

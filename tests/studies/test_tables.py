@@ -66,7 +66,7 @@ def test_means_over_seeds():
 
 
 def test_an_unknown_study():
-    with pytest.raises(UserError, match=r"no recorded table nothing/results; there are .*advantages/results"):
+    with pytest.raises(UserError, match=r"^nothing: no results\.csv in this folder.*; there are .*advantages/results"):
         results("nothing")
 
 

@@ -1,4 +1,4 @@
-"""Recorded tables of studies (experiments/<study>/results.csv), read and made tidy."""
+"""Tables of studies, recorded ones (experiments/<study>/results.csv) or of a user's own sweep, read and made tidy."""
 
 from pathlib import Path
 
@@ -13,12 +13,15 @@ RUN = ("job", "commit", "command")  # the columns that, with the settings, say w
 
 
 def results(study: str, name: str = "results") -> pandas.DataFrame:
-    """A recorded table of a study; ``results`` has one row per run. Raises UserError if there is no such table."""
-    path = RECORDED / study / f"{name}.csv"
-    if not path.exists():
-        known = ", ".join(sorted(f"{found.parent.name}/{found.stem}" for found in RECORDED.glob("*/*.csv")))
-        raise UserError(f"no recorded table {study}/{name}; there are {known}")
-    return pandas.read_csv(path, dtype={"job": str})
+    """A table of a study; ``results`` has one row per run.
+
+    study: a recorded one, or the folder of a sweep, such as ``outputs/mine``. Raises UserError if it has no such table.
+    """
+    for folder in (RECORDED / study, PROJECT / study):
+        if (path := folder / f"{name}.csv").exists():
+            return pandas.read_csv(path, dtype={"job": str})
+    known = ", ".join(sorted(f"{found.parent.name}/{found.stem}" for found in RECORDED.glob("*/*.csv")))
+    raise UserError(f"{study}: no {name}.csv in this folder, and no recorded table of this name; there are {known}")
 
 
 def by_part(table: pandas.DataFrame, condition: str) -> pandas.DataFrame:
