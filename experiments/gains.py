@@ -1,5 +1,5 @@
-"""What the runs of a sweep gained, question by question, and how their training went: gains.csv, course.csv and
-validations.csv, beside the sweep's results.csv.
+"""What the runs of a sweep gained, question by question, what they reach over their seeds, and how their training went:
+gains.csv, seeds.csv, course.csv and validations.csv, beside the sweep's results.csv.
 
 python experiments/gains.py outputs/main
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from loupe.errors import UserError
 from loupe.logs.history import history
 from loupe.studies.course import course, validations
-from loupe.studies.gains import gain_rows, identity, trainings
+from loupe.studies.gains import gain_rows, identity, seed_rows, trainings
 from loupe.studies.tables import write
 
 
@@ -28,7 +28,8 @@ def validation_rows(folder: Path) -> list[dict]:
 
 
 def main(folder: Path) -> None:
-    for name, make in (("gains", gain_rows), ("course", course_rows), ("validations", validation_rows)):
+    tables = {"gains": gain_rows, "seeds": seed_rows, "course": course_rows, "validations": validation_rows}
+    for name, make in tables.items():
         rows = make(folder)
         write(rows, folder / f"{name}.csv")
         print(f"{folder / name}.csv: {len(rows)} rows")

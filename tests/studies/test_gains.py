@@ -6,7 +6,7 @@ import pytest
 
 from loupe.errors import UserError
 from loupe.paths import PROJECT
-from loupe.studies.gains import answers, gain_rows, gains
+from loupe.studies.gains import answers, gain_rows, gains, seed_rows
 
 BLANK = {"cluster": None, "cycle": None, "iou": None}
 
@@ -76,6 +76,24 @@ def test_the_iou_where_there_are_boxes():
     assert gains(before, after)["iou"]["all"]["mean"] == 0.5
 
 
+def test_runs_that_differ_in_their_seed_are_put_together(tmp_path):
+    for seed, small in enumerate((0.0, 1.0, 0.5)):
+        run(tmp_path / f"a{seed}", f"crop=200 seed={seed}", {"s1": 0.0, "l1": 0.0}, {"s1": small, "l1": 1.0})
+    run(tmp_path / "b", "crop=400 seed=0", {"s1": 0.0, "l1": 0.0}, {"l1": 0.5, "s1": 0.0})
+    first, second = seed_rows(tmp_path)
+    assert (first["setting/crop"], first["runs"], first["score/small"], first["score/small/n"]) == ("200", 3, 0.5, 3)
+    assert (first["score/small/low"], first["score/small/high"], first["score/all"]) == (0.0, 1.0, 0.75)
+    assert (second["setting/crop"], second["runs"], second["score/all"]) == ("400", 1, 0.25)
+    assert not any("seed" in key for key in first)
+
+
+def test_runs_that_answered_other_questions_are_not_put_together(tmp_path):
+    run(tmp_path / "a", "seed=0", {}, {"s1": 0.0})
+    run(tmp_path / "b", "seed=1", {}, {"s2": 0.0})
+    with pytest.raises(UserError, match="a and b differ only in their seed, but have answered different questions"):
+        seed_rows(tmp_path)
+
+
 def test_the_script_writes_its_tables_beside_the_results(sweep, monkeypatch):
     spec = importlib.util.spec_from_file_location("gains", PROJECT / "experiments" / "gains.py")
     script = importlib.util.module_from_spec(spec)
@@ -83,6 +101,8 @@ def test_the_script_writes_its_tables_beside_the_results(sweep, monkeypatch):
     script.main(sweep)
     with (sweep / "gains.csv").open() as file:
         assert [row["job"] for row in csv.DictReader(file)] == ["a", "b", "a", "b"]
+    with (sweep / "seeds.csv").open() as file:
+        assert [(row["setting/tool"], row["runs"]) for row in csv.DictReader(file)] == [("none", "1"), ("zoom", "1")]
     with (sweep / "course.csv").open() as file:
         assert [(row["job"], row["first/score/all"]) for row in csv.DictReader(file)] == [("a", "0.25"), ("b", "0.25")]
     with (sweep / "validations.csv").open() as file:

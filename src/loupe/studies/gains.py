@@ -2,17 +2,19 @@
 held-out questions before and after training.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from loupe.errors import UserError
 from loupe.logs.rows import TRAJECTORIES, read_rows
-from loupe.metrics.intervals import Estimate, flat
-from loupe.metrics.summary import paired
+from loupe.metrics.intervals import Estimate, flat, over_runs
+from loupe.metrics.summary import by_part, paired, question_scores
 from loupe.runs.sweeps import SETTING, job_rows, settings_of
 
 BASES = {"none": "base, no tool", "zoom": "base, tool prompted"}  # the untrained policy, by the ``tool`` setting
 TOOL = f"{SETTING}tool"
+SEED = f"{SETTING}seed"
 
 
 def answers(run: Path, split: str) -> list[dict]:
@@ -27,9 +29,8 @@ def gain(before: list[dict], after: list[dict], metric: str = "score") -> Estima
 
 def gains(before: list[dict], after: list[dict]) -> dict[str, dict[str, dict]]:
     """:func:`gain` of the score, and of the IoU where there are boxes: ``{metric: {part: interval}}``."""
-    subsets = sorted({row["subset"] for row in after if row["subset"]})
-    parts = {"all": after} | {name: [row for row in after if row["subset"] == name] for name in subsets}
     metrics = [name for name in ("score", "iou") if all(row[name] is not None for row in [*before, *after])]
+    parts = by_part(after, lambda row: row["subset"])
     return {name: {part: asdict(gain(before, rows, name)) for part, rows in parts.items()} for name in metrics}
 
 
@@ -63,3 +64,35 @@ def gain_rows(folder: Path) -> list[dict]:
                 gained = gains(answers(folder / base, "before"), answers(folder / name, "after"))
                 rows.append(identity(job) | {"over": over} | flat({"gain": gained}))
     return rows
+
+
+def seed_rows(folder: Path) -> list[dict]:
+    """One row per condition of a sweep, which is all settings but the seed: its ``runs``, and the score of each part
+    over them (:func:`over_runs`).
+
+    Raises UserError if runs of one condition have answered different questions.
+    """
+    conditions: dict[tuple, list[dict]] = {}
+    for job in trainings(folder):
+        settings = {key: value for key, value in settings_of(job).items() if key != SEED}
+        conditions.setdefault(tuple(settings.items()), []).append(job)
+    rows = []
+    for condition, jobs in conditions.items():
+        answered = [answers(folder / job["job"], "after") for job in jobs]
+        parts = by_part(answered[0], lambda row: row["subset"])
+        scores = {part: asdict(_over_seeds(jobs, answered, members)) for part, members in parts.items()}
+        rows.append(dict(condition) | {"runs": len(jobs)} | flat({"score": scores}))
+    return rows
+
+
+def _over_seeds(jobs: Sequence[dict], answered: Sequence[list[dict]], members: list[dict]) -> Estimate:
+    """The score over runs on the questions of ``members``, one run's answers to a part."""
+    questions = {row["id"]: row for row in members}
+    scores = [question_scores(rows) for rows in answered]
+    for job, found in zip(jobs, scores, strict=True):
+        if found.keys() != scores[0].keys():
+            one, other = jobs[0]["job"], job["job"]
+            raise UserError(f"{one} and {other} differ only in their seed, but have answered different questions")
+    strata = [row["subset"] for row in questions.values()]
+    clusters = [row["cluster"] or key for key, row in questions.items()]
+    return over_runs([[found[key] for key in questions] for found in scores], strata, clusters)
