@@ -95,6 +95,14 @@ def check_killed_engine(folder: Path, *settings: str) -> None:
     require("resume after that", steps(folder) == done + 1 and (folder / "summary.json").exists(), said)
 
 
+def check_killed_run(folder: Path, *settings: str) -> None:
+    run = start(*SETTINGS, *settings, "trainer.max_steps=200", f"paths.output_dir={folder}")
+    wait_for(lambda: steps(folder) >= 1, run)
+    run.kill()
+    ended(run)
+    require(f"{folder.name}: kill -9 of the run, no process left", True, "")
+
+
 def measured(folder: Path, *settings: str) -> list[dict[str, float]]:
     """The metrics of a run of three steps that do not depend on time."""
     run = start(*SETTINGS, *settings, "trainer.max_steps=3", f"paths.output_dir={folder}")
@@ -123,4 +131,6 @@ if __name__ == "__main__":
         check_interrupt(Path(name) / "interrupted")
         check_killed_engine(Path(name) / "killed")
         check_killed_engine(Path(name) / "killed_of_two", *TWO)
+        check_killed_run(Path(name) / "gone")
+        check_killed_run(Path(name) / "gone_of_two", "rollout.gpus=2")
         check_several(Path(name))

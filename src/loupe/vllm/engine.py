@@ -1,6 +1,6 @@
 """A vLLM engine in a process of its own: what it writes, the weights it has, and the memory it takes.
 
-Its process ignores Ctrl-C, which a run answers by finishing its step, and ends with the run.
+Its process ignores Ctrl-C, which a run answers by finishing its step, and ends with the run (``worker``).
 """
 
 import os
@@ -22,6 +22,7 @@ from loupe.engine.policy import Policy
 from loupe.errors import EngineLost, UserError
 from loupe.vllm import requirements, weights
 from loupe.vllm.protocol import PICTURES, Request, Written
+from loupe.vllm.worker import EndsWithRun
 
 ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -62,6 +63,8 @@ class VllmEngine:
                     f"rollout=vllm: the engine does not start ({reason}); the lines above name the cause, which may be "
                     "too little memory for rollout.context"
                 ) from error
+        with _lost():
+            self.llm.collective_rpc("end_with", args=(os.getpid(),))
         client = weakref.ref(self.llm.llm_engine.engine_core)
         Thread(target=_end_waiting, args=[client], name="loupe_vllm", daemon=True).start()
         self.lora = None
@@ -77,6 +80,7 @@ class VllmEngine:
             "mm_processor_kwargs": {"do_resize": False},
             "logprobs_mode": "processed_logprobs",  # of the distribution that is sampled from
             "tensor_parallel_size": settings.gpus,
+            "worker_extension_cls": f"{EndsWithRun.__module__}.{EndsWithRun.__qualname__}",
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
         }
