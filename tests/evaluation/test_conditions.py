@@ -1,14 +1,13 @@
-from dataclasses import replace
-
 import pytest
-from conftest import ANSWER, NO_TOOL, call, compose_config, examples, make_rollout
+from conftest import ANSWER, NO_TOOL, compose_config, examples, make_rollout, zoom_tools
 from omegaconf import OmegaConf
 
 from loupe.data.datamodule import LoupeDataModule
 from loupe.data.signs import Signs
 from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
-from loupe.evaluation.conditions import Condition, Shuffled, conditions, questions
+from loupe.evaluation.conditions import Condition, conditions, questions
+from loupe.evaluation.crops import Recropped
 from loupe.records import Example
 from loupe.rewards.composite import CompositeReward
 from loupe.rewards.terms import accuracy
@@ -19,7 +18,9 @@ KNOWN = OmegaConf.to_container(compose_config(name="evaluate").evaluate.known, r
 
 def builder(policy, tools=None):
     def build(settings):
-        rollout = make_rollout(policy, tools=tools if settings["tool"] else NO_TOOL)
+        box = tools or zoom_tools()
+        boxes = {True: box, False: NO_TOOL, "described": box.described()}
+        rollout = make_rollout(policy, tools=boxes[settings["tool"]])
         for key, value in settings["prompt"].items():
             setattr(rollout.dialogue, key, value)
         return rollout
@@ -31,64 +32,41 @@ def names(made):
     return [condition.name for condition in made]
 
 
-def test_shuffled_cuts_from_another_picture(shared_policy):
-    signs = Signs("test", 0, 5)
-    shuffled = Shuffled(signs)
-    assert len(shuffled) == 5
-    for index in range(5):
-        one, other = signs[index], shuffled[index].zoom_image
-        assert shuffled[index] == replace(one, zoom_image=other)
-        assert other != one.image
-    assert {shuffled[i].zoom_image.key for i in range(5)} == {signs[i].image.key for i in range(5)}
-    with pytest.raises(IndexError):
-        shuffled[5]
-    rollout = make_rollout(shared_policy, ScriptedRollout, script=[[call("[20, 40]"), ANSWER]])
-    (right,), _ = rollout([signs[0]], 1, step=0)
-    (wrong,), _ = rollout([shuffled[0]], 1, step=0)
-    partner = signs[2].image.render()
-    assert right.trajectories[0].ids == wrong.trajectories[0].ids
-    assert right.prompt.images[0].pixels.equal(wrong.prompt.images[0].pixels)  # the overview is still its own
-    box = wrong.trajectories[0].events[0].box
-    shown = rollout.dialogue.policy.patches(partner.crop(box).resize((112, 112), 3, reducing_gap=3.0))
-    assert wrong.trajectories[0].images[0].pixels.equal(shown.pixels)
-
-
-@pytest.mark.parametrize("n", [2, 4, 5])
-def test_shuffled_never_cuts_from_the_own_picture(n):
-    """Also where the questions about one picture lie half the set apart."""
-    pictures = [b"one", b"two", b"one", b"two", b"two"]
-    rows = [Example(str(i), pictures[i % 5] if n > 2 else bytes([i]), "?", ("7",)) for i in range(n)]
-    shuffled = Shuffled(rows)
-    assert all(shuffled[i].zoom_image != shuffled[i].image for i in range(n))
-
-
 def test_every_condition_of_the_configuration(shared_policy):
     made = conditions(list(KNOWN), KNOWN, Signs("test", 0, 2), builder(shared_policy))
     assert [(c.name, c.samples, c.rollout.dialogue.tools.max_calls) for c in made] == [
         ("greedy", None, 1),
         ("sampled", 4, 1),
         ("no_tool", None, 0),
+        ("described", None, 1),
         ("shuffled", None, 1),
+        ("blank", None, 1),
+        ("noise", None, 1),
         ("direct", None, 0),
         ("zoom_first", None, 1),
     ]
-    assert [isinstance(c.examples, Shuffled) for c in made] == [False, False, False, True, False, False]
+    assert [c.name for c in made if isinstance(c.examples, Recropped)] == ["shuffled", "blank", "noise"]
+    assert [c.name for c in made if c.rollout.dialogue.tools.forbidden_tag] == ["described"]
     assert names(conditions("direct", KNOWN, Signs("test", 0, 2), builder(shared_policy))) == ["direct"]
-    assert made[4].rollout.dialogue.prefill == "<answer"
-    assert made[5].rollout.dialogue.prefill.endswith("<tool>\nname: zoom\nkeypoint: [")
+    assert made[-2].rollout.dialogue.prefill == "<answer"
+    assert made[-1].rollout.dialogue.prefill.endswith("<tool>\nname: zoom\nkeypoint: [")
 
 
 def test_what_cannot_differ_is_left_out(shared_policy, caplog):
     without = builder(shared_policy, tools=NO_TOOL)
     made = conditions(list(KNOWN), KNOWN, Signs("test", 0, 2), without)
     assert names(made) == ["greedy", "sampled", "direct"]
-    assert "condition zoom_first: omitted because there is no tool" in caplog.text
+    for name in ("zoom_first", "shuffled", "blank", "noise"):
+        assert f"condition {name}: omitted because there is no tool to call" in caplog.text
+    assert "condition described: omitted because it is the same as an earlier one" in caplog.text
     assert "condition no_tool: omitted because it is the same as an earlier one" in caplog.text
     alone = conditions(["greedy", "shuffled"], KNOWN, Signs("test", 0, 1), builder(shared_policy))
     assert names(alone) == ["greedy"]
     same = [Example(str(i), b"one", "?", ("7",)) for i in range(3)]
     assert names(conditions(["greedy", "shuffled"], KNOWN, same, builder(shared_policy))) == ["greedy"]
     assert "no other picture" in caplog.text
+    uncalled = KNOWN | {"mine": {"tool": "described", "crops": "blank"}}
+    assert names(conditions(["mine", "greedy"], uncalled, same, builder(shared_policy))) == ["greedy"]
     unsampled = KNOWN | {"sampled": {"samples": 0}}
     assert names(conditions(["sampled", "greedy"], unsampled, Signs("test", 0, 2), without)) == ["greedy"]
 
@@ -110,8 +88,8 @@ def test_conditions_are_a_list(shared_policy, asked):
     [
         (None, "no condition mine; there are greedy"),
         ({"tol": False}, r"evaluate\.known\.mine\.tol: unknown; known are crops, prompt, samples, tool"),
-        ({"tool": "zoom"}, r"evaluate\.known\.mine\.tool=zoom: must be one of true, false"),
-        ({"crops": "none"}, r"evaluate\.known\.mine\.crops=none: must be one of own, shuffled"),
+        ({"tool": "zoom"}, r"evaluate\.known\.mine\.tool=zoom: must be one of true, false, described"),
+        ({"crops": "none"}, r"evaluate\.known\.mine\.crops=none: must be one of own, shuffled, blank, noise"),
         ({"samples": -1}, r"evaluate\.samples=-1"),
         ({"prompt": 5}, r"evaluate\.known\.mine\.prompt=5: must be a group of settings, such as"),
         (5, r"evaluate\.known\.mine=5: must be a group of settings; \{\} for the defaults"),

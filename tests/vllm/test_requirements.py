@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import compose_config, make_rollout
+from conftest import compose_config, make_rollout, zoom_tools
 
 from loupe.engine.policy import Policy
 from loupe.errors import UserError
@@ -52,6 +52,11 @@ def test_weights_in_4_bits_are_refused(policy):
     policy.backbone.is_quantized = True
     with pytest.raises(UserError, match=r"no weights in 4 bits"):
         make_rollout(policy, VllmRollout)
+
+
+def test_a_tool_that_must_not_be_called_is_refused(shared_policy):
+    with pytest.raises(UserError, match=r"cannot keep a policy from calling the tools .*; use rollout=packed"):
+        make_rollout(shared_policy, VllmRollout, tools=zoom_tools().described())
 
 
 def test_the_group_corrects_for_another_distribution_unless_told_otherwise():

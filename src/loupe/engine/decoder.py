@@ -11,6 +11,7 @@ import numpy as np
 
 from loupe.engine.dialogue import Observation
 from loupe.engine.environment import Exchange
+from loupe.engine.forbidden import Forbidden
 from loupe.engine.policy import Policy
 from loupe.records import Group, Trajectory
 
@@ -35,10 +36,14 @@ class Branch(Exchange):
 
 
 class Turns:
-    """Writes turns down token by token, and knows where they end: at the token for it, or at the text of a tag."""
+    """Writes turns down token by token, and knows where they end: at the token for it, or at the text of a tag.
 
-    def __init__(self, policy: Policy, stop_texts: Iterable[str]):
+    forbidden: the name of a tag that the policy cannot begin.
+    """
+
+    def __init__(self, policy: Policy, stop_texts: Iterable[str], forbidden: str | None = None):
         self.policy, self.stop_texts = policy, tuple(stop_texts)
+        self.forbidden = Forbidden(policy, forbidden) if forbidden else None
         self.pieces: dict[int, str] = {}  # the text of each token by itself
 
     def begin(self, branch: Branch) -> None:

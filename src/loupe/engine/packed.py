@@ -90,6 +90,8 @@ class PackedBatch:
     def _sample(self, live: Sequence[PackedBranch], states: torch.Tensor) -> None:
         """Append one token to each branch. states: [R, D], those before it."""
         logp = self.policy.log_distribution(states, self.sampling.temperature)
+        if forbidden := self.sampling.turns.forbidden:
+            logp = forbidden.applied(logp, [branch.tail for branch in live])
         tokens = logp.argmax(-1) if self.sampling.greedy else self.choose(logp, live)
         chosen = logp.gather(1, tokens[:, None])[:, 0]
         if not torch.isfinite(chosen).all():

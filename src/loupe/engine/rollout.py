@@ -54,9 +54,10 @@ class GroupRollout:
         self.environment = Environment(self.dialogue, self.max_observation_tokens, self.max_total_tokens)
         require_choice("rollout.fixed_shapes", self.fixed_shapes, ("auto", True, False))
         require_int("rollout.balance", self.balance, 0)
-        if self.balance and not self.dialogue.tools.max_calls:
+        tools = self.dialogue.tools
+        if self.balance and not tools.max_calls:
             raise UserError(f"rollout.balance={self.balance}: there is no call to begin with; choose a tool, or 0")
-        self._turns = Turns(self.policy, self.dialogue.tools.stop_texts)
+        self._turns = Turns(self.policy, tools.stop_texts, tools.forbidden_tag)
         self.decoder = self.make_decoder()
 
     def make_decoder(self) -> Decoder:

@@ -71,9 +71,10 @@ def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: t
 def build_conditions(cfg: DictConfig, examples: Questions) -> list[Condition]:
     """The conditions that ``evaluate.conditions`` names, for the policy of ``model``."""
     policy, tools = instantiate(cfg.model, trainable=False), instantiate(cfg.tool)
+    toolboxes = {True: tools, False: tools.without(), "described": tools.described()}
 
     def build(settings: dict) -> GroupRollout:
         prompted = OmegaConf.merge(cfg, {"prompt": settings["prompt"]})
-        return build_rollout(prompted, policy, tools if settings["tool"] else tools.without())
+        return build_rollout(prompted, policy, toolboxes[settings["tool"]])
 
     return conditions(cfg.evaluate.conditions, resolved(cfg.evaluate.known), examples, build)

@@ -2,41 +2,23 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-
-from torch.utils.data import Dataset
+from dataclasses import dataclass
 
 from loupe.data.datamodule import LoupeDataModule, Questions, subset
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import UserError, require_choice, require_int
+from loupe.evaluation.crops import SOURCES, Recropped
 from loupe.evaluation.journal import Outcome
 from loupe.metrics.rows import Rows, answer_rows
-from loupe.records import Example, Group
+from loupe.records import Group
 from loupe.rewards.composite import CompositeReward
 
 LOG = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 Keep = Callable[[Rows, list[Group], GroupRollout], Rows]
+TOOL = (True, False, "described")
+"""Whether the prompt explains the tool; "described": it does, but the policy cannot begin a call."""
 DEFAULTS = {"tool": True, "crops": "own", "samples": None, "prompt": {}}
-
-
-class Shuffled(Dataset[Example]):
-    """The same questions, but the tool crops another picture: that of the question half a data set further on, or of
-    the next one after it with a different picture.
-    """
-
-    def __init__(self, examples: Questions):
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        example = self.examples[index]
-        others = (self.examples[(index + len(self) // 2 + i) % len(self)].image for i in range(len(self)))
-        return replace(example, zoom_image=next(image for image in others if image != example.image))
 
 
 @dataclass(frozen=True)
@@ -86,9 +68,9 @@ def conditions(
 ) -> list[Condition]:
     """The conditions named in ``asked``, in this order.
 
-    known: the settings of each condition: tool (false: the prompt does not mention it), crops ("own", or "shuffled": of
-    another question's picture), samples (null: greedy; 0: omit the condition), prompt (changes to it). build: makes the
-    rollout of a condition from its settings. Conditions that need a tool are omitted if there is none.
+    known: the settings of each condition: tool (one of ``TOOL``), crops (one of ``crops.SOURCES``), samples (null:
+    greedy; 0: omit the condition), prompt (changes to it). build: makes the rollout of a condition from its settings.
+    Conditions that need a tool are omitted if there is none.
     """
     if not isinstance(asked, Sequence):
         raise UserError(f"evaluate.conditions={asked}: must be a list of conditions, such as [greedy]")
@@ -99,13 +81,14 @@ def conditions(
         if settings["samples"] == 0:
             continue
         rollout = build(settings)
-        identity = settings | {"tool": bool(rollout.dialogue.tools.max_calls)}
+        identity = settings | {"tool": rollout.dialogue.tools.max_calls and settings["tool"]}
         if reason := _pointless(identity, rollout, examples, seen):
             LOG.warning("condition %s: omitted because %s", name, reason)
             continue
         seen.append(identity)
-        shown = Shuffled(examples) if settings["crops"] == "shuffled" else examples
-        made.append(Condition(name, rollout, shown, settings["samples"]))
+        source = SOURCES[settings["crops"]]
+        cropped = Recropped(examples, source) if source else examples
+        made.append(Condition(name, rollout, cropped, settings["samples"]))
     if not made:
         raise UserError(f"evaluate.conditions={list(asked)}: no condition is left; see evaluate.samples and tool")
     return made
@@ -113,9 +96,10 @@ def conditions(
 
 def _pointless(identity: dict, rollout: GroupRollout, examples: Questions, seen: list[dict]) -> str:
     """Why a condition is pointless; empty if it is not."""
-    forced = f"<{rollout.dialogue.tools.form.tag}>" in rollout.dialogue.prefill
-    if not identity["tool"] and (forced or identity["crops"] == "shuffled"):
-        return "there is no tool"
+    tools = rollout.dialogue.tools
+    forced = f"<{tools.form.tag}>" in rollout.dialogue.prefill
+    if (forced or identity["crops"] != "own") and (tools.forbidden_tag or not tools.max_calls):
+        return "there is no tool to call"
     if identity["crops"] == "shuffled" and all(examples[i].image == examples[0].image for i in range(len(examples))):
         return "there is no other picture"
     return "it is the same as an earlier one" if identity in seen else ""
@@ -133,8 +117,8 @@ def _checked(name: str, known: dict[str, dict]) -> dict:
     settings = DEFAULTS | known[name]
     if not isinstance(settings["prompt"], dict):
         raise UserError(f"{where}.prompt={settings['prompt']}: must be a group of settings, such as {{prefill: text}}")
-    require_choice(f"{where}.tool", settings["tool"], (True, False))
-    require_choice(f"{where}.crops", settings["crops"], ("own", "shuffled"))
+    require_choice(f"{where}.tool", settings["tool"], TOOL)
+    require_choice(f"{where}.crops", settings["crops"], SOURCES)
     if settings["samples"] is not None:
         require_int("evaluate.samples", settings["samples"], 0)
     return settings

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 from loupe.errors import UserError, require_choice, require_int
 from loupe.geometry import COORDINATES, Size, View
@@ -21,7 +22,7 @@ class Toolbox:
     number of calls, failed ones included, that a trajectory may make; 0 means that there is no tool. budgets: the
     number of calls of single tools, by name. several: what the prompt says if more than one call is allowed;
     ``{calls}`` stands for ``max_calls``. coordinates: the frame of points and boxes in calls, and of boxes in answers
-    (``geometry.COORDINATES``).
+    (``geometry.COORDINATES``). forbidden_tag: that of calls if the policy cannot begin one, else None.
 
     Raises UserError for settings outside these values, and for a tool that lacks a part of :class:`Tool`.
     """
@@ -47,6 +48,7 @@ class Toolbox:
             raise UserError(f"tool.budgets={budgets}: must be numbers of calls by tool, such as {{zoom: 2}}")
         self.budgets = dict(budgets or {})
         self.several = several
+        self.forbidden_tag: str | None = None
         if not isinstance(several, str):
             raise UserError(f"tool.several={several}: must be text")
         for name, budget in self.budgets.items():
@@ -58,6 +60,12 @@ class Toolbox:
     def without(self) -> "Toolbox":
         """The same settings without a tool."""
         return Toolbox(self.call, 0, coordinates=self.coordinates)
+
+    def described(self) -> "Toolbox":
+        """The same tools, which a prompt explains, but which the policy cannot call."""
+        other = copy(self)
+        other.forbidden_tag = self.form.tag
+        return other
 
     def having(self, **tools: Tool) -> "Toolbox":
         """The same settings with these tools."""

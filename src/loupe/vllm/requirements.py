@@ -8,6 +8,7 @@ from torch import distributed
 
 from loupe.engine.policy import Policy
 from loupe.errors import UserError, require_number
+from loupe.tools.toolbox import Toolbox
 
 VERSION = "0.32"
 """The versions of vLLM that this package is written for begin so."""
@@ -56,6 +57,12 @@ def require_fitting(policy: Policy) -> None:
 def rank(policy: Policy) -> int:
     """The rank of the policy's adapter."""
     return policy.model.active_peft_config.r
+
+
+def require_callable(tools: Toolbox) -> None:
+    """Raise UserError for tools that the policy must not call: the engine would let it."""
+    if tools.forbidden_tag:
+        raise UserError("rollout=vllm: cannot keep a policy from calling the tools in its prompt; use rollout=packed")
 
 
 def require_own_gpus(gpus: int) -> None:

@@ -31,6 +31,7 @@ class VllmRollout(GroupRollout):
         requirements.require_vllm()
         requirements.require_temperature(self.temperature)
         requirements.require_fitting(self.policy)
+        requirements.require_callable(self.dialogue.tools)
         longest = self.policy.backbone.config.get_text_config().max_position_embeddings
         require_int("rollout.max_new_tokens", self.max_new_tokens, 1)
         require_int("rollout.context", self.context, self.max_new_tokens + 1, longest)
