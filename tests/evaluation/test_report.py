@@ -26,6 +26,9 @@ def test_the_report_by_hand():
     assert shuffled["score"]["small"]["mean"] == 0
     assert [counted["tool_gain"][part]["mean"] for part in ("small", "large")] == [1, 0]
     assert [counted["tool_harm"][part]["mean"] for part in ("small", "large")] == [0, 1]
+    assert [counted["call_gain"][part]["mean"] for part in ("small", "large")] == [1, 0]
+    assert [counted["schema_harm"][part]["mean"] for part in ("small", "large")] == [0, 1]
+    assert (greedy["right_and_hit"]["all"], shuffled["right_and_hit"]["all"]) == (1, None)
     assert (greedy["zoom_rate"]["small"], greedy["zoom_rate"]["large"]) == (1, 0)
     assert (greedy["zoom_hit_rate"]["all"], shuffled["zoom_hit_rate"]["all"]) == (1, None)
     assert (greedy["unanswered"]["all"], sampled["unanswered"]["all"]) == (0.5, 0)
@@ -42,6 +45,8 @@ def test_the_table():
     lines = table(report(ANSWERS, resamples=20)).splitlines()
     assert lines[0].split() == ["all", "(n=2)", "large", "(n=1)", "small", "(n=1)"]
     assert any(line.startswith("tool_gain") and "1.000 [1.000, 1.000]" in line for line in lines)
+    assert ["tool_effect", "0.000", "[-1.000,", "1.000]"] in [line.split()[:4] for line in lines]
+    assert any(line.split()[-5:] == ["1.000", "x", "1.000", "x", "1.000"] for line in lines if "call_gain" in line)
     assert ["types/sampled/tool_fail", *["0.000,", "-"] * 3] in [line.split() for line in lines]
     assert len({len(line) for line in lines}) == 1
 

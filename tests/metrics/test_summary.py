@@ -19,10 +19,22 @@ def test_a_summary_by_hand():
         "unanswered": {"all": pytest.approx(1 / 3), "large": 1, "small": 0},
         "zoom_rate": {"all": pytest.approx(2 / 3), "large": 0, "small": 1},
         "zoom_hit_rate": {"all": 0.5, "large": None, "small": 0.5},
+        "right_and_hit": {"all": 0.25, "large": None, "small": 0.25},
         "failed_call_rate": {"all": pytest.approx(1 / 3), "large": 0, "small": pytest.approx(1 / 3)},
         "pixels": {"all": pytest.approx(784 * 4 / 3), "large": 2 * 784, "small": 784},
         "n": {"all": 6, "large": 2, "small": 4},
     }
+
+
+def test_right_and_hit_needs_both_and_counts_answers_without_a_call():
+    mixed = [
+        *rows("greedy", "a", 1.0, calls=["ok", "ok"], hits=[False, True]),
+        *rows("greedy", "b", 1.0, hits=[]),
+        *rows("greedy", "c", 1 / 3, calls=["ok"], hits=[True]),
+        *rows("greedy", "d", 1.0, calls=["ok"], hits=[False], subset="large"),
+        *rows("greedy", "e", 1.0, subset="large"),  # its target is not known
+    ]
+    assert summarize(mixed)["right_and_hit"] == {"all": 0.25, "large": 0, "small": pytest.approx(1 / 3)}
 
 
 def test_with_intervals_scores_are_means_over_questions():

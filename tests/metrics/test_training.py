@@ -117,6 +117,7 @@ def test_rollout_metrics():
         **{"score/all": 0.5, "score/small": third, "score/large": pytest.approx(2 / 3)},
         **{"zoom_rate/all": 0.5, "zoom_rate/small": pytest.approx(2 / 3), "zoom_rate/large": third},
         **{"zoom_hit_rate/all": third, "zoom_hit_rate/small": 0.5, "zoom_hit_rate/large": 0},
+        **{"right_and_hit/all": pytest.approx(1 / 6), "right_and_hit/small": third, "right_and_hit/large": 0},
         **{"failed_call_rate/all": 0.4, "failed_call_rate/small": third, "failed_call_rate/large": 0.5},
         **{"unanswered/all": pytest.approx(1 / 6), "unanswered/small": 0, "unanswered/large": third},
         **{"pixels/all": 0, "pixels/small": 0, "pixels/large": 0},

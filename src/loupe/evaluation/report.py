@@ -4,8 +4,9 @@ from collections import Counter
 from statistics import fmean
 
 from loupe.errors import UserError
+from loupe.metrics.effect import COMPARISONS, TERMS, comparisons
 from loupe.metrics.rows import Rows
-from loupe.metrics.summary import ALL, Value, by_part, summarize, tool_gain_and_harm
+from loupe.metrics.summary import ALL, Value, by_part, summarize
 from loupe.records import TrajectoryType
 from loupe.runs.text import format_value, in_columns
 
@@ -16,7 +17,7 @@ def report(rows: Rows, resamples: int) -> dict:
     ``conditions``: for each condition its summary with intervals (``metrics.summary``), and ``types``: share and score
     of each trajectory type, by part. Where the options of questions are rotated, also ``cycles``: the score of each
     rotation, by part; ``score`` is then the mean over the cycles, and the rotations of one question are resampled
-    together. ``tool_gain`` and ``tool_harm``: by part, where both ``greedy`` and ``no_tool`` were asked.
+    together. Beside ``conditions``: what the tool does to the score (``metrics.effect.comparisons``).
     """
     times = Counter((row["condition"], row["id"], row["sample"]) for row in rows)
     if twice := [name for (_, name, _), count in times.items() if count > 1]:
@@ -25,9 +26,7 @@ def report(rows: Rows, resamples: int) -> dict:
     for row in rows:
         conditions.setdefault(row["condition"], []).append(row)
     counted: dict = {"conditions": {name: _condition(answers, resamples) for name, answers in conditions.items()}}
-    if "no_tool" in conditions and "greedy" in conditions:
-        counted |= tool_gain_and_harm(conditions["no_tool"], conditions["greedy"], resamples)
-    return counted
+    return counted | comparisons(conditions, resamples)
 
 
 def _condition(rows: Rows, resamples: int) -> dict:
@@ -64,7 +63,9 @@ def table(report: dict) -> str:
                     lines[f"{metric}/{condition}/{key}"] = {part: values.get(key) for part, values in parts.items()}
             elif parts:
                 lines[f"{metric}/{condition}"] = parts
-    lines |= {metric: report[metric] for metric in ("tool_gain", "tool_harm") if metric in report}
+    lines |= {metric: report[metric] for metric in COMPARISONS if metric in report}
+    if factors := report.get("factors"):
+        lines |= {f"factors/{term}": {part: terms[term] for part, terms in factors.items()} for term in TERMS}
     header = ["", *(f"{part} (n={first['score'][part]['n']})" for part in first["n"])]
     rows = [[name, *(_cell(parts.get(part)) for part in first["n"])] for name, parts in lines.items()]
     return in_columns([header, *rows])
@@ -73,6 +74,8 @@ def table(report: dict) -> str:
 def _cell(value: Value) -> str:
     if isinstance(value, dict) and "share" in value:  # a trajectory type
         return f"{_cell(value['share'])}, {_cell(value['score'])}"
+    if isinstance(value, dict) and "mass" in value:  # of a term
+        return " x ".join(map(_cell, value.values()))
     if isinstance(value, int) or (isinstance(value, float) and abs(value) >= 100):
         return f"{value:,.0f}"
     return format_value(value)

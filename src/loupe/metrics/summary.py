@@ -16,7 +16,7 @@ from loupe.metrics.rows import Rows
 from loupe.records import OK, TrajectoryType
 
 CORRECT = 0.5
-"""From this score on an answer counts as correct in tool-gain and tool-harm (two of three agreeing references)."""
+"""From this score on an answer counts as correct, where only that matters (two of three agreeing references)."""
 
 SCORES = ("score", "score_leave_one_out", "iou")
 ALL = "all"
@@ -31,8 +31,9 @@ def summarize(rows: Rows, resamples: int = 0) -> Summary:
     """Count the answers under one condition.
 
     resamples: of the questions, for the 95% intervals of the scores; 0 gives plain means over answers. Scores that were
-    not asked for are left out. ``zoom_hit_rate``: the share of executed calls that hit a target, where targets are
-    known. Raises UserError without rows.
+    not asked for are left out. Where targets are known: ``zoom_hit_rate``, the share of executed calls that hit one,
+    and ``right_and_hit``, the share of correct answers after a call that hit (after arXiv 2511.19661, where a model
+    judges whether a crop shows the evidence). Raises UserError without rows.
     """
     parts = by_part(rows, lambda row: row["subset"])
     summary: Summary = {}
@@ -58,10 +59,12 @@ def by_part(items: Iterable[T], subset_of: Callable[[T], str | None]) -> dict[st
 def _counts(rows: Rows) -> dict[str, float | None]:
     failed = [call != OK for row in rows for call in row["calls"]]
     hits = [hit for row in rows for hit in row["hits"] or []]
+    faithful = [row["score"] >= CORRECT and any(row["hits"]) for row in rows if row["hits"] is not None]
     return {
         "unanswered": fmean(not row["answered"] for row in rows),
         "zoom_rate": fmean(row["type"] == TrajectoryType.TOOL_SUCCESS for row in rows),
         "zoom_hit_rate": fmean(hits) if hits else None,
+        "right_and_hit": fmean(faithful) if faithful else None,
         "failed_call_rate": fmean(failed) if failed else 0.0,
         "pixels": fmean(row["pixels"] for row in rows),
         "n": len(rows),
@@ -71,7 +74,7 @@ def _counts(rows: Rows) -> dict[str, float | None]:
 def _score(rows: Rows, metric: str, resamples: int) -> Value:
     if not resamples:
         return fmean(row[metric] for row in rows)
-    return asdict(_estimate(rows, question_scores(rows, metric), resamples))
+    return asdict(estimate(rows, question_scores(rows, metric), resamples))
 
 
 def question_scores(rows: Rows, metric: str = "score") -> dict[str, float]:
@@ -87,7 +90,7 @@ def paired(
 ) -> Estimate:
     """The mean of ``compare(score before, score after)`` over the questions that both answer, with its interval."""
     one, other = question_scores(before, metric), question_scores(after, metric)
-    return _estimate(after, {key: compare(one[key], score) for key, score in other.items() if key in one}, resamples)
+    return estimate(after, {key: compare(one[key], score) for key, score in other.items() if key in one}, resamples)
 
 
 def tool_gain_and_harm(without: Rows, with_tool: Rows, resamples: int) -> Summary:
@@ -100,8 +103,17 @@ def tool_gain_and_harm(without: Rows, with_tool: Rows, resamples: int) -> Summar
     return report
 
 
-def _estimate(rows: Rows, values: dict[str, float], resamples: int) -> Estimate:
-    """The mean of one value per question; forms of one question are resampled together, and all cycles count alike."""
+def mean(rows: Rows, values: dict[str, float]) -> float:
+    """The mean of one value per question, in which all cycles count alike."""
+    cycle = {row["id"]: row["cycle"] for row in rows}
+    cycles: dict[str | None, list[float]] = {}
+    for key, value in values.items():
+        cycles.setdefault(cycle[key], []).append(value)
+    return fmean(map(fmean, cycles.values()))
+
+
+def estimate(rows: Rows, values: dict[str, float], resamples: int) -> Estimate:
+    """:func:`mean` with its interval; the forms of one question are resampled together."""
     questions = {row["id"]: row for row in rows}
     clusters = [questions[key]["cluster"] or key for key in values]
     parts = [questions[key]["cycle"] for key in values]

@@ -57,8 +57,8 @@ def rollout_metrics(groups: list[Group], rows: Rows, tools: Iterable[str] = ()) 
     rows: the answer rows of these groups, which :func:`summarize` counts. Of trajectories with a forced tag, none
     counts but in ``zero_variance_share``. tools: the names of the tools. Reward
     terms are unweighted. ``entropy`` is a mean over sampled tokens, ``failed_call/{kind}`` and ``bad_box/{kind}`` are
-    counts. Left out where undefined: ``zoom_hit_rate``, and ``zero_variance_share`` (groups whose rewards are all
-    equal) for groups of one. Raises UserError without trajectories.
+    counts. Left out where undefined: ``zoom_hit_rate``, ``right_and_hit``, and ``zero_variance_share`` (groups
+    whose rewards are all equal) for groups of one. Raises UserError without trajectories.
     """
     report: dict[str, float] = {key: value for key, value in flat(summarize(rows)).items() if value is not None}
     everyone = [trajectory for group in unforced(groups) for trajectory in group.trajectories]

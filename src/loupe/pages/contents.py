@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loupe.errors import UserError
 from loupe.logs.rows import METRICS, TRAJECTORIES, read_rows
+from loupe.metrics.effect import COMPARISONS
 from loupe.metrics.rows import Rows
 from loupe.pages.cards import VALIDATION, gallery, pointed
 from loupe.pages.curves import advantages, charts, overlaid
@@ -168,7 +169,7 @@ def _conditions(report: dict) -> dict:
         [f"{metric}/{part}", *(format_value(found.get(metric, {}).get(part)) for found in conditions.values())]
         for metric, part in keys
     ]
-    for metric in ("tool_gain", "tool_harm"):
+    for metric in COMPARISONS:
         rows += [
             [f"{metric}/{part}", format_value(value), *[""] * (len(conditions) - 1)]
             for part, value in report.get(metric, {}).items()
