@@ -143,6 +143,14 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     assert a != c
 
 
+SNAPSHOTS = "trainer.callbacks=[{_target_: loupe.runs.snapshots.Snapshots, steps: [0, 3, 4]}]"
+
+
+def snapshots(folder):
+    """The weights of each snapshot, as they are in its file."""
+    return {file.parent.name: file.read_bytes() for file in folder.glob("snapshots/*/*model.safetensors")}
+
+
 class InterruptAfter(lightning.Callback):
     def __init__(self, step):
         self.step = step
@@ -159,7 +167,7 @@ class InterruptAfter(lightning.Callback):
 )
 def test_ctrl_c_saves_and_the_resumed_run_continues_exactly(tmp_path, monkeypatch, step, lora):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    overrides = [*VOWELS, f"model.lora={lora}", "algorithm.optimizer.lr=0.01"]
+    overrides = [*VOWELS, f"model.lora={lora}", "algorithm.optimizer.lr=0.01", SNAPSHOTS]
     run(whole, *overrides)
     make = entry.build.build_trainer
     with monkeypatch.context() as patch:
@@ -183,6 +191,12 @@ def test_ctrl_c_saves_and_the_resumed_run_continues_exactly(tmp_path, monkeypatc
         r["id"] for r in lines(whole / "trajectories.jsonl")
     ]
     assert any(row.get("grad_norm", 0) > 0 for row in rows)
+    kept = snapshots(whole)
+    assert kept == snapshots(parts) and set(kept) == {"step_0", "step_3", "step_4"} and len(set(kept.values())) == 3
+    if lora == "null":
+        last = torch.load(whole / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        loaded = load_policy(str(whole / "snapshots" / "step_4")).state_dict()
+        assert all(torch.equal(loaded[name.removeprefix("policy.")], tensor) for name, tensor in last.items())
 
 
 def test_the_last_step_is_validated_whatever_the_interval(tmp_path):

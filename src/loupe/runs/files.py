@@ -36,6 +36,7 @@ class RunFile(StrEnum):
     TENSORBOARD = "tensorboard"
     CSV = "csv"
     MODEL = "model"
+    SNAPSHOTS = "snapshots"  # the model at chosen steps
     ADVANTAGES = "advantages.png"
     LEARNING = "learning.png"
     EXAMPLE = "example.png"

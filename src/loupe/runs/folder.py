@@ -97,7 +97,7 @@ def open_for_training(cfg: DictConfig, folder: Path) -> dict:
         elif aside := set_aside(folder):
             LOG.info("%s held an earlier run, which is now in %s", folder, aside)
         folder.mkdir(parents=True, exist_ok=True)
-        for place in (folder, folder / RunFile.CHECKPOINTS):
+        for place in (folder, folder / RunFile.CHECKPOINTS, folder / RunFile.SNAPSHOTS):
             remove_partial(place)
         if path:
             record_part(folder, earlier["global_step"], _changes(cfg, folder))

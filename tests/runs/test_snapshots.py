@@ -1,0 +1,34 @@
+import lightning
+import pytest
+from conftest import compose_config
+from helpers.commands import SMALL
+
+from loupe.errors import UserError
+from loupe.runs.build import build_trainer, own_callbacks
+from loupe.runs.snapshots import Snapshots
+
+
+def made(steps: str) -> Snapshots:
+    cfg = compose_config(f"trainer.callbacks=[{{_target_: loupe.runs.snapshots.Snapshots, steps: {steps}}}]")
+    return own_callbacks(cfg.trainer)[0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ("5", r"^trainer\.callbacks: steps=5: must be a list of steps, such as \[0, 50, 100\]"),
+        ("[-1]", r"^trainer\.callbacks: steps=-1: must be a whole number, 0 or more"),
+        ("[x]", r"^trainer\.callbacks: steps=x: must be a whole number"),
+    ],
+)
+def test_what_is_no_list_of_steps_is_refused(steps, message):
+    with pytest.raises(UserError, match=message):
+        made(steps)
+
+
+def test_a_step_that_the_run_does_not_come_to_is_refused(tmp_path):
+    trainer = build_trainer(compose_config(*SMALL, "logger=none"), tmp_path)
+    made("[0, 4]").setup(trainer, lightning.LightningModule(), "fit")
+    with pytest.raises(UserError, match=r"^trainer\.callbacks: steps: 5 is beyond trainer\.max_steps=4; leave it out"):
+        made("[0, 5]").setup(trainer, lightning.LightningModule(), "fit")
+    made("[]").setup(trainer, lightning.LightningModule(), "fit")
