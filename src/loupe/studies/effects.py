@@ -1,0 +1,59 @@
+"""What the tool does to the score over a training, from evaluations of the model at several steps."""
+
+import pandas
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from loupe.errors import UserError
+from loupe.metrics.effect import TERMS
+from loupe.runs.palette import parts
+from loupe.runs.plots import over_steps, unframed
+from loupe.runs.sweeps import SETTING
+
+COLORS = {"call_gain": "#0072B2", "schema_gain": "#56B4E9", "call_harm": "#D55E00", "schema_harm": "#E69F00"}
+HARMS = [term for term, (right, _) in TERMS.items() if right]
+EFFECT = "tool_effect"
+
+
+def effects(table: pandas.DataFrame) -> pandas.DataFrame:
+    """One row per snapshot of a run and part of the questions: ``run``, ``step``, ``part``, ``tool_effect``, the terms.
+
+    table: of a sweep, in which each evaluation names its snapshot (``loupe.runs.snapshots``) as ``model.path``; other
+    rows are left out. Raises UserError if there is no evaluation of a snapshot with and without the tool.
+    """
+    paths = table.get(f"{SETTING}model.path", pandas.Series("", table.index))
+    judged = table.join(paths.str.extract(r"(?P<run>[^/]+)/snapshots/step_(?P<step>\d+)/?$"))
+    tidied = [
+        judged[["run", "step"]].assign(part=part, **{name: judged[f"{name}/{part}"] for name in (EFFECT, *TERMS)})
+        for part in (key.partition("/")[2] for key in table if key.startswith(f"{EFFECT}/") and key.count("/") == 1)
+    ]
+    tidy = pandas.concat(tidied).dropna() if tidied else pandas.DataFrame()
+    if tidy.empty:
+        raise UserError("this table has no evaluation of a snapshot (snapshots/step_<n>) under greedy and no_tool")
+    return tidy.astype({"step": int}).sort_values(["part", "run", "step"], ignore_index=True)
+
+
+def effects_figure(table: pandas.DataFrame) -> Figure:
+    """The four terms over training, a panel for each part: means over the runs, gains stacked upward and harms downward
+    (as arXiv 2602.01334 draws them). Lines are their sum, the tool effect: thin for each run, thick for the mean.
+    """
+    tidy = effects(table)
+    there = parts(tidy.part)
+    figure = Figure(figsize=(3.8 * len(there), 3.8), layout="constrained")
+    for axes, part in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
+        chosen = tidy[tidy.part == part]
+        mean = chosen.groupby("step")[[EFFECT, *TERMS]].mean()
+        for names, sign in (([name for name in TERMS if name not in HARMS], 1), (HARMS, -1)):
+            areas = [sign * mean[name] for name in names]
+            colors, labels = [COLORS[name] for name in names], [name.replace("_", " ") for name in names]
+            axes.stackplot(mean.index, areas, colors=colors, labels=labels, alpha=0.8)
+        for _, run in chosen.groupby("run"):
+            axes.plot(run.step, run[EFFECT], color="black", linewidth=0.7, alpha=0.5)
+        axes.plot(mean.index, mean[EFFECT], color="black", linewidth=2.2, marker="o", markersize=4, label="tool effect")
+        unframed(axes, title=part)
+        over_steps(axes)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    figure.axes[0].set_ylabel("score with the tool minus without")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
