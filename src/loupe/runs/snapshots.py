@@ -14,8 +14,8 @@ from loupe.runs.files import RunFile
 class Snapshots(lightning.Callback):
     """Saves the policy as ``snapshots/step_<n>`` in the folder of the run, for ``model.path=``.
 
-    steps: 0 is the policy before training. Raises UserError for a step that the run does not come to. With trainer=zero
-    in low precision, so are the weights of linear layers.
+    steps: 0 is the policy before training. Raises UserError for a step that the run does not come to. With
+    trainer=zero, weights are saved in the precision in which the policy computes with them.
     """
 
     def __init__(self, steps: list[int]):

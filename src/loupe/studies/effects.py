@@ -34,8 +34,9 @@ def effects(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def effects_figure(table: pandas.DataFrame) -> Figure:
-    """The four terms over training, a panel for each part: means over the runs, gains stacked upward and harms downward
-    (as arXiv 2602.01334 draws them). Lines are their sum, the tool effect: thin for each run, thick for the mean.
+    """The four terms over training, a panel for each part: means over the runs, gains stacked upward, harms downward.
+
+    Lines are their sum, the tool effect: thin for each run, thick for the mean.
     """
     tidy = effects(table)
     there = parts(tidy.part)
