@@ -56,7 +56,7 @@ def test_a_base_is_saved_as_a_whole(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("stop", [1, 3])
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_it_resumes_bit_for_bit(pretrain, tmp_path, monkeypatch, stop):
     pretrain(tmp_path / "whole")
     with monkeypatch.context() as patch:

@@ -23,7 +23,10 @@ def files(tmp_path_factory):
     return published.textvqa_parquet(tmp_path_factory.mktemp("textvqa"))
 
 
-@pytest.mark.parametrize("adapter", [[], ["model.lora={r: 4, alpha: 8}", "model.train_vision=false"]])
+ADAPTER = ["model.lora={r: 4, alpha: 8}", "model.train_vision=false"]
+
+
+@pytest.mark.parametrize("adapter", [ADAPTER, pytest.param([], marks=pytest.mark.slow)])
 def test_it_trains_resumes_and_is_evaluated(files, tmp_path, adapter):
     given = [*COMMAND, *FEW, *adapter, f"data.path={files}"]
     run = tmp_path / "run"
@@ -45,6 +48,7 @@ def test_it_trains_resumes_and_is_evaluated(files, tmp_path, adapter):
     assert all(row["id"].startswith("textvqa/") for row in read_parquet(judged / "answers.parquet"))
 
 
+@pytest.mark.slow
 def test_without_the_hub_it_fails_at_once(tmp_path):
     began = time.perf_counter()
     done = subprocess.run(

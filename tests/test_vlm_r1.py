@@ -35,6 +35,7 @@ def test_it_trains_and_is_judged(files, tmp_path, tool):
     assert greedy["iou"]["all"]["low"] <= greedy["iou"]["all"]["mean"] <= greedy["iou"]["all"]["high"]
 
 
+@pytest.mark.slow
 def test_without_thinking_the_answer_comes_at_once(tmp_path):
     few = [setting for setting in FEW if not setting.startswith(("data.n_", "data.num"))]
     given = ["data=boxes", "reward=iou", "tool=none", "experiment=no_thinking", *few, "data.n_val=2", "data.n_test=8"]

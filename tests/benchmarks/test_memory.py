@@ -3,10 +3,13 @@
 import importlib
 from functools import partial
 
+import pytest
+
 from loupe.models import tiny
 from loupe.paths import PROJECT
 
 
+@pytest.mark.slow
 def test_the_update_needs_shapes_alone(monkeypatch):
     monkeypatch.syspath_prepend(PROJECT / "benchmarks")
     memory = importlib.import_module("memory")

@@ -1,6 +1,7 @@
 """Two processes (gloo, on CPUs) do what one process with all the questions does, and stop together."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -28,7 +29,8 @@ def two(tmp_path_factory):
     groups = scripted(policy, [MIXED[i] for i in (0, 1, 2, 4)], count=4, max_new_tokens=60)
     score(make_module(policy, folder), groups)
     torch.save(groups, folder / "groups.pt")
-    torch.multiprocessing.spawn(process, args=(folder,), nprocs=2)
+    multiprocessing.set_forkserver_preload(["lightning.pytorch", "peft", "transformers"])  # imported once, not twice
+    torch.multiprocessing.start_processes(process, args=(folder,), nprocs=2, start_method="forkserver")
     return folder, [torch.load(folder / f"results_{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 

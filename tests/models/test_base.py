@@ -29,6 +29,7 @@ def measured():
     return build_module(compose_config(*overrides, name="pretrain")).measure()
 
 
+@pytest.mark.slow
 def test_the_stated_skills_hold_on_other_scenes(stated, measured):
     assert stated.keys() == measured.keys()
     for name in ("reading", "direct_small", "direct_large", "pointing_small", "pointing_large", "greedy/sizes_named"):

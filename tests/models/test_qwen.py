@@ -82,6 +82,7 @@ def worst_gap(policy):
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_one_layer_of_full_width():
     text = {"num_hidden_layers": 1, "vocab_size": 600}
     policy = Policy(*qwen.build("3b", dtype="float32", text=text, vision={"depth": 2, "fullatt_block_indexes": [1]}))

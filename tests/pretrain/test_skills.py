@@ -37,9 +37,13 @@ def where(sign):
     return keypoint_of(middle(sign.box), (112, 84), (1600, 1200))
 
 
-def test_pointing_well_and_badly(teacher):
+def test_pointing_well(teacher):
     good = measure(teacher, lambda sign: [f"<think>It is there.</think>\n<answer>{where(sign)}</answer>"])
     assert good["pointing_small"] == good["pointing_large"] == 1
+
+
+@pytest.mark.slow
+def test_pointing_badly(teacher):
     away = measure(teacher, lambda sign: [f"<answer>[{0 if where(sign)[0] > 56 else 111}, 0]</answer>"])
     assert away["pointing_small"] == 0
     silent = measure(teacher, lambda sign: [ANSWER])

@@ -29,13 +29,10 @@ def holder(tmp_path):
     process.wait()
 
 
-def test_a_second_job_is_refused_in_one_line(holder, tmp_path):
+def test_a_second_job_is_refused_in_one_line_until_the_first_is_killed(holder, tmp_path):
     expected = rf"in use by process {holder.pid} on .* since 20.*; choose another folder"
     with pytest.raises(UserError, match=expected), locked(tmp_path):
         pass
-
-
-def test_the_lock_of_a_killed_process_is_free(holder, tmp_path):
     holder.kill()
     holder.wait()
     with locked(tmp_path):

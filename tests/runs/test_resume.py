@@ -58,6 +58,7 @@ def test_it_keeps_its_settings_and_changes_what_is_named(copy):
     assert "crop=300" not in stated and str(copy) not in stated
 
 
+@pytest.mark.slow
 def test_a_finished_copy_keeps_its_best_checkpoint(copy):
     """It has nothing to train, evaluates the weights that were best, and finds the same scores."""
     before = json.loads((copy / "summary.json").read_text())

@@ -39,6 +39,7 @@ def test_during_the_evaluation_before_training(tmp_path):
     assert "stopped at once; there is no checkpoint to resume from yet" in printed
 
 
+@pytest.mark.slow
 def test_during_an_evaluation(tmp_path):
     command = ["src/evaluate.py", *QUICK, f"paths.output_dir={tmp_path}"]
     status, printed = stopped(command, signal.SIGTERM, (tmp_path / "answers.jsonl").exists)
