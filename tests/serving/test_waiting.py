@@ -1,3 +1,4 @@
+import queue
 from threading import Thread
 
 import pytest
@@ -58,3 +59,21 @@ def test_nothing_waits_for_ever():
     with pytest.raises(Refused, match="the server is stopping"):
         waiting.put(asked("Three?"))
     waiting.work(answer)  # returns
+
+
+def test_a_wait_that_ends_without_a_question_is_taken_up_again(monkeypatch):
+    """A signal that comes just before a wait does not end it, so each wait is short."""
+    waiting, waits = Waiting(1), []
+    get = waiting._jobs.get
+
+    def first_without(timeout):
+        waits.append(timeout)
+        if len(waits) == 1:
+            raise queue.Empty
+        return get(timeout=timeout)
+
+    monkeypatch.setattr(waiting._jobs, "get", first_without)
+    future = waiting.put(asked("One?"))
+    waiting._jobs.put(None)
+    waiting.work(answer)
+    assert future.result() == {"answer": "One?"} and waits == [1, 1, 1]

@@ -30,7 +30,7 @@ class Waiting:
 
     def work(self, answer: Callable[[Asked], dict]) -> None:
         """Answer questions until :meth:`close` is called. What ``answer`` raises goes to whoever put the question."""
-        while job := self._jobs.get():
+        while job := self._next():
             future, asked = job
             if not future.set_running_or_notify_cancel():
                 continue
@@ -43,6 +43,11 @@ class Waiting:
                 raise
             else:
                 future.set_result(result)
+
+    def _next(self) -> tuple[Future[dict], Asked] | None:
+        while True:
+            with suppress(queue.Empty):
+                return self._jobs.get(timeout=1)  # a wait without end would miss a Ctrl-C that comes just before it
 
     def close(self) -> None:
         """Refuse the questions that wait and those to come; :meth:`work` returns."""
