@@ -105,10 +105,10 @@ def test_a_training_run_keeps_its_records(tmp_path, monkeypatch):
 
 
 def test_in_low_precision(tmp_path, monkeypatch):
-    conditions = "evaluate.conditions=[greedy,no_tool,described,blank]"
-    run(monkeypatch, tmp_path, "model.dtype=bfloat16", "trainer.precision=bf16-mixed", conditions)
+    conditions = ["evaluate.conditions=[greedy,no_tool,described,blank,textcot]", "evaluate.describe=''"]
+    run(monkeypatch, tmp_path, "model.dtype=bfloat16", "trainer.precision=bf16-mixed", *conditions)
     figures = json.loads((tmp_path / "evaluation.json").read_text())
-    assert list(figures["conditions"]) == ["greedy", "no_tool", "described", "blank"]
+    assert list(figures["conditions"]) == ["greedy", "no_tool", "described", "blank", "textcot"]
     assert figures["description_effect"]["all"]["n"] == figures["call_gain"]["all"]["n"] == 4
     assert list(figures["factors"]["all"]["call_gain"]) == ["mass", "policy", "quality"]
 

@@ -94,5 +94,6 @@ def require_choice(name: str, value: T, choices: Iterable[object]) -> T:
     """``value`` if it is one of ``choices``, else a :class:`UserError`."""
     choices = list(choices)
     if value not in choices:
-        raise UserError(f"{name}={value}: must be one of {', '.join(str(choice).lower() for choice in choices)}")
+        names = ("null" if choice is None else str(choice).lower() for choice in choices)
+        raise UserError(f"{name}={value}: must be one of {', '.join(names)}")
     return value

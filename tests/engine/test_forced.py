@@ -39,6 +39,15 @@ def test_so_many_begin_with_a_call_and_as_many_with_an_answer(miniature):
             assert_close(trajectory.sampled_logprobs, expected.detach(), atol=1e-4)
 
 
+@pytest.mark.parametrize(("tag", "calls"), [("tool", {"tool_success", "tool_fail"}), ("answer", {"no_tool"})])
+def test_all_go_on_with_one_tag(miniature, tag, calls):
+    rollout = make_rollout(miniature)
+    rollout.dialogue.prefill = "<think"
+    groups, _ = rollout(examples(4), 2, step=0, first=tag)
+    assert {t.type for group in groups for t in group.trajectories} <= calls
+    assert all(t.forced == tag for group in groups for t in group.trajectories)
+
+
 def test_what_is_forced_is_not_sampled(miniature):
     (group, _), tokenizer = sampled(miniature, balance=1), miniature.tokenizer
     for trajectory, tag in zip(group.trajectories, ("<tool", "<answer"), strict=False):

@@ -44,19 +44,23 @@ def test_every_condition_of_the_configuration(shared_policy):
         ("noise", None, 1),
         ("direct", None, 0),
         ("zoom_first", None, 1),
+        ("textcot", None, 1),
     ]
     assert [c.name for c in made if isinstance(c.examples, Recropped)] == ["shuffled", "blank", "noise"]
     assert [c.name for c in made if c.rollout.dialogue.tools.forbidden_tag] == ["described"]
     assert names(conditions("direct", KNOWN, Signs("test", 0, 2), builder(shared_policy))) == ["direct"]
-    assert made[-2].rollout.dialogue.prefill == "<answer"
-    assert made[-1].rollout.dialogue.prefill.endswith("<tool>\nname: zoom\nkeypoint: [")
+    assert [c.name for c in made if c.first] == ["textcot"]
+    direct, zoom_first, textcot = made[-3:]
+    assert direct.rollout.dialogue.prefill == "<answer"
+    assert zoom_first.rollout.dialogue.prefill.endswith("<tool>\nname: zoom\nkeypoint: [")
+    assert textcot.rollout.dialogue.user.endswith("{question} First describe the picture in one sentence.")
 
 
 def test_what_cannot_differ_is_left_out(shared_policy, caplog):
     without = builder(shared_policy, tools=NO_TOOL)
     made = conditions(list(KNOWN), KNOWN, Signs("test", 0, 2), without)
     assert names(made) == ["greedy", "sampled", "direct"]
-    for name in ("zoom_first", "shuffled", "blank", "noise"):
+    for name in ("zoom_first", "textcot", "shuffled", "blank", "noise"):
         assert f"condition {name}: omitted because there is no tool to call" in caplog.text
     assert "condition described: omitted because it is the same as an earlier one" in caplog.text
     assert "condition no_tool: omitted because it is the same as an earlier one" in caplog.text
@@ -87,9 +91,10 @@ def test_conditions_are_a_list(shared_policy, asked):
     ("settings", "message"),
     [
         (None, "no condition mine; there are greedy"),
-        ({"tol": False}, r"evaluate\.known\.mine\.tol: unknown; known are crops, prompt, samples, tool"),
+        ({"tol": False}, r"evaluate\.known\.mine\.tol: unknown; known are crops, first, prompt, samples, tool"),
         ({"tool": "zoom"}, r"evaluate\.known\.mine\.tool=zoom: must be one of true, false, described"),
         ({"crops": "none"}, r"evaluate\.known\.mine\.crops=none: must be one of own, shuffled, blank, noise"),
+        ({"first": "think"}, r"evaluate\.known\.mine\.first=think: must be one of null, call, answer"),
         ({"samples": -1}, r"evaluate\.samples=-1"),
         ({"prompt": 5}, r"evaluate\.known\.mine\.prompt=5: must be a group of settings, such as"),
         (5, r"evaluate\.known\.mine=5: must be a group of settings; \{\} for the defaults"),
@@ -99,6 +104,12 @@ def test_bad_conditions(shared_policy, settings, message):
     known = KNOWN | ({"mine": settings} if settings else {})
     with pytest.raises(UserError, match=message):
         conditions(["mine"], known, Signs("test", 0, 2), builder(shared_policy))
+
+
+def test_what_follows_the_first_thought(shared_policy):
+    known = {"calls": {"first": "call"}, "answers": {"first": "answer"}, "any": {}}
+    made = conditions(list(known), known, Signs("test", 0, 2), builder(shared_policy, zoom_tools()))
+    assert [condition.first for condition in made] == ["tool", "answer", None]
 
 
 def test_a_prefill_is_part_of_the_first_turn(shared_policy):

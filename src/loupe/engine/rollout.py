@@ -11,6 +11,7 @@ is answered by one short observation.
 import hashlib
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -65,10 +66,15 @@ class GroupRollout:
         return PackedDecoder(self.policy, self.fixed_shapes)
 
     def __call__(
-        self, examples: list[Example], group_size: int, step: int, greedy: bool = False
+        self, examples: list[Example], group_size: int, step: int, greedy: bool = False, first: str | None = None
     ) -> tuple[list[Group], list[BadExample]]:
-        """One sampled group per readable example, and the errors of those that were skipped."""
+        """One sampled group per readable example, and the errors of those that were skipped.
+
+        first: the tag with which all trajectories go on after their first thought, as in :meth:`force`.
+        """
         groups, skipped = self.prompts(examples, group_size)
+        for trajectory in chain.from_iterable(group.trajectories for group in groups):
+            trajectory.forced = first
         self.sample(groups, step, greedy)
         return groups, skipped
 

@@ -18,17 +18,24 @@ SPLITS = ("train", "val", "test")
 Keep = Callable[[Rows, list[Group], GroupRollout], Rows]
 TOOL = (True, False, "described")
 """Whether the prompt explains the tool; "described": it does, but the policy cannot begin a call."""
-DEFAULTS = {"tool": True, "crops": "own", "samples": None, "prompt": {}}
+FIRST = (None, "call", "answer")
+"""What the policy must write after its first thought; None: whatever it chooses."""
+DEFAULTS = {"tool": True, "crops": "own", "samples": None, "first": None, "prompt": {}}
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to ask the questions. samples: number of sampled answers to each; None for one greedy answer."""
+    """One way to ask the questions.
+
+    samples: number of sampled answers to each; None for one greedy answer. first: the tag that must follow the first
+    thought; None for any.
+    """
 
     name: str
     rollout: GroupRollout
     examples: Questions
     samples: int | None = None
+    first: str | None = None
 
     def answer(
         self, indices: Sequence[int], batch_size: int, reward: CompositeReward, keep: Keep = lambda rows, *_: rows
@@ -38,7 +45,7 @@ class Condition:
         for start in range(0, len(indices), batch_size):
             batch_indices = indices[start : start + batch_size]
             batch = [self.examples[i] for i in batch_indices]
-            groups, errors = self.rollout(batch, self.samples or 1, step=0, greedy=self.samples is None)
+            groups, errors = self.rollout(batch, self.samples or 1, 0, self.samples is None, self.first)
             answered = {id(group.example): group for group in groups}
             reasons = iter(errors)
             outcomes = []
@@ -69,8 +76,8 @@ def conditions(
     """The conditions named in ``asked``, in this order.
 
     known: the settings of each condition: tool (one of ``TOOL``), crops (one of ``crops.SOURCES``), samples (null:
-    greedy; 0: omit the condition), prompt (changes to it). build: makes the rollout of a condition from its settings.
-    Conditions that need a tool are omitted if there is none.
+    greedy; 0: omit the condition), first (one of ``FIRST``), prompt (changes to it). build: makes the rollout of a
+    condition from its settings. Conditions that need a tool are omitted if there is none.
     """
     if not isinstance(asked, Sequence):
         raise UserError(f"evaluate.conditions={asked}: must be a list of conditions, such as [greedy]")
@@ -88,7 +95,8 @@ def conditions(
         seen.append(identity)
         source = SOURCES[settings["crops"]]
         cropped = Recropped(examples, source) if source else examples
-        made.append(Condition(name, rollout, cropped, settings["samples"]))
+        first = rollout.dialogue.tools.form.tag if settings["first"] == "call" else settings["first"]
+        made.append(Condition(name, rollout, cropped, settings["samples"], first))
     if not made:
         raise UserError(f"evaluate.conditions={list(asked)}: no condition is left; see evaluate.samples and tool")
     return made
@@ -97,7 +105,7 @@ def conditions(
 def _pointless(identity: dict, rollout: GroupRollout, examples: Questions, seen: list[dict]) -> str:
     """Why a condition is pointless; empty if it is not."""
     tools = rollout.dialogue.tools
-    forced = f"<{tools.form.tag}>" in rollout.dialogue.prefill
+    forced = identity["first"] == "call" or f"<{tools.form.tag}>" in rollout.dialogue.prefill
     if (forced or identity["crops"] != "own") and (tools.forbidden_tag or not tools.max_calls):
         return "there is no tool to call"
     if identity["crops"] == "shuffled" and all(examples[i].image == examples[0].image for i in range(len(examples))):
@@ -119,6 +127,7 @@ def _checked(name: str, known: dict[str, dict]) -> dict:
         raise UserError(f"{where}.prompt={settings['prompt']}: must be a group of settings, such as {{prefill: text}}")
     require_choice(f"{where}.tool", settings["tool"], TOOL)
     require_choice(f"{where}.crops", settings["crops"], SOURCES)
+    require_choice(f"{where}.first", settings["first"], FIRST)
     if settings["samples"] is not None:
         require_int("evaluate.samples", settings["samples"], 0)
     return settings
