@@ -212,13 +212,15 @@ def _ignoring_interrupts() -> Iterator[None]:
 
 
 def _end_waiting(client: weakref.ref) -> None:
-    """Let whatever waits for an answer fail once the engine's process has ended. vLLM does so for generations alone."""
+    """Let whatever waits for an answer fail once the engine's process has ended. vLLM may leave it waiting forever."""
     from vllm.v1.engine.exceptions import EngineDeadError
 
     while (core := client()) is not None:
-        for answer in list(core.utility_results.values()) if core.resources.engine_dead else ():
-            if not answer.done():
-                answer.set_exception(EngineDeadError())
+        if core.resources.engine_dead:
+            core.outputs_queue.put(EngineDeadError())
+            for answer in list(core.utility_results.values()):
+                if not answer.done():
+                    answer.set_exception(EngineDeadError())
         del core
         time.sleep(0.5)
 

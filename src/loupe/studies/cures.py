@@ -1,0 +1,75 @@
+"""The study of what cures a policy of zooming always (experiments/cures)."""
+
+import numpy as np
+import pandas
+from matplotlib.figure import Figure
+
+from loupe.errors import UserError
+from loupe.metrics.intervals import share
+from loupe.runs.plots import ZOOMS, percent
+from loupe.runs.sweeps import SETTING
+from loupe.studies.tables import by_part
+
+NONE = "none"
+CURES = {
+    "decaying bonus": ("reward.weights.tool", r"\{"),
+    "KL to the base": ("algorithm.loss.beta", "[^0]"),
+    "entropy": ("algorithm.loss.entropy", "[^0]"),
+    "only if needed": ("reward", "tool_if_needed"),
+    "measured benefit": ("reward", "tool_by_benefit"),
+    "balanced groups": ("rollout.balance", "[^0]"),
+}
+"""By name, which setting makes it, and what its value has in it."""
+COLORS = {"0.1": "#E69F00", "0.5": "#D55E00"}
+"""By bonus, which is where a decaying one starts."""
+COLLAPSED = 0.5
+"""A run with a larger share of zooms on large signs has collapsed."""
+
+
+def runs(table: pandas.DataFrame) -> pandas.DataFrame:
+    """One row per run: ``cure``, ``bonus``, ``seed``, and after training ``zooms`` on large signs, ``score`` on all,
+    and ``collapsed``.
+
+    Raises UserError if the table has no bonus for tool use.
+    """
+    if (weights := f"{SETTING}reward.weights.tool") not in table:
+        raise UserError("no column setting/reward.weights.tool: this study sweeps the bonus for tool use")
+    bonus = table[weights].astype(str).str.extract(r"([\d.]+)", expand=False)
+    cure = pandas.Series(NONE, table.index)
+    for name, (setting, value) in CURES.items():
+        if (key := f"{SETTING}{setting}") in table:
+            cure[table[key].fillna("").astype(str).str.contains(value)] = name
+    named = table.assign(**{f"{SETTING}cure": cure, f"{SETTING}bonus": bonus})
+    tidy = by_part(named, "after")
+    large, every = (tidy[tidy.part == part].set_index("job") for part in ("large", "all"))
+    found = large[["cure", "bonus", "seed"]].assign(zooms=large.zoom_rate, score=every.score)
+    order = [NONE, *CURES]
+    found = found.assign(collapsed=found.zooms > COLLAPSED).sort_values(["bonus", "seed"])
+    return found.sort_values("cure", key=lambda cures: cures.map(order.index), kind="stable").reset_index()
+
+
+def shares(found: pandas.DataFrame) -> pandas.DataFrame:
+    """How many of the :func:`runs` of each cure and bonus have collapsed, with the exact 95% interval of the share."""
+    rows = []
+    for (cure, bonus), group in found.groupby(["cure", "bonus"], sort=False):
+        interval = share(int(group.collapsed.sum()), len(group))
+        rows.append({"cure": cure, "bonus": bonus, "runs": len(group), "collapsed": int(group.collapsed.sum())})
+        rows[-1] |= {"share": interval.mean, "low": interval.low, "high": interval.high}
+    return pandas.DataFrame(rows)
+
+
+def figure(found: pandas.DataFrame) -> Figure:
+    """Zooms on large signs and the score of every run, by cure; the color is the bonus."""
+    there = list(dict.fromkeys(found.cure))
+    made = Figure(figsize=(11, 3.8), layout="constrained")
+    panels = {"zooms": f"{ZOOMS}, large signs", "score": "Score, all signs"}
+    for axes, (column, title) in zip(made.subplots(1, 2), panels.items(), strict=True):
+        for number, (bonus, color) in enumerate(COLORS.items()):
+            for place, cure in enumerate(there):
+                values = found[(found.cure == cure) & (found.bonus == bonus)][column]
+                x = place + (number - 0.5) * 0.36 + np.linspace(-0.12, 0.12, len(values))
+                label = f"bonus {bonus}" if place == 0 else "_"
+                axes.plot(x, values, "o", color=color, markersize=4.5, alpha=0.8, label=label)
+        percent(axes, title=title, xticks=range(len(there)), xticklabels=there)
+    made.axes[0].legend(frameon=False)
+    return made

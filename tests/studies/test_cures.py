@@ -1,0 +1,57 @@
+import pandas
+import pytest
+
+from loupe.errors import UserError
+from loupe.studies import cures
+
+SETTINGS = [
+    {},
+    {"reward.weights.tool": "{start: 0.5, end: 0, steps: 25}"},
+    {"algorithm.loss.beta": "0.04"},
+    {"reward": "tool_by_benefit"},
+    {"rollout.balance": "1"},
+]
+
+
+def row(number, settings, seed=1, zooms=0.0):
+    made = {f"setting/{key}": value for key, value in ({"reward.weights.tool": "0.1", "seed": seed} | settings).items()}
+    made |= {"job": f"{number}/{seed}", "commit": "abc", "command": "python src/train.py"}
+    for part in ("all", "large"):
+        ends = {f"after/score/{part}/low": 0.4, f"after/score/{part}/high": 0.6}
+        made |= {f"after/score/{part}": 0.5, f"after/zoom_rate/{part}": zooms} | ends
+    return made
+
+
+@pytest.fixture
+def found():
+    zooms = {1: 1.0, 2: 0.0, 3: 0.6}
+    return cures.runs(
+        pandas.DataFrame([row(i, s, seed, zooms[seed]) for seed in zooms for i, s in enumerate(SETTINGS)][::-1])
+    )
+
+
+def test_each_run_is_named_after_its_cure(found):
+    named = list(dict.fromkeys(zip(found.cure, found.bonus, strict=True)))
+    assert named == [
+        *(("none", "0.1"), ("decaying bonus", "0.5"), ("KL to the base", "0.1")),
+        *(("measured benefit", "0.1"), ("balanced groups", "0.1")),
+    ]
+    assert list(found[found.cure == "none"].seed) == [1, 2, 3]
+    assert list(found[found.cure == "none"].collapsed) == [True, False, True]
+
+
+def test_shares_have_exact_intervals(found):
+    shares = cures.shares(found).set_index("cure")
+    assert list(shares.collapsed) == [2] * 5 and list(shares.runs) == [3] * 5
+    assert shares.loc["none", ["share", "low", "high"]].tolist() == pytest.approx([2 / 3, 0.0943, 0.9916], abs=1e-4)
+
+
+def test_every_run_is_a_dot(found):
+    zooms, score = cures.figure(found).axes
+    assert sorted(y for line in zooms.lines for y in line.get_ydata()) == [0.0] * 5 + [0.6] * 5 + [1.0] * 5
+    assert [label.get_text() for label in score.get_xticklabels()] == list(dict.fromkeys(found.cure))
+
+
+def test_another_study_is_refused():
+    with pytest.raises(UserError, match=r"no column setting/reward\.weights\.tool"):
+        cures.runs(pandas.DataFrame({"job": ["a"]}))
