@@ -17,6 +17,5 @@ def test_it_ends_with_the_run():
         with watching:
             assert watching.stdout.readline() == "watching\n"
             assert watching.poll() is None
-            run.kill()
-            run.wait()
+            run.kill()  # and not waited for
             assert watching.wait(timeout=20) == 1

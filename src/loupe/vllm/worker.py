@@ -2,7 +2,10 @@
 
 import os
 import time
+from contextlib import suppress
 from threading import Thread
+
+import psutil
 
 SECONDS = 1.0
 """Between two looks at the run's process."""
@@ -17,14 +20,8 @@ class EndsWithRun:
 
 
 def _watch(pid: int) -> None:
-    while _alive(pid):
-        time.sleep(SECONDS)
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:  # a zombie has ended, too
+            time.sleep(SECONDS)
     os._exit(1)  # sys.exit would end the thread alone
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
