@@ -1,5 +1,5 @@
-"""What the runs of a sweep gained, question by question, what they reach over their seeds, and how their training went:
-gains.csv, seeds.csv, course.csv and validations.csv, beside the sweep's results.csv.
+"""What the runs of a sweep gained, question by question, how their training went, and what they reach over their
+seeds: gains.csv, course.csv, validations.csv and seeds.csv, beside the sweep's results.csv.
 
 python experiments/gains.py outputs/main
 """
@@ -28,7 +28,8 @@ def validation_rows(folder: Path) -> list[dict]:
 
 
 def main(folder: Path) -> None:
-    tables = {"gains": gain_rows, "seeds": seed_rows, "course": course_rows, "validations": validation_rows}
+    # The last one may be refused: runs that differ in their seed must have answered the same questions.
+    tables = {"gains": gain_rows, "course": course_rows, "validations": validation_rows, "seeds": seed_rows}
     for name, make in tables.items():
         rows = make(folder)
         write(rows, folder / f"{name}.csv")

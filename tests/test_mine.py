@@ -35,7 +35,6 @@ def test_mined_scores_predict_what_is_small(tmp_path, monkeypatch, capsys):
     assert "small: " in told and "never correct 100%" in told and f"data.mined={tmp_path}" in told
 
 
-@pytest.mark.slow
 def test_shards_give_what_one_process_gives(tmp_path, monkeypatch):
     few = ["model=tiny_random", "data.n_train=5", "rollout.max_new_tokens=2"]
     run(monkeypatch, tmp_path / "one", *few)

@@ -163,3 +163,13 @@ def test_a_planned_study_says_that_it_has_not_been_run(name):
     text = (RECORDED / name / "README.md").read_text()
     assert "**No result yet" in text and "## Expected, before any run" in text
     assert not (RECORDED / name / "results.csv").exists()
+
+
+def test_the_study_of_mixtures_trains_on_the_questions_that_it_mines():
+    """The ids of rendered questions hold ``data.seed``."""
+    command = re.search(r"python src/mine\.py (.*)", (RECORDED / "mix" / "README.md").read_text())[1].split()
+    mined = compose_config(*command, name="mine")
+    for seed in (511, 515):
+        trained = compose_config("experiment=mix", f"seed={seed}", "data.mix=zero")
+        assert trained.data.mined == mined.paths.output_dir
+        assert (trained.data.seed, trained.data.n_train) == (mined.data.seed, mined.data.n_train)

@@ -250,6 +250,8 @@ def test_a_bad_setting_leaves_an_earlier_run_where_it_is(tmp_path):
     run(tmp_path, "trainer.max_steps=1")
     with pytest.raises(UserError, match="crop=0"):
         run(tmp_path, "crop=0")
+    with pytest.raises(UserError, match=r"steps: 4 is beyond trainer\.max_steps=1; leave it out"):
+        run(tmp_path, "trainer.max_steps=1", SNAPSHOTS)
     assert (tmp_path / "summary.json").exists()
     assert not (tmp_path / "previous-1").exists()
 

@@ -29,8 +29,12 @@ def rows(run: Path) -> list[dict]:
 
 
 if __name__ == "__main__":
-    folder, *runs = map(Path, sys.argv[1:])
+    folder, *runs = map(Path, sys.argv[1:] or ["."])
+    if not runs or (folder / "config.yaml").exists():
+        sys.exit("usage: python experiments/advantages/collect.py FOLDER_FOR_THE_TABLE RUN [RUN ...]")
     table = [row for run in runs for row in rows(run)]
+    if len({row["seed"] for row in table}) < len(runs):
+        sys.exit("error: several of these runs have the same seed; give those of one condition")
     folder.mkdir(parents=True, exist_ok=True)
     write(table, folder / "results.csv")
     print(f"{folder / 'results.csv'}: {len(table)} rows of {len(runs)} runs")

@@ -95,6 +95,10 @@ def test_conditions_are_a_list(shared_policy, asked):
         ({"tool": "zoom"}, r"evaluate\.known\.mine\.tool=zoom: must be one of true, false, described"),
         ({"crops": "none"}, r"evaluate\.known\.mine\.crops=none: must be one of own, shuffled, blank, noise"),
         ({"first": "think"}, r"evaluate\.known\.mine\.first=think: must be one of null, call, answer"),
+        (
+            {"first": "call", "prompt": {"prefill": "<think>x</think>\n"}},
+            r"evaluate\.known\.mine: first=call needs a thought that the policy ends; end prompt\.prefill within it",
+        ),
         ({"samples": -1}, r"evaluate\.samples=-1"),
         ({"prompt": 5}, r"evaluate\.known\.mine\.prompt=5: must be a group of settings, such as"),
         (5, r"evaluate\.known\.mine=5: must be a group of settings; \{\} for the defaults"),

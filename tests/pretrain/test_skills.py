@@ -42,7 +42,6 @@ def test_pointing_well(teacher):
     assert good["pointing_small"] == good["pointing_large"] == 1
 
 
-@pytest.mark.slow
 def test_pointing_badly(teacher):
     away = measure(teacher, lambda sign: [f"<answer>[{0 if where(sign)[0] > 56 else 111}, 0]</answer>"])
     assert away["pointing_small"] == 0

@@ -274,3 +274,18 @@ def test_a_reference_to_nothing():
     with pytest.raises(InterpolationKeyError) as raised:
         _ = cfg.crop
     assert cli.explain(raised.value).startswith("error: crop: Interpolation key 'corp' not found; it names a setting")
+
+
+def test_a_failing_job_does_not_end_the_sweep(monkeypatch, tmp_path):
+    finished = []
+
+    def task(cfg):
+        if cfg.crop == "big":
+            raise UserError("crop=big: must be a whole number")
+        finished.append(cfg.crop)
+
+    task.__name__ = "train"
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", "crop=200,big,400", f"paths.output_dir={tmp_path}"])
+    with pytest.raises(SystemExit, match="crop=big: must be a whole number"):
+        cli.entry(task)()
+    assert finished == [200, 400]

@@ -8,7 +8,7 @@ SETTINGS = [
     {},
     {"reward.weights.tool": "{start: 0.5, end: 0, steps: 25}"},
     {"algorithm.loss.beta": "0.04"},
-    {"reward": "tool_by_benefit"},
+    {"reward": "tool_by_benefit", "algorithm.loss.beta": "0.0"},
     {"rollout.balance": "1"},
 ]
 
@@ -23,11 +23,11 @@ def row(number, settings, seed=1, zooms=0.0):
 
 
 @pytest.fixture
-def found():
+def found(tmp_path):
     zooms = {1: 1.0, 2: 0.0, 3: 0.6}
-    return cures.runs(
-        pandas.DataFrame([row(i, s, seed, zooms[seed]) for seed in zooms for i, s in enumerate(SETTINGS)][::-1])
-    )
+    rows = [row(i, s, seed, zooms[seed]) for seed in zooms for i, s in enumerate(SETTINGS)]
+    pandas.DataFrame(rows[::-1]).to_csv(tmp_path / "results.csv", index=False)
+    return cures.runs(pandas.read_csv(tmp_path / "results.csv", dtype={"job": str}))
 
 
 def test_each_run_is_named_after_its_cure(found):
@@ -55,3 +55,5 @@ def test_every_run_is_a_dot(found):
 def test_another_study_is_refused():
     with pytest.raises(UserError, match=r"no column setting/reward\.weights\.tool"):
         cures.runs(pandas.DataFrame({"job": ["a"]}))
+    with pytest.raises(UserError, match=r"setting/reward\.weights\.tool=0\.2: this study knows 0\.1 and 0\.5"):
+        cures.runs(pandas.DataFrame([row(0, {}), row(1, {"reward.weights.tool": "0.2"})]))

@@ -34,11 +34,16 @@ def test_a_row_for_each_snapshot_and_part():
     tidy = effects(TABLE)
     assert list(tidy) == ["run", "step", "part", "tool_effect", *TERMS]
     assert len(tidy) == 2 * 3 * 3
-    assert tidy[(tidy.part == "small") & (tidy.run == "b")].values.tolist() == [
-        ["b", 0, "small", 0.625, 0.375, 0.25, 0, 0],
-        ["b", 25, "small", 0.625, 0.4375, 0.1875, 0, 0],
-        ["b", 100, "small", 0.625, 0.625, 0, 0, 0],
+    assert tidy[(tidy.part == "small") & (tidy.run == "outputs/med/b")].values.tolist() == [
+        ["outputs/med/b", 0, "small", 0.625, 0.375, 0.25, 0, 0],
+        ["outputs/med/b", 25, "small", 0.625, 0.4375, 0.1875, 0, 0],
+        ["outputs/med/b", 100, "small", 0.625, 0.625, 0, 0, 0],
     ]
+
+
+def test_a_snapshot_that_was_judged_twice_is_refused():
+    with pytest.raises(UserError, match="outputs/med/b/snapshots/step_25: was evaluated under several settings"):
+        effects(pandas.concat([TABLE, pandas.DataFrame([judged("b", 25, 0.0)])], ignore_index=True))
 
 
 def test_gains_are_stacked_upward_and_harms_downward():

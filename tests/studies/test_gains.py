@@ -79,9 +79,10 @@ def test_the_iou_where_there_are_boxes():
 def test_runs_that_differ_in_their_seed_are_put_together(tmp_path):
     for seed, small in enumerate((0.0, 1.0, 0.5)):
         run(tmp_path / f"a{seed}", f"crop=200 seed={seed}", {"s1": 0.0, "l1": 0.0}, {"s1": small, "l1": 1.0})
+    run(tmp_path / "a3", "threads=2 seed=3 crop=200", {"s1": 0.0, "l1": 0.0}, {"s1": 0.5, "l1": 1.0})
     run(tmp_path / "b", "crop=400 seed=0", {"s1": 0.0, "l1": 0.0}, {"l1": 0.5, "s1": 0.0})
     first, second = seed_rows(tmp_path)
-    assert (first["setting/crop"], first["runs"], first["score/small"], first["score/small/n"]) == ("200", 3, 0.5, 3)
+    assert (first["setting/crop"], first["runs"], first["score/small"], first["score/small/n"]) == ("200", 4, 0.5, 4)
     assert (first["score/small/low"], first["score/small/high"], first["score/all"]) == (0.0, 1.0, 0.75)
     assert (second["setting/crop"], second["runs"], second["score/all"]) == ("400", 1, 0.25)
     assert not any("seed" in key for key in first)

@@ -132,5 +132,6 @@ if __name__ == "__main__":
         check_killed_engine(Path(name) / "killed")
         check_killed_engine(Path(name) / "killed_of_two", *TWO)
         check_killed_run(Path(name) / "gone")
-        check_killed_run(Path(name) / "gone_of_two", "rollout.gpus=2")
+        check_killed_run(Path(name) / "gone_engine_of_two", "rollout.gpus=2")
+        check_killed_run(Path(name) / "gone_of_two", *TWO)
         check_several(Path(name))

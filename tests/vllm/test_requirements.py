@@ -55,7 +55,9 @@ def test_weights_in_4_bits_are_refused(policy):
 
 
 def test_a_tool_that_must_not_be_called_is_refused(shared_policy):
-    with pytest.raises(UserError, match=r"cannot keep a policy from calling the tools .*; use rollout=packed"):
+    with pytest.raises(
+        UserError, match=r"cannot keep a policy from calling tools, .*; leave it out, or use rollout=packed"
+    ):
         make_rollout(shared_policy, VllmRollout, tools=zoom_tools().described())
 
 
@@ -81,7 +83,7 @@ def test_an_engine_takes_the_gpus_of_its_process(monkeypatch, shown, first, gpus
 
 def test_an_engine_of_more_gpus_than_there_are_is_refused(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
-    with pytest.raises(UserError, match=r"rollout\.gpus=2: this process can use 1 from its own on"):
+    with pytest.raises(UserError, match=r"rollout\.gpus=2: only 1 are left, counting from this process's own"):
         requirements.visible_gpus(1, 2)
 
 

@@ -88,6 +88,7 @@ def conditions(
         if settings["samples"] == 0:
             continue
         rollout = build(settings)
+        _require_thought(name, settings["first"], rollout.dialogue.prefill)
         identity = settings | {"tool": rollout.dialogue.tools.max_calls and settings["tool"]}
         if reason := _pointless(identity, rollout, examples, seen):
             LOG.warning("condition %s: omitted because %s", name, reason)
@@ -111,6 +112,14 @@ def _pointless(identity: dict, rollout: GroupRollout, examples: Questions, seen:
     if identity["crops"] == "shuffled" and all(examples[i].image == examples[0].image for i in range(len(examples))):
         return "there is no other picture"
     return "it is the same as an earlier one" if identity in seen else ""
+
+
+def _require_thought(name: str, first: str | None, prefill: str) -> None:
+    """Raise UserError if something must follow the first thought, but the prefill has left no thought to write."""
+    if first and ("</think>" in prefill or "<answer" in prefill):
+        raise UserError(
+            f"evaluate.known.{name}: first={first} needs a thought that the policy ends; end prompt.prefill within it"
+        )
 
 
 def _checked(name: str, known: dict[str, dict]) -> dict:

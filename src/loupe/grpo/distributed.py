@@ -163,7 +163,10 @@ def fill_gradients(trained: list[torch.Tensor]) -> None:
 
 
 def stop(error: UserError) -> NoReturn:
-    """End the run on all ranks, which all call this: the main one raises ``error``, the others exit quietly from it."""
+    """End the run on all ranks, which all call this.
+
+    The main one raises ``error``; the others exit quietly, with it as their cause.
+    """
     gather(None)  # the main rank kills the others, so each must have saved its files
     if is_main():
         raise error

@@ -16,7 +16,7 @@ ENDS = ("low", "high", "n")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` values, with its bootstrap interval."""
+    """A mean over ``n`` values (questions, or runs), with its 95% interval."""
 
     mean: float
     low: float
@@ -91,7 +91,9 @@ def over_runs(
     """The interquartile mean over runs of their mean scores, and its 95% percentile interval (arXiv 2108.13264).
 
     Each resample draws runs, and questions within each stratum, with replacement; all runs have answered the same
-    questions, so these are drawn for all runs at once. ``n`` is the number of runs.
+    questions, so these are drawn for all runs at once. ``n`` is the number of runs. With few runs the interval is too
+    narrow: where runs differ more than questions do, it covers the truth in three of four cases with three runs, and in
+    nine of ten with five. With one run it covers questions only.
 
     scores: [runs, questions]. strata: of each question, such as its subset. clusters: see :func:`bootstrap`.
     """

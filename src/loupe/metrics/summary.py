@@ -32,8 +32,8 @@ def summarize(rows: Rows, resamples: int = 0) -> Summary:
 
     resamples: of the questions, for the 95% intervals of the scores; 0 gives plain means over answers. Scores that were
     not asked for are left out. Where targets are known: ``zoom_hit_rate``, the share of executed calls that hit one,
-    and ``right_and_hit``, the share of correct answers after a call that hit (after arXiv 2511.19661, where a model
-    judges whether a crop shows the evidence). Raises UserError without rows.
+    and ``right_and_hit``, the share of answers that are correct and have a call that hit (after arXiv 2511.19661, where
+    a model judges whether a crop shows the evidence). Raises UserError without rows.
     """
     parts = by_part(rows, lambda row: row["subset"])
     summary: Summary = {}

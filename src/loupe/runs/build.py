@@ -21,6 +21,7 @@ from loupe.logs.jsonl import JsonlLogger
 from loupe.runs.checkpoints import BestCheckpoint, LastCheckpoint, WholeCheckpoints
 from loupe.runs.config import command_line, in_sweep, instantiate, resolved
 from loupe.runs.files import RunFile
+from loupe.runs.snapshots import Snapshots
 from loupe.tools.toolbox import Toolbox
 
 # Other precisions would round the rotary frequencies (bf16-true) or need scaled losses (16-mixed).
@@ -74,6 +75,9 @@ def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_dev
     with _accepted(settings):
         trainer = instantiate(settings, plugins=[WholeCheckpoints()], **options)
     distributed.check_devices(trainer, one_device, in_sweep())
+    for callback in callbacks:
+        if isinstance(callback, Snapshots):
+            callback.check(trainer.max_steps)
     distributed.mute()
     return trainer
 

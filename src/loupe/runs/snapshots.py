@@ -14,8 +14,8 @@ from loupe.runs.files import RunFile
 class Snapshots(lightning.Callback):
     """Saves the policy as ``snapshots/step_<n>`` in the folder of the run, for ``model.path=``.
 
-    steps: 0 is the policy before training. Raises UserError for a step that the run does not come to. With
-    trainer=zero, weights are saved in the precision in which the policy computes with them.
+    steps: 0 is the policy before training. With trainer=zero, weights are saved in the precision in which the policy
+    computes with them.
     """
 
     def __init__(self, steps: list[int]):
@@ -23,11 +23,10 @@ class Snapshots(lightning.Callback):
             raise UserError(f"trainer.callbacks: steps={steps}: must be a list of steps, such as [0, 50, 100]")
         self.steps = [require_int("trainer.callbacks: steps", step, 0) for step in steps]
 
-    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        if (last := max(self.steps, default=0)) > trainer.max_steps:
-            raise UserError(
-                f"trainer.callbacks: steps: {last} is beyond trainer.max_steps={trainer.max_steps}; leave it out"
-            )
+    def check(self, max_steps: int) -> None:
+        """Raise UserError for a step that a run of ``max_steps`` never reaches."""
+        if (last := max(self.steps, default=0)) > max_steps:
+            raise UserError(f"trainer.callbacks: steps: {last} is beyond trainer.max_steps={max_steps}; leave it out")
 
     def on_train_start(self, trainer, pl_module) -> None:
         self._save(trainer, pl_module)

@@ -13,11 +13,11 @@ from loupe.studies.tables import by_part
 NONE = "none"
 CURES = {
     "decaying bonus": ("reward.weights.tool", r"\{"),
-    "KL to the base": ("algorithm.loss.beta", "[^0]"),
-    "entropy": ("algorithm.loss.entropy", "[^0]"),
+    "KL to the base": ("algorithm.loss.beta", "[1-9]"),
+    "entropy": ("algorithm.loss.entropy", "[1-9]"),
     "only if needed": ("reward", "tool_if_needed"),
     "measured benefit": ("reward", "tool_by_benefit"),
-    "balanced groups": ("rollout.balance", "[^0]"),
+    "balanced groups": ("rollout.balance", "[1-9]"),
 }
 """By name, which setting makes it, and what its value has in it."""
 COLORS = {"0.1": "#E69F00", "0.5": "#D55E00"}
@@ -30,15 +30,17 @@ def runs(table: pandas.DataFrame) -> pandas.DataFrame:
     """One row per run: ``cure``, ``bonus``, ``seed``, and after training ``zooms`` on large signs, ``score`` on all,
     and ``collapsed``.
 
-    Raises UserError if the table has no bonus for tool use.
+    Raises UserError if a run has another bonus for tool use, or none.
     """
     if (weights := f"{SETTING}reward.weights.tool") not in table:
         raise UserError("no column setting/reward.weights.tool: this study sweeps the bonus for tool use")
     bonus = table[weights].astype(str).str.extract(r"([\d.]+)", expand=False)
+    if others := sorted(set(table[weights][~bonus.isin(list(COLORS))].astype(str))):
+        raise UserError(f"setting/reward.weights.tool={others[0]}: this study knows {' and '.join(COLORS)}")
     cure = pandas.Series(NONE, table.index)
     for name, (setting, value) in CURES.items():
         if (key := f"{SETTING}{setting}") in table:
-            cure[table[key].fillna("").astype(str).str.contains(value)] = name
+            cure[table[key].astype(object).fillna("").astype(str).str.contains(value)] = name
     named = table.assign(**{f"{SETTING}cure": cure, f"{SETTING}bonus": bonus})
     tidy = by_part(named, "after")
     large, every = (tidy[tidy.part == part].set_index("job") for part in ("large", "all"))

@@ -22,7 +22,7 @@ def effects(table: pandas.DataFrame) -> pandas.DataFrame:
     rows are left out. Raises UserError if there is no evaluation of a snapshot with and without the tool.
     """
     paths = table.get(f"{SETTING}model.path", pandas.Series("", table.index))
-    judged = table.join(paths.str.extract(r"(?P<run>[^/]+)/snapshots/step_(?P<step>\d+)/?$"))
+    judged = table.join(paths.str.extract(r"(?P<run>.+)/snapshots/step_(?P<step>\d+)/?$"))
     tidied = [
         judged[["run", "step"]].assign(part=part, **{name: judged[f"{name}/{part}"] for name in (EFFECT, *TERMS)})
         for part in (key.partition("/")[2] for key in table if key.startswith(f"{EFFECT}/") and key.count("/") == 1)
@@ -30,6 +30,9 @@ def effects(table: pandas.DataFrame) -> pandas.DataFrame:
     tidy = pandas.concat(tidied).dropna() if tidied else pandas.DataFrame()
     if tidy.empty:
         raise UserError("this table has no evaluation of a snapshot (snapshots/step_<n>) under greedy and no_tool")
+    if (twice := tidy.duplicated(["run", "step", "part"])).any():
+        run, step, _ = tidy[twice].iloc[0][["run", "step", "part"]]
+        raise UserError(f"{run}/snapshots/step_{step}: was evaluated under several settings; choose the rows of one")
     return tidy.astype({"step": int}).sort_values(["part", "run", "step"], ignore_index=True)
 
 

@@ -10,11 +10,13 @@ from loupe.errors import UserError
 from loupe.logs.rows import TRAJECTORIES, read_rows
 from loupe.metrics.intervals import Estimate, flat, over_runs
 from loupe.metrics.summary import by_part, paired, question_scores
+from loupe.runs.config import SAME_JOB
 from loupe.runs.sweeps import SETTING, job_rows, settings_of
 
 BASES = {"none": "base, no tool", "zoom": "base, tool prompted"}  # the untrained policy, by the ``tool`` setting
 TOOL = f"{SETTING}tool"
-SEED = f"{SETTING}seed"
+SAME_CONDITION = {f"{SETTING}{key}" for key in ("seed", *SAME_JOB)}
+"""Columns that do not distinguish conditions."""
 
 
 def answers(run: Path, split: str) -> list[dict]:
@@ -67,15 +69,15 @@ def gain_rows(folder: Path) -> list[dict]:
 
 
 def seed_rows(folder: Path) -> list[dict]:
-    """One row per condition of a sweep, which is all settings but the seed: its ``runs``, and the score of each part
-    over them (:func:`over_runs`).
+    """One row per condition of a sweep, which is all settings but the seed and the number of threads: its ``runs``, and
+    the score of each part over them (:func:`over_runs`).
 
     Raises UserError if runs of one condition have answered different questions.
     """
     conditions: dict[tuple, list[dict]] = {}
     for job in trainings(folder):
-        settings = {key: value for key, value in settings_of(job).items() if key != SEED}
-        conditions.setdefault(tuple(settings.items()), []).append(job)
+        settings = {key: value for key, value in settings_of(job).items() if key not in SAME_CONDITION}
+        conditions.setdefault(tuple(sorted(settings.items())), []).append(job)
     rows = []
     for condition, jobs in conditions.items():
         answered = [answers(folder / job["job"], "after") for job in jobs]

@@ -22,7 +22,9 @@ class Toolbox:
     number of calls, failed ones included, that a trajectory may make; 0 means that there is no tool. budgets: the
     number of calls of single tools, by name. several: what the prompt says if more than one call is allowed;
     ``{calls}`` stands for ``max_calls``. coordinates: the frame of points and boxes in calls, and of boxes in answers
-    (``geometry.COORDINATES``). forbidden_tag: that of calls if the policy cannot begin one, else None.
+    (``geometry.COORDINATES``).
+
+    The attribute ``forbidden_tag`` is the tag of calls if the policy cannot begin one, else None.
 
     Raises UserError for settings outside these values, and for a tool that lacks a part of :class:`Tool`.
     """

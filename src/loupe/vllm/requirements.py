@@ -62,7 +62,10 @@ def rank(policy: Policy) -> int:
 def require_callable(tools: Toolbox) -> None:
     """Raise UserError for tools that the policy must not call: the engine would let it."""
     if tools.forbidden_tag:
-        raise UserError("rollout=vllm: cannot keep a policy from calling the tools in its prompt; use rollout=packed")
+        raise UserError(
+            "rollout=vllm: cannot keep a policy from calling tools, as evaluate.conditions=[described] needs; leave it "
+            "out, or use rollout=packed"
+        )
 
 
 def require_own_gpus(gpus: int) -> None:
@@ -81,5 +84,7 @@ def visible_gpus(first: int, gpus: int) -> str:
     known = shown.split(",") if shown else [str(i) for i in range(torch.cuda.device_count())]
     chosen = known[first : first + gpus]
     if len(chosen) < gpus:
-        raise UserError(f"rollout.gpus={gpus}: this process can use {len(chosen)} from its own on; set rollout.gpus=1")
+        raise UserError(
+            f"rollout.gpus={gpus}: only {len(chosen)} are left, counting from this process's own; set rollout.gpus=1"
+        )
     return ",".join(chosen)
