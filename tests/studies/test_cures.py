@@ -57,3 +57,13 @@ def test_another_study_is_refused():
         cures.runs(pandas.DataFrame({"job": ["a"]}))
     with pytest.raises(UserError, match=r"setting/reward\.weights\.tool=0\.2: this study knows 0\.1 and 0\.5"):
         cures.runs(pandas.DataFrame([row(0, {}), row(1, {"reward.weights.tool": "0.2"})]))
+
+
+def test_scores_over_seeds_are_in_the_order_of_the_cures():
+    scores = {"score/all": 0.5, "score/all/low": 0.25, "score/all/high": 0.75, "score/all/n": 3, "runs": 3}
+    settings = [{"reward": "tool_by_benefit", "reward.weights.tool": 0.5}, {"reward.weights.tool": 0.1}]
+    table = pandas.DataFrame([{f"setting/{key}": value for key, value in s.items()} | scores for s in settings])
+    assert cures.over_seeds(table).values.tolist() == [
+        ["none", "0.1", 3, "0.50 [0.25, 0.75]"],
+        ["measured benefit", "0.5", 3, "0.50 [0.25, 0.75]"],
+    ]

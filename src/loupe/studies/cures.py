@@ -11,6 +11,7 @@ from loupe.runs.sweeps import SETTING
 from loupe.studies.tables import by_part
 
 NONE = "none"
+CURE, BONUS, SEED = f"{SETTING}cure", f"{SETTING}bonus", f"{SETTING}seed"
 CURES = {
     "decaying bonus": ("reward.weights.tool", r"\{"),
     "KL to the base": ("algorithm.loss.beta", "[1-9]"),
@@ -26,11 +27,10 @@ COLLAPSED = 0.5
 """A run with a larger share of zooms on large signs has collapsed."""
 
 
-def runs(table: pandas.DataFrame) -> pandas.DataFrame:
-    """One row per run: ``cure``, ``bonus``, ``seed``, and after training ``zooms`` on large signs, ``score`` on all,
-    and ``collapsed``.
+def named(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The same rows with ``setting/cure`` and ``setting/bonus``, in the order of ``CURES``.
 
-    Raises UserError if a run has another bonus for tool use, or none.
+    Raises UserError if a row has another bonus for tool use, or none.
     """
     if (weights := f"{SETTING}reward.weights.tool") not in table:
         raise UserError("no column setting/reward.weights.tool: this study sweeps the bonus for tool use")
@@ -41,13 +41,33 @@ def runs(table: pandas.DataFrame) -> pandas.DataFrame:
     for name, (setting, value) in CURES.items():
         if (key := f"{SETTING}{setting}") in table:
             cure[table[key].astype(object).fillna("").astype(str).str.contains(value)] = name
-    named = table.assign(**{f"{SETTING}cure": cure, f"{SETTING}bonus": bonus})
-    tidy = by_part(named, "after")
+    rank = cure.map([NONE, *CURES].index)
+    keys = ["rank", BONUS, *(key for key in [SEED] if key in table)]
+    return table.assign(**{CURE: cure, BONUS: bonus, "rank": rank}).sort_values(keys).drop(columns="rank")
+
+
+def runs(table: pandas.DataFrame) -> pandas.DataFrame:
+    """One row per run: ``cure``, ``bonus``, ``seed``, and after training ``zooms`` on large signs, ``score`` on all,
+    and ``collapsed``. Raises UserError as :func:`named` does.
+    """
+    tidy = by_part(named(table), "after")
     large, every = (tidy[tidy.part == part].set_index("job") for part in ("large", "all"))
     found = large[["cure", "bonus", "seed"]].assign(zooms=large.zoom_rate, score=every.score)
-    order = [NONE, *CURES]
-    found = found.assign(collapsed=found.zooms > COLLAPSED).sort_values(["bonus", "seed"])
-    return found.sort_values("cure", key=lambda cures: cures.map(order.index), kind="stable").reset_index()
+    return found.assign(collapsed=found.zooms > COLLAPSED).reset_index()
+
+
+def over_seeds(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The scores of each cure and bonus as text, from ``seeds.csv`` (``studies.gains.seed_rows``)."""
+    ordered = named(table)
+    parts = [key.removeprefix("score/") for key in table if key.startswith("score/") and key.count("/") == 1]
+    texts = {
+        part: ordered.apply(
+            lambda row, key=f"score/{part}": f"{row[key]:.2f} [{row[f'{key}/low']:.2f}, {row[f'{key}/high']:.2f}]",
+            axis=1,
+        )
+        for part in parts
+    }
+    return pandas.DataFrame({"cure": ordered[CURE], "bonus": ordered[BONUS], "runs": ordered.runs} | texts)
 
 
 def shares(found: pandas.DataFrame) -> pandas.DataFrame:
