@@ -23,7 +23,8 @@ HELDOUT_SEED = {"miniature": 2, "vlm_r1": 2, "where": 5, "cures": 6, "med": 8, "
 EARLIER = ("miniature", "vlm_r1")
 """Studies recorded before they were sweeps: their rows have settings and a short commit, but no command."""
 PLANNED = ("cures", "med", "mix")
-"""Studies whose commands and expectations are written, but that have not been run."""
+"""Studies whose commands and expectations are written, but whose runs have not all been made."""
+UNTOUCHED = [name for name in PLANNED if not (RECORDED / name / "results.csv").exists()]
 FULL_SCALE = ("model=qwen2_5_vl_3b_lora", "data=textvqa")
 
 
@@ -81,7 +82,7 @@ def test_every_job_is_recorded(experiment):
     assert missing == []
 
 
-@pytest.mark.parametrize("name", sorted({study(experiment) for experiment in SWEEPS} - {*EARLIER, *PLANNED}))
+@pytest.mark.parametrize("name", sorted({study(experiment) for experiment in SWEEPS} - {*EARLIER, *UNTOUCHED}))
 def test_every_row_is_made_by_its_command(name):
     recorded, commands = rows(name), {}
     assert len({row["job"] for row in recorded}) == len(recorded)
@@ -159,10 +160,10 @@ def test_the_main_table_shows_what_was_recorded(path):
 
 
 @pytest.mark.parametrize("name", PLANNED)
-def test_a_planned_study_says_that_it_has_not_been_run(name):
+def test_a_planned_study_says_how_far_it_is(name):
     text = (RECORDED / name / "README.md").read_text()
-    assert "**No result yet" in text and "## Expected, before any run" in text
-    assert not (RECORDED / name / "results.csv").exists()
+    assert "## Expected, before any run" in text
+    assert ("**No result yet" if name in UNTOUCHED else "**Not all of these runs have been made") in text
 
 
 def test_the_study_of_mixtures_trains_on_the_questions_that_it_mines():
