@@ -57,7 +57,7 @@ def collect(folder: Path) -> list[dict]:
 def job_rows(folder: Path) -> list[dict]:
     """One row per finished job below ``folder``, ordered by their settings."""
     found = {path.parent for name in RESULTS for path in folder.glob(f"*/{name}")}
-    jobs = [job for job in found if (job / ".hydra").is_dir()]  # a folder that was set aside has none
+    jobs = sorted(job for job in found if (job / ".hydra").is_dir())  # a folder that was set aside has none
     rows = []
     for job in jobs:
         try:
