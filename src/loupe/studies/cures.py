@@ -8,7 +8,7 @@ from loupe.errors import UserError
 from loupe.metrics.intervals import share
 from loupe.runs.plots import ZOOMS, percent
 from loupe.runs.sweeps import SETTING
-from loupe.studies.tables import by_part
+from loupe.studies.tables import by_part, part_keys, score_text
 
 NONE = "none"
 CURE, BONUS, SEED = f"{SETTING}cure", f"{SETTING}bonus", f"{SETTING}seed"
@@ -59,13 +59,11 @@ def runs(table: pandas.DataFrame) -> pandas.DataFrame:
 def over_seeds(table: pandas.DataFrame) -> pandas.DataFrame:
     """The scores of each cure and bonus as text, from ``seeds.csv`` (``studies.gains.seed_rows``)."""
     ordered = named(table)
-    parts = [key.removeprefix("score/") for key in table if key.startswith("score/") and key.count("/") == 1]
     texts = {
-        part: ordered.apply(
-            lambda row, key=f"score/{part}": f"{row[key]:.2f} [{row[f'{key}/low']:.2f}, {row[f'{key}/high']:.2f}]",
-            axis=1,
-        )
-        for part in parts
+        part: ordered[[key, f"{key}/low", f"{key}/high"]]
+        .set_axis(["score", "low", "high"], axis=1)
+        .apply(score_text, axis=1)
+        for part, key in part_keys(table, "score").items()
     }
     return pandas.DataFrame({"cure": ordered[CURE], "bonus": ordered[BONUS], "runs": ordered.runs} | texts)
 
@@ -74,9 +72,10 @@ def shares(found: pandas.DataFrame) -> pandas.DataFrame:
     """How many of the :func:`runs` of each cure and bonus have collapsed, with the exact 95% interval of the share."""
     rows = []
     for (cure, bonus), group in found.groupby(["cure", "bonus"], sort=False):
-        interval = share(int(group.collapsed.sum()), len(group))
-        rows.append({"cure": cure, "bonus": bonus, "runs": len(group), "collapsed": int(group.collapsed.sum())})
-        rows[-1] |= {"share": interval.mean, "low": interval.low, "high": interval.high}
+        collapsed = int(group.collapsed.sum())
+        interval = share(collapsed, len(group))
+        row = {"cure": cure, "bonus": bonus, "runs": len(group), "collapsed": collapsed}
+        rows.append(row | {"share": interval.mean, "low": interval.low, "high": interval.high})
     return pandas.DataFrame(rows)
 
 

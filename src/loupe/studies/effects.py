@@ -9,6 +9,7 @@ from loupe.metrics.effect import TERMS
 from loupe.runs.palette import parts
 from loupe.runs.plots import over_steps, unframed
 from loupe.runs.sweeps import SETTING
+from loupe.studies.tables import part_keys
 
 COLORS = {"call_gain": "#0072B2", "schema_gain": "#56B4E9", "call_harm": "#D55E00", "schema_harm": "#E69F00"}
 HARMS = [term for term, (right, _) in TERMS.items() if right]
@@ -25,7 +26,7 @@ def effects(table: pandas.DataFrame) -> pandas.DataFrame:
     judged = table.join(paths.str.extract(r"(?P<run>.+)/snapshots/step_(?P<step>\d+)/?$"))
     tidied = [
         judged[["run", "step"]].assign(part=part, **{name: judged[f"{name}/{part}"] for name in (EFFECT, *TERMS)})
-        for part in (key.partition("/")[2] for key in table if key.startswith(f"{EFFECT}/") and key.count("/") == 1)
+        for part in part_keys(table, EFFECT)
     ]
     tidy = pandas.concat(tidied).dropna() if tidied else pandas.DataFrame()
     if tidy.empty:

@@ -80,21 +80,21 @@ def seed_rows(folder: Path) -> list[dict]:
         conditions.setdefault(tuple(sorted(settings.items())), []).append(job)
     rows = []
     for condition, jobs in conditions.items():
-        answered = [answers(folder / job["job"], "after") for job in jobs]
-        parts = by_part(answered[0], lambda row: row["subset"])
-        scores = {part: asdict(_over_seeds(jobs, answered, members)) for part, members in parts.items()}
-        rows.append(dict(condition) | {"runs": len(jobs)} | flat({"score": scores}))
+        answered = {job["job"]: answers(folder / job["job"], "after") for job in jobs}
+        scores = {job: question_scores(found) for job, found in answered.items()}
+        first, *others = scores
+        for other in others:
+            if scores[other].keys() != scores[first].keys():
+                raise UserError(f"{first} and {other} differ only in their seed, but have answered different questions")
+        parts = by_part(answered[first], lambda row: row["subset"])
+        reached = {part: asdict(_over_seeds(list(scores.values()), members)) for part, members in parts.items()}
+        rows.append(dict(condition) | {"runs": len(jobs)} | flat({"score": reached}))
     return rows
 
 
-def _over_seeds(jobs: Sequence[dict], answered: Sequence[list[dict]], members: list[dict]) -> Estimate:
+def _over_seeds(scores: Sequence[dict[str, float]], members: list[dict]) -> Estimate:
     """The score over runs on the questions of ``members``, one run's answers to a part."""
     questions = {row["id"]: row for row in members}
-    scores = [question_scores(rows) for rows in answered]
-    for job, found in zip(jobs, scores, strict=True):
-        if found.keys() != scores[0].keys():
-            one, other = jobs[0]["job"], job["job"]
-            raise UserError(f"{one} and {other} differ only in their seed, but have answered different questions")
     strata = [row["subset"] for row in questions.values()]
     clusters = [row["cluster"] or key for key, row in questions.items()]
     return over_runs([[found[key] for key in questions] for found in scores], strata, clusters)

@@ -24,6 +24,12 @@ def results(study: str, name: str = "results") -> pandas.DataFrame:
     raise UserError(f"{study}: no {name}.csv in this folder, and no recorded table of this name; there are {known}")
 
 
+def part_keys(table: pandas.DataFrame, metric: str) -> dict[str, str]:
+    """The columns of a metric (``score``, ``after/score``) by part of the questions, without the ends of intervals."""
+    keys = [key for key in map(str, table) if key.rpartition("/")[0] == metric]
+    return {key.rpartition("/")[2]: key for key in keys}
+
+
 def by_part(table: pandas.DataFrame, condition: str) -> pandas.DataFrame:
     """One row per run and part of the questions (all, and each subset).
 
@@ -34,14 +40,13 @@ def by_part(table: pandas.DataFrame, condition: str) -> pandas.DataFrame:
     without scores under it are left out. Raises UserError if that leaves none, or if no sweep wrote the table.
     """
     columns = list(map(str, table))
-    split = {key: key.split("/") for key in columns}
-    keys = {key: names[2] for key, names in split.items() if names[:2] == [condition, "score"] and len(names) == 3}
-    if missing := [name for name in ("command", *(f"{key}/low" for key in keys)) if name not in columns]:
+    keys = part_keys(table, f"{condition}/score")
+    if missing := [name for name in ("command", *(f"{key}/low" for key in keys.values())) if name not in columns]:
         raise UserError(f"no column {missing[0]}: this is not a table that a sweep writes now; run the sweep again")
     settings = {column: column.removeprefix(SETTING) for column in columns if column.startswith(SETTING)}
     run = table[[column for column in columns if column in RUN or column in settings]].rename(columns=settings)
     parts = []
-    for key, part in keys.items():
+    for part, key in keys.items():
         ends = {"low": table[f"{key}/low"], "high": table[f"{key}/high"]}
         parts.append(run.assign(part=part, score=table[key], **ends, zoom_rate=table[f"{condition}/zoom_rate/{part}"]))
     tidy = pandas.concat(parts).dropna(subset="score") if parts else pandas.DataFrame()
