@@ -18,11 +18,11 @@ from loupe.studies.tables import RECORDED, over_seeds, results, score_text
 
 FILES = CONF / "experiment"
 SWEEPS = [path.relative_to(FILES) for path in sorted(FILES.rglob("*.yaml")) if "params:" in path.read_text()]
-HELDOUT_SEED = {"miniature": 2, "vlm_r1": 2, "where": 5, "cures": 6, "med": 8, "mix": 10}
+HELDOUT_SEED = {"miniature": 2, "vlm_r1": 2, "where": 5, "cures": 6, "med": 8, "mix": 10, "interface": 11}
 """By study; the others share 3."""
 EARLIER = ("miniature", "vlm_r1")
 """Studies recorded before they were sweeps: their rows have settings and a short commit, but no command."""
-PLANNED = ("cures", "med", "mix")
+PLANNED = ("cures", "med", "mix", "interface")
 """Studies whose commands and expectations are written, but whose runs have not all been made."""
 UNTOUCHED = [name for name in PLANNED if not (RECORDED / name / "results.csv").exists()]
 FULL_SCALE = ("model=qwen2_5_vl_3b_lora", "data=textvqa")

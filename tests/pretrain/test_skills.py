@@ -3,14 +3,16 @@ from statistics import fmean
 
 import pytest
 import torch
-from conftest import ANSWER, THINK, call, make_rollout
+from conftest import ANSWER, THINK, call, make_rollout, prompt_texts, zoom_tools
 
 from loupe.data.signs import Signs
+from loupe.engine.dialogue import Dialogue
 from loupe.engine.scripted import ScriptedRollout
 from loupe.geometry import middle
 from loupe.pretrain import skills
+from loupe.pretrain.aims import keypoint_of
 from loupe.pretrain.skills import Skills
-from loupe.pretrain.teacher import SIZE, keypoint_of
+from loupe.pretrain.teacher import SIZE, Teacher
 
 
 class Oracle(ScriptedRollout):
@@ -40,6 +42,16 @@ def where(sign):
 def test_pointing_well(teacher):
     good = measure(teacher, lambda sign: [f"<think>It is there.</think>\n<answer>{where(sign)}</answer>"])
     assert good["pointing_small"] == good["pointing_large"] == 1
+
+
+def test_pointing_with_boxes(shared_policy):
+    boxes = Teacher(partial(Dialogue, shared_policy, **prompt_texts()), zoom_tools(call="box_json"))
+
+    def box(sign):
+        return [round(value * 0.07) for value in sign.box]
+
+    assert measure(boxes, lambda sign: [f"<answer>{box(sign)}</answer>"])["pointing_small"] == 1
+    assert measure(boxes, lambda sign: [f"<answer>{where(sign)}</answer>"])["pointing_small"] == 0
 
 
 def test_pointing_badly(teacher):

@@ -54,8 +54,10 @@ sign, and linking colors to positions, from descriptions. When one came after th
 
 BOXES = Stage(1.00, (2, 3), 3, 1.2, {"boxed": 1}, views=0, pictures=16)
 POINTING = replace(DIALOGUES, mix={"point": 3, "where": 1, "direct": 3, "astray": 5})
-COURSES = {"base": STAGES, "boxes": (BOXES,), "pointing": (POINTING,)}
-"""Everything, from random weights; or careless boxes or keypoints, to the base, which could already do better."""
+COURSES = {"base": STAGES, "boxes": (BOXES,), "pointing": (POINTING,), "calls": (DIALOGUES,)}
+"""Everything, from random weights; or, to the base, careless boxes or keypoints, though it could already do better, or
+another form of calls.
+"""
 HABITS = ("clumsy", "astray")
 """Lessons in which the teacher zooms by habit."""
 RANDOM = (*HABITS, "boxed")

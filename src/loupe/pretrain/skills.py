@@ -15,7 +15,7 @@ from loupe.engine.rollout import GroupRollout
 from loupe.geometry import middle
 from loupe.metrics.rows import answer_rows, is_hit
 from loupe.metrics.summary import ALL, summarize
-from loupe.pretrain.teacher import FORM, POINT, SIZE, ZOOM, Teacher, keypoint_of
+from loupe.pretrain.teacher import FORM, POINT, SIZE, WHERE, ZOOM, Teacher
 from loupe.records import Example, Group
 from loupe.rewards.terms import well_formed
 from loupe.sft.lessons import Lesson, batch_lessons, hits
@@ -32,8 +32,8 @@ class Skills:
 
     reading: share of small signs whose number is read exactly from a well-aimed crop.
     direct_small, direct_large: share whose number is read exactly from the overview.
-    pointing_small, pointing_large: share of hits (``metrics.rows.is_hit``) among crops around the keypoints that
-        the policy gives when it is asked to point at a sign.
+    pointing_small, pointing_large: share of hits (``metrics.rows.is_hit``) among the crops of the keypoints that the
+        policy gives when it is asked to point at a sign, or of the boxes, where calls are aimed with one.
     sampled/.., greedy/..: the protocol, with the question that training asks: scores and tool use as in a training
         step; the share of well-formed answers; ``sizes_named``, the share of first turns with the sign's right size.
     """
@@ -60,8 +60,7 @@ class Skills:
             sign, desk = scene.asked, self.teacher.desk(scene.render(), self.resolution, self.teacher.tool)
             lessons[f"direct_{sign.size}"].append(desk.direct(sign))
             if sign.size == "small":
-                keypoint = keypoint_of(middle(sign.box), desk.shown.size, desk.picture.size)
-                lessons["reading"].append(desk.call(sign, keypoint, FORM))
+                lessons["reading"].append(desk.call(sign, desk.aims.at(middle(sign.box)), FORM))
         return {name: self._exact(members) for name, members in lessons.items() if members}
 
     def _exact(self, lessons: list[Lesson]) -> float:
@@ -76,12 +75,13 @@ class Skills:
 
     def _pointing(self) -> dict[str, float]:
         hits: dict[str, list[bool]] = {"pointing_small": [], "pointing_large": []}
-        questions = [
-            replace(self.scenes.question(scene), question=POINT.format(scene.asked.color)) for scene in self._scenes()
-        ]
         tools = self.teacher.tools
+        asked = POINT if tools.form.aim == "keypoint" else WHERE
+        questions = [
+            replace(self.scenes.question(scene), question=asked.format(scene.asked.color)) for scene in self._scenes()
+        ]
         for group in self._answers(questions, tools.without(), greedy=True):
-            call = tools.form.write(ZOOM, {"keypoint": group.trajectories[0].answer or ""})
+            call = tools.form.write(ZOOM, {tools.form.aim: group.trajectories[0].answer or ""})
             result = tools.execute(call, group.prompt.views()[-1])
             box = None if isinstance(result, Failure) else result.box
             hit = box is not None and is_hit(box, group.example.target_boxes[0])

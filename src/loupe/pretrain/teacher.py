@@ -16,6 +16,7 @@ from loupe.engine.dialogue import Dialogue
 from loupe.errors import UserError
 from loupe.geometry import Box, View, middle
 from loupe.pictures import resize_to_grid
+from loupe.pretrain.aims import Aim, Aims, careless_box
 from loupe.sft.lessons import Lesson, Part
 from loupe.tools import ToolResult
 from loupe.tools.errors import Failure
@@ -27,12 +28,8 @@ ZOOM_HABIT = (0.75, 0.25)
 """Probabilities of a zoom on a small and on a large sign of a SENSIBLE color; swapped for all other colors."""
 FAILING = 1 / 7
 """Share of the teacher's calls that fail."""
-AIM = 80
-"""Standard deviation of its keypoints around what it points at, along each axis, in pixels of the original."""
 PULL = 2 / 3
 """Where it goes astray, it points this far from the sign's middle towards that of the picture."""
-CARELESS = 0.6
-"""Its boxes are too large, on each side by up to this share of the sign's width or height."""
 FORGETFUL = 0.2
 """Share of its boxes without a thought; half this share lack a number."""
 ZOOM = "zoom"
@@ -55,15 +52,13 @@ class Teacher:
     make_dialogue: builds a dialogue from the keywords ``resolution`` and ``tools``.
     tools: the zoom tool with its settings.
 
-    Raises UserError for any other tools, and for anything but keypoints in pixels as shown.
+    Raises UserError for any other tools, and for anything but pixels as shown.
     """
 
     def __init__(self, make_dialogue: Callable[..., Dialogue], tools: Toolbox):
         tool = tools.tools.get(ZOOM)
         if not isinstance(tool, ZoomTool) or len(tools.tools) > 1 or tools.coordinates != "shown":
             raise UserError("lessons need tool=zoom coordinates=shown and tool.max_calls of 1 or more")
-        if tools.call != "keypoint_yaml":
-            raise UserError(f"lessons are written with tool.call=keypoint_yaml, not {tools.call}")
         self.make_dialogue = make_dialogue
         self.tools, self.tool = tools, tool
         self.bare_dialogue = make_dialogue(resolution=1024, tools=tools.without(), system="", user="<image>{question}")
@@ -92,15 +87,18 @@ class Desk:
         self.shown = dialogue.overview(picture)
         self.patches = dialogue.policy.patches(self.shown)
         self.tokenizer = dialogue.policy.tokenizer
+        tool = dialogue.tools.tools.get(ZOOM)
+        crop = tool.crop if isinstance(tool, ZoomTool) else None
+        self.aims = Aims(dialogue.tools.form.aim, crop, self.shown.size, picture.size)
 
     def point(self, sign: Sign) -> Lesson:
         """The sign's middle, [x, y] in pixels as shown."""
-        keypoint = keypoint_of(middle(sign.box), self.shown.size, self.picture.size)
+        keypoint = self.aims.keypoint(middle(sign.box))
         return self._start(POINT.format(sign.color), SEEN, *_answer(str(keypoint), KEYPOINT))
 
     def where(self, sign: Sign) -> Lesson:
         """The sign's box, [x1, y1, x2, y2] in pixels as shown."""
-        return self._start(WHERE.format(sign.color), SEEN, *_answer(str(self._in_shown(sign.box)), KEYPOINT))
+        return self._start(WHERE.format(sign.color), SEEN, *_answer(str(self.aims.box(sign.box)), KEYPOINT))
 
     def describe(self, signs: Sequence[Sign], colors: Sequence[str]) -> Lesson:
         """For each color the ninth of the picture that contains its sign, 1 to 9, or 0 for none: ``red7 cyan0 blue2``.
@@ -123,12 +121,12 @@ class Desk:
         answer = _answer(sign.text, GUESS if sign.size == "small" else DIGITS)
         return self._start(VIEWED.format(sign.color), _first_look(sign), *answer)
 
-    def call(self, sign: Sign, keypoint: list[int] | str, weight: float) -> Lesson:
+    def call(self, sign: Sign, aim: Aim, weight: float) -> Lesson:
         """A zoom, and the answer that its result suggests.
 
-        keypoint: [x, y], or any other text for a call that is meant to fail. weight: that of the keypoint's tokens.
+        aim: a keypoint or a box, or any other text for a call that is meant to fail. weight: that of its tokens.
         """
-        lesson, result = self._zoom(VIEWED.format(sign.color), _first_look(sign), keypoint, weight)
+        lesson, result = self._zoom(VIEWED.format(sign.color), _first_look(sign), aim, weight)
         number = "" if isinstance(result, Failure) or not result.box else legible(sign, result.box)
         guess = not number and sign.size == "small"
         answer = _answer(number or sign.text, GUESS if guess else DIGITS)
@@ -143,8 +141,8 @@ class Desk:
         often, rarely = ZOOM_HABIT
         if rng.random() >= (often if (sign.color in SENSIBLE) == (sign.size == "small") else rarely):
             return self.direct(sign)
-        keypoint = self._bad_keypoint(rng) if rng.random() < FAILING else self._keypoint_near(sign, rng, pull)
-        return self.call(sign, keypoint, FORM)
+        aim = self.aims.bad(rng) if rng.random() < FAILING else self.aims.near(middle(sign.box), rng, pull)
+        return self.call(sign, aim, FORM)
 
     def astray(self, sign: Sign, rng: Random) -> Lesson:
         """The same, with keypoints that are drawn to the middle of the picture, so that most crops miss the sign."""
@@ -154,10 +152,10 @@ class Desk:
         """A careless box, to the question that data=boxes asks; where there is a tool, sometimes after a zoom."""
         question = WHERE.format(sign.color)
         if self.dialogue.tools.max_calls and rng.random() < BOX_ZOOM:
-            lesson, _ = self._zoom(question, SEEN, self._keypoint_near(sign, rng), FORM)
+            lesson, _ = self._zoom(question, SEEN, self.aims.near(middle(sign.box), rng), FORM)
         else:
             lesson = self._start(question)
-        box = self._in_shown(careless_box(sign.box, self.picture.size, rng))
+        box = self.aims.box(careless_box(sign.box, self.picture.size, rng))
         answer = _answer(str(box[: 3 if rng.random() < FORGETFUL / 2 else 4]), FORM)
         lesson.append_turn(self.tokenizer, answer if rng.random() < FORGETFUL else [SEEN, *answer])
         return lesson
@@ -168,37 +166,18 @@ class Desk:
         lesson.append_turn(self.tokenizer, list(turn))
         return lesson
 
-    def _zoom(
-        self, question: str, thought: Part, keypoint: list[int] | str, weight: float
-    ) -> tuple[Lesson, ToolResult | Failure]:
-        """A lesson up to the observation after a call, whose keypoint has its own ``weight``; and the call's result."""
+    def _zoom(self, question: str, thought: Part, aim: Aim, weight: float) -> tuple[Lesson, ToolResult | Failure]:
+        """A lesson up to the observation after a call, whose aim has its own ``weight``; and the call's result."""
         tools = self.dialogue.tools
-        text = tools.form.write(ZOOM, {"keypoint": str(keypoint)})
-        before, written, after = text.rpartition(str(keypoint))
-        call = (f"<tool>{before}", FORM), (written, weight), (f"{after}</tool>", FORM)
+        form, written = tools.form, str(aim)
+        text = form.write(ZOOM, {form.aim: written})
+        before, _, after = text.rpartition(written)
+        call = (f"<{form.tag}>{before}", FORM), (written, weight), (f"{after}</{form.tag}>", FORM)
         lesson = self._start(question, thought, *call)
         result = tools.execute(text, View.of_question(self.picture, self.shown.size, tools.coordinates))
         observation = self.dialogue.observe(result, lesson.ids[-1], max(self.shown.size))
         lesson.append_written(observation.ids, observation.images)
         return lesson, result
-
-    def _keypoint_near(self, sign: Sign, rng: Random, pull: float = 0.0) -> list[int]:
-        """A keypoint at the sign's middle, or pulled away from it, give or take ``AIM``."""
-        aims = (at + pull * (side / 2 - at) for at, side in zip(middle(sign.box), self.picture.size, strict=True))
-        x, y = (aim + rng.gauss(0, AIM) for aim in aims)
-        return keypoint_of((x, y), self.shown.size, self.picture.size)
-
-    def _in_shown(self, box: Box) -> list[int]:
-        """``box`` in pixels as shown."""
-        scale = [a / b for a, b in zip(self.shown.size, self.picture.size, strict=True)] * 2
-        return [round(value * s) for value, s in zip(box, scale, strict=True)]
-
-    def _bad_keypoint(self, rng: Random) -> list[int] | str:
-        """Out of bounds, or not two numbers."""
-        width, height = self.shown.size
-        outside = [rng.randint(width, 3 * width), rng.randint(0, height - 1)]
-        bad: list[list[int] | str] = [outside, f"[{rng.randint(0, width - 1)}]", "here"]
-        return rng.choice(bad)
 
 
 def _first_look(sign: Sign) -> Part:
@@ -208,19 +187,6 @@ def _first_look(sign: Sign) -> Part:
 
 def _answer(text: str, weight: float) -> list[Part]:
     return [("<answer>", FORM), (text, weight), ("</answer>", FORM)]
-
-
-def keypoint_of(point: tuple[float, float], shown_size: tuple[int, int], original_size: tuple[int, int]) -> list[int]:
-    """The shown pixel that contains ``point`` of the original picture, or the nearest one for a point outside."""
-    scaled = (int(p * s // o) for p, s, o in zip(point, shown_size, original_size, strict=True))
-    return [min(max(value, 0), side - 1) for value, side in zip(scaled, shown_size, strict=True)]
-
-
-def careless_box(box: Box, size: tuple[int, int], rng: Random) -> Box:
-    """``box`` with a random margin on each side, clipped to the picture of ``size``."""
-    x1, y1, x2, y2 = box
-    left, up, right, down = (rng.uniform(0, CARELESS) * side for side in (x2 - x1, y2 - y1) * 2)
-    return max(0, x1 - left), max(0, y1 - up), min(size[0], x2 + right), min(size[1], y2 + down)
 
 
 def legible(sign: Sign, box: Box) -> str:
