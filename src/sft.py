@@ -1,7 +1,8 @@
 """Train a policy on exchanges before GRPO: ``python src/sft.py traces=outputs/first min_score=1``.
 
-Traces are the good answers of an earlier job, or conversations in a file (docs/sft.md). Results: ``paths.output_dir``,
-as those of train.py; ``python src/train.py model.path=<run>/model`` goes on from there.
+Traces are the good answers of an earlier job, conversations in a file, or the reference answers of a data set
+(docs/sft.md). Results: ``paths.output_dir``, as those of train.py; ``python src/train.py model.path=<run>/model`` goes
+on from there.
 """
 
 from loupe.runs import build, cli, folder, run

@@ -116,6 +116,14 @@ class InterruptAfter(lightning.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_run_from_reference_answers(tmp_path):
+    settings = ["traces=references", "data=boxes", "model=tiny_random", "epochs=1", "heldout=0.2", *DATA]
+    sft(tmp_path, *settings, 'reference_turn="<answer>{answer}</answer>"')
+    losses = [row["loss"] for row in lines(tmp_path / "metrics.jsonl") if "loss" in row]
+    assert len(losses) == 5 and losses[-1] < losses[0]  # 16 of 20 questions, three a step
+    assert "| traces | references |" in (tmp_path / "model" / "README.md").read_text()
+
+
 def test_it_resumes_bit_for_bit(job, first, tmp_path, monkeypatch):
     settings = [f"traces={job}", *SETTINGS]
     make = entry.build.build_trainer
@@ -141,6 +149,9 @@ def test_it_resumes_bit_for_bit(job, first, tmp_path, monkeypatch):
         (["traces=nowhere"], "traces=nowhere: not there"),
         (["traces={folder}"], "holds no answers of a run, an evaluation or a mining"),
         (["traces={folder}/t.json", "min_score=1"], "min_score=1: only answers of a run have scores"),
+        (["traces=references", "min_score=1"], "leave it out for traces=references"),
+        (["traces=references", "reference_turn=hm"], "reference_turn='hm': must be text that contains"),
+        (["traces=references", "data=none"], "data has no questions with a reference answer in train"),
         (["traces={job}", "trainer.max_steps=5"], "trainer.max_steps=5: epochs=3 decides that; set epochs=null"),
         (["traces={job}", "epochs=0"], "epochs=0: must be a whole number"),
         (["traces={job}", "epochs=null"], "trainer.max_steps=None: must be a whole number"),

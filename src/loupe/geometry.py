@@ -64,6 +64,11 @@ class Frame:
         """The point (x, y) of this frame in original pixels."""
         return x * self.original[0] / self.extent[0], y * self.original[1] / self.extent[1]
 
+    def of_original(self, box: Box) -> list[int]:
+        """``box`` of the original, rounded to whole numbers of this frame."""
+        scale = [extent / side for extent, side in zip(self.extent, self.original, strict=True)] * 2
+        return [round(value * s) for value, s in zip(box, scale, strict=True)]
+
 
 @dataclass(frozen=True)
 class View:

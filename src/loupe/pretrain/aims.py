@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from random import Random
 
-from loupe.geometry import Box, Point, Size
+from loupe.geometry import Box, Frame, Point, Size
 from loupe.tools.zoom import crop_box
 
 SPREAD = 80
@@ -34,8 +34,7 @@ class Aims:
 
     def box(self, box: Box) -> list[int]:
         """``box`` of the original, as shown."""
-        scale = [a / b for a, b in zip(self.shown, self.original, strict=True)] * 2
-        return [round(value * s) for value, s in zip(box, scale, strict=True)]
+        return Frame.of("shown", self.shown, self.original).of_original(box)
 
     def at(self, point: Point) -> list[int]:
         """A keypoint, or the box that it would have shown, so that lessons show the same in all forms of calls."""

@@ -14,6 +14,7 @@ from loupe.runs.resume import changed_settings, saved_settings
 from loupe.sft import recorded
 from loupe.sft.data import Lessons, LessonsModule
 from loupe.sft.module import SupervisedModule
+from loupe.sft.references import REFERENCES, read_references, require_template
 from loupe.sft.traces import Trace, by_question, hold_out
 from loupe.sft.writer import Writer
 
@@ -44,7 +45,7 @@ def build(cfg: DictConfig) -> tuple[SupervisedModule, LessonsModule]:
         reporter=instantiate(cfg.report),
         total_steps=cfg.trainer.max_steps,
     )
-    writer = Writer(rollout.environment)
+    writer = Writer(rollout.environment, require_template(cfg.reference_turn))
     return module, LessonsModule(
         Lessons(learned, writer, budget), Lessons(heldout, writer, budget), questions, cfg.seed
     )
@@ -52,11 +53,15 @@ def build(cfg: DictConfig) -> tuple[SupervisedModule, LessonsModule]:
 
 def read(cfg: DictConfig, tag: str) -> tuple[list[Trace], LoupeDataModule]:
     """The traces, and the data set on whose questions the policy is judged. tag: that of calls."""
-    if not cfg.traces or not (path := Path(str(cfg.traces))).exists():
-        raise UserError(f"traces={cfg.traces or ''}: not there; give a run's folder, or a file with conversations")
     choice = recorded.Choice(
         **{key: resolved(cfg)[key] for key in ("min_score", "per_question", "splits", "conditions")}
     )
+    if cfg.traces == REFERENCES:
+        _require_no_scores(choice, f"traces={REFERENCES}")
+        data = instantiate(cfg.data)
+        return read_references(data, choice.splits), data
+    if not cfg.traces or not (path := Path(str(cfg.traces))).exists():
+        raise UserError(f"traces={cfg.traces or ''}: not there; give a run's folder, or a file with conversations")
     keep = require_choice("keep_system", cfg.keep_system, (True, False))
     if files := recorded.answer_files(path):
         cfg.data = data_settings(cfg, files[0].parent)
@@ -64,11 +69,15 @@ def read(cfg: DictConfig, tag: str) -> tuple[list[Trace], LoupeDataModule]:
         return recorded.choose((row for file in files for row in recorded.read_answers(file)), data, choice), data
     if path.is_dir():
         raise UserError(f"traces={path}: holds no answers of a run, an evaluation or a mining; give another, or a file")
-    if choice.min_score is not None:
-        raise UserError(f"min_score={choice.min_score}: only answers of a run have scores; leave it out for a file")
+    _require_no_scores(choice, "a file")
     from loupe.sft.forms import read_traces  # late, because it needs what loads tables
 
     return read_traces(path, cfg.images, keep, tag), instantiate(cfg.data)
+
+
+def _require_no_scores(choice: recorded.Choice, traces: str) -> None:
+    if choice.min_score is not None:
+        raise UserError(f"min_score={choice.min_score}: only answers of a run have scores; leave it out for {traces}")
 
 
 def data_settings(cfg: DictConfig, job: Path) -> DictConfig:

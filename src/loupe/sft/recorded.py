@@ -135,18 +135,23 @@ def ids(questions: Questions) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question of ``data``. example: makes it again. picture: names its pictures."""
+    """A question of ``data``.
+
+    example: makes it again. picture: names its pictures. answered: whether it has a reference answer.
+    """
 
     example: Callable[[], Example]
     text: str
     picture: str
+    answered: bool = True
 
 
 def question(data: LoupeDataModule, split: str, index: int) -> Asked:
     """The question at ``index`` of a split."""
     make = partial(getattr(data, split).__getitem__, index)
     example = make()
-    return Asked(make, example.question, picture_name(example))
+    answered = bool(example.references or example.answer_box)
+    return Asked(make, example.question, picture_name(example), answered)
 
 
 def trace(row: dict, asked: Asked) -> Trace:

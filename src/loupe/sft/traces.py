@@ -23,7 +23,7 @@ class Trace:
 
     name: of the row, for messages. example: makes the question when it is needed, because it may hold a picture.
     question: the same for traces with the same prompt. picture: names the pictures of the question.
-    turns: what the policy is to write, one text a turn.
+    turns: what the policy is to write, one text a turn; none stand for one turn with the question's reference answer.
     observed: what followed each turn but the last one. None if the calls in the turns are to be executed again; calls
         then says how they ended before ("ok" or the kind of failure).
     system: a system prompt of its own; None for that of the project.
@@ -33,7 +33,7 @@ class Trace:
     example: Callable[[], Example]
     question: str
     picture: str
-    turns: tuple[str, ...]
+    turns: tuple[str, ...] = ()
     observed: tuple[Observed, ...] | None = None
     calls: tuple[str, ...] = ()
     system: str | None = None

@@ -8,6 +8,7 @@ from loupe.errors import BadExample
 from loupe.pictures import open_picture
 from loupe.records import Prompt, Trajectory
 from loupe.sft.lessons import Lesson
+from loupe.sft.references import ANSWER, reference_turn
 from loupe.sft.traces import Observed, Trace
 from loupe.tools import ToolResult
 
@@ -16,9 +17,13 @@ REPEAT = "repeat the settings of that job (crop, resolution, tool, prompt)"
 
 @dataclass(eq=False)
 class Writer:
-    """Writes lessons for a policy. environment: writes prompts and observations, and executes calls."""
+    """Writes lessons for a policy.
+
+    environment: writes prompts and observations, and executes calls. template: of a turn with a reference answer.
+    """
 
     environment: Environment
+    template: str = ANSWER
 
     def lessons(self, traces: Sequence[Trace]) -> tuple[list[Lesson], list[BadExample]]:
         """The lessons of traces with the same prompt, and the errors of those that cannot be written."""
@@ -44,11 +49,12 @@ class Writer:
         """The trajectory in which the policy writes the turns of the trace. Raises BadExample."""
         trajectory = Trajectory(0)
         exchange = Exchange(trajectory, prompt)
-        for number, turn in enumerate(trace.turns):
+        turns = trace.turns or (reference_turn(self.template, trace.example(), prompt.frame),)
+        for number, turn in enumerate(turns):
             text = turn.rstrip()
             for token in self._tokens(text if number else _without(prompt.prefill, text)):
                 trajectory.append_sampled(token, 0.0, 0.0)
-            last = number == len(trace.turns) - 1
+            last = number == len(turns) - 1
             if trace.observed is not None:
                 trajectory.turns.append(text)
                 if not last:

@@ -1,0 +1,58 @@
+"""Traces from the reference answers of questions: the supervised baseline, which needs no exchange."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from loupe.data import tables
+from loupe.data.datamodule import LoupeDataModule
+from loupe.errors import BadExample, UserError
+from loupe.geometry import Frame
+from loupe.records import Example
+from loupe.sft.recorded import ids, question
+from loupe.sft.traces import Trace
+
+REFERENCES = "references"
+ANSWER = "{answer}"
+
+
+def read_references(data: LoupeDataModule, splits: Sequence[str]) -> list[Trace]:
+    """A trace for each question of these splits that has a reference answer; the others are counted in the log.
+
+    Raises UserError if there is none.
+    """
+    traces: list[Trace] = []
+    for split in splits:
+        without = []
+        for index, name in enumerate(ids(getattr(data, split) or [])):
+            asked = question(data, split, index)
+            if asked.answered:
+                traces.append(Trace(name, asked.example, name, asked.picture))
+            else:
+                without.append(index)
+        if without:
+            tables.report_skipped(f"{split} questions", "without a reference answer", without)
+    if not traces:
+        raise UserError(f"traces={REFERENCES}: data has no questions with a reference answer in {', '.join(splits)}")
+    return traces
+
+
+def require_template(template: object) -> str:
+    """``template`` if it is a text in which ``{answer}`` stands once. Raises UserError otherwise."""
+    if not isinstance(template, str) or template.count(ANSWER) != 1:
+        raise UserError(f"reference_turn={template!r}: must be text that contains {ANSWER} once")
+    return template
+
+
+def reference_turn(template: str, example: Example, frame: Frame) -> str:
+    """The template with the reference answer in the place of ``{answer}``.
+
+    That is the box, in whole numbers of the frame; the letter of the correct option; or the most frequent reference,
+    the first one of those that are equally frequent. Raises BadExample for a box that is lost in rounding.
+    """
+    if example.answer_box is None:
+        (answer, _), *_ = Counter(example.references).most_common(1)
+        return template.replace(ANSWER, answer)
+    x1, y1, x2, y2 = box = frame.of_original(example.answer_box)
+    if x1 >= x2 or y1 >= y2:
+        raise BadExample(f"the box is rounded to {box}, which is empty; raise resolution, or drop the row")
+    return template.replace(ANSWER, str(box))
