@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import examples, make_rollout
+from conftest import examples, make_rollout, zoom_tools
 from helpers.compare import assert_close
 
 from loupe.engine import reference
@@ -57,6 +57,30 @@ def test_what_is_forced_is_not_sampled(miniature):
         assert trajectory.n_sampled == len(trajectory.entropies)
 
 
+def test_a_tag_that_is_learned_is_sampled_with_its_probability(miniature):
+    learned, written = (sampled(miniature, balance=2, learn_forced=learn) for learn in (True, False))
+    for group, other in zip(learned, written, strict=True):
+        assert [t.forced for t in group.trajectories] == ["tool"] * 2 + ["answer"] * 2 + [None] * 2
+        for trajectory, tag in zip(group.trajectories, ["<tool"] * 2 + ["<answer"] * 2, strict=False):
+            seen = len(miniature.tokenizer.encode(trajectory.turns[0].partition(tag)[0], add_special_tokens=False))
+            assert miniature.tokenizer.decode(trajectory.ids[seen]) == tag and trajectory.sampled[seen]
+            assert len(miniature.tokenizer.encode(tag)) == 1 and trajectory.turns[0].count(tag) == 1
+        for trajectory in group.trajectories:
+            expected = reference.logprobs(miniature, group.prompt, trajectory, 1.0)
+            assert_close(trajectory.sampled_logprobs, expected.detach(), atol=1e-4)
+            assert trajectory.n_sampled == len(trajectory.entropies)
+        assert [t.ids for t in group.trajectories[4:]] == [t.ids for t in other.trajectories[4:]]
+
+
+def test_a_tag_of_several_tokens_is_learned_whole(miniature):
+    rollout = make_rollout(miniature, tools=zoom_tools(call="function"), balance=1, learn_forced=True, seed=4)
+    groups, _ = rollout.prompts(examples(1), 3)
+    rollout.force(groups)
+    rollout.sample(groups, step=0)
+    (first, *_) = groups[0].trajectories
+    assert "</think>\n<tool_call" in first.turns[0] and all(first.sampled[: len(first.ids) // 2])
+
+
 def test_a_thought_that_does_not_end_is_left_alone(miniature):
     for group in sampled(miniature, balance=2, max_new_tokens=3):
         assert [t.forced for t in group.trajectories] == [None] * 6
@@ -74,3 +98,8 @@ def test_in_fixed_shapes_too(miniature):
 def test_other_values_are_refused(miniature, balance, max_calls):
     with pytest.raises(UserError, match=f"rollout.balance={balance}"):
         make_rollout(miniature, max_calls=max_calls, balance=balance)
+
+
+def test_whether_to_learn_is_true_or_false(miniature):
+    with pytest.raises(UserError, match=r"rollout\.learn_forced=maybe: must be one of true, false"):
+        make_rollout(miniature, learn_forced="maybe")

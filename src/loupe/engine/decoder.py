@@ -4,7 +4,7 @@ The dialogue loop (``rollout``) is the same for all of them; they differ in wher
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -26,23 +26,24 @@ class Branch(Exchange):
     """A trajectory that is being sampled.
 
     turn_start: the number of its tokens before the present turn. waiting: whether it waits for the tag that is forced
-    on it, once its thought has ended.
+    on it, once its thought has ended. due: tokens that must be sampled next.
     """
 
     random: np.random.Generator
     turn_start: int = 0
     waiting: bool = False
+    due: list[int] = field(default_factory=list)
     tail: str = ""  # end of the decoded turn, long enough for any stop text
 
 
 class Turns:
     """Writes turns down token by token, and knows where they end: at the token for it, or at the text of a tag.
 
-    forbidden: the name of a tag that the policy cannot begin.
+    forbidden: the name of a tag that the policy cannot begin. learned: whether forced tags are sampled tokens.
     """
 
-    def __init__(self, policy: Policy, stop_texts: Iterable[str], forbidden: str | None = None):
-        self.policy, self.stop_texts = policy, tuple(stop_texts)
+    def __init__(self, policy: Policy, stop_texts: Iterable[str], forbidden: str | None = None, learned: bool = False):
+        self.policy, self.stop_texts, self.learned = policy, tuple(stop_texts), learned
         self.forbidden = Forbidden(policy, forbidden) if forbidden else None
         self.pieces: dict[int, str] = {}  # the text of each token by itself
 
@@ -67,8 +68,8 @@ class Turns:
         return (*self.stop_texts, THOUGHT_END) if branch.waiting else self.stop_texts
 
     def force(self, branch: Branch) -> list[int]:
-        """Write the beginning of the tag that is forced on a branch; returns its tokens, of which there are none where
-        its thought has not ended.
+        """Write the beginning of the tag that is forced on a branch, or have it sampled if it is to be learned. Returns
+        its tokens, of which there are none where its thought has not ended.
 
         A tag of several tokens is left open, because the last may merge with what follows it.
         """
@@ -80,7 +81,10 @@ class Turns:
         ids = self.policy.tokenizer.encode(tag, add_special_tokens=False)
         if len(ids) > 1:
             ids = self.policy.tokenizer.encode(tag[:-1], add_special_tokens=False)
-        trajectory.append_written(ids, [])
+        if self.learned:
+            branch.due = ids.copy()
+        else:
+            trajectory.append_written(ids, [])
         branch.tail = self.policy.tokenizer.decode(ids)
         return ids
 

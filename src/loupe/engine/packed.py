@@ -93,6 +93,9 @@ class PackedBatch:
         if forbidden := self.sampling.turns.forbidden:
             logp = forbidden.applied(logp, [branch.tail for branch in live])
         tokens = logp.argmax(-1) if self.sampling.greedy else self.choose(logp, live)
+        for row, branch in enumerate(live):
+            if branch.due:
+                tokens[row] = branch.due.pop(0)
         chosen = logp.gather(1, tokens[:, None])[:, 0]
         if not torch.isfinite(chosen).all():
             raise NonFiniteError(

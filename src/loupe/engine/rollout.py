@@ -32,7 +32,7 @@ class GroupRollout:
 
     max_new_tokens: sampled tokens per turn. max_observation_tokens, max_total_tokens: see ``environment.Environment``.
     temperature: from 1e-6 to 1e6. prompts_per_batch: groups decoded together. fixed_shapes: decode in shapes that a GPU
-    can replay (``fixed``); "auto" does so on a GPU. balance: see :meth:`force`.
+    can replay (``fixed``); "auto" does so on a GPU. balance, learn_forced: see :meth:`force`.
     seed: random numbers are keyed by seed, step, example id and sample index, so that results depend neither on the
     batch layout nor on the rank.
     """
@@ -46,6 +46,7 @@ class GroupRollout:
     prompts_per_batch: int = 16
     fixed_shapes: bool | str = "auto"
     balance: int = 0
+    learn_forced: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,10 +56,11 @@ class GroupRollout:
         self.environment = Environment(self.dialogue, self.max_observation_tokens, self.max_total_tokens)
         require_choice("rollout.fixed_shapes", self.fixed_shapes, ("auto", True, False))
         require_int("rollout.balance", self.balance, 0)
+        require_choice("rollout.learn_forced", self.learn_forced, (True, False))
         tools = self.dialogue.tools
         if self.balance and not tools.max_calls:
             raise UserError(f"rollout.balance={self.balance}: there is no call to begin with; choose a tool, or 0")
-        self._turns = Turns(self.policy, tools.stop_texts, tools.forbidden_tag)
+        self._turns = Turns(self.policy, tools.stop_texts, tools.forbidden_tag, self.learn_forced)
         self.decoder = self.make_decoder()
 
     def make_decoder(self) -> Decoder:
@@ -93,6 +95,10 @@ class GroupRollout:
 
         After their first thought, the beginning of the tag is written for them, and is no sampled token. So there is
         always something to compare with, also when the policy has come to call always or never.
+
+        With ``learn_forced`` it counts as sampled, with the probability that the policy gives it, so that the policy
+        also learns to begin like this where that pays. That is a departure from the policy gradient, whose force on a
+        choice vanishes with its probability p: this one leaves out the factor p.
         """
         for group in groups:
             for tag, start in ((self.dialogue.tools.form.tag, 0), ("answer", self.balance)):
@@ -128,7 +134,8 @@ class GroupRollout:
     def _end_turn(self, branch: Branch, batch: Batch) -> bool:
         """Read the turn. If the policy goes on writing, after an observation or a forced tag, return True."""
         if branch.waiting and (ids := self._turns.force(branch)):
-            batch.observe(branch, Observation(ids, []))
+            if not branch.due:
+                batch.observe(branch, Observation(ids, []))
             return True
         text = self._turns.text(branch)
         text = text if branch.trajectory.turns else branch.prompt.prefill + text
