@@ -10,6 +10,7 @@ SETTINGS = [
     {"algorithm.loss.beta": "0.04"},
     {"reward": "tool_by_benefit", "algorithm.loss.beta": "0.0"},
     {"rollout.balance": "1"},
+    {"rollout.balance": "1", "rollout.learn_forced": "true"},
 ]
 
 
@@ -34,7 +35,7 @@ def test_each_run_is_named_after_its_cure(found):
     named = list(dict.fromkeys(zip(found.cure, found.bonus, strict=True)))
     assert named == [
         *(("none", "0.1"), ("decaying bonus", "0.5"), ("KL to the base", "0.1")),
-        *(("measured benefit", "0.1"), ("balanced groups", "0.1")),
+        *(("measured benefit", "0.1"), ("balanced groups", "0.1"), ("balanced, learned", "0.1")),
     ]
     assert list(found[found.cure == "none"].seed) == [1, 2, 3]
     assert list(found[found.cure == "none"].collapsed) == [True, False, True]
@@ -42,13 +43,13 @@ def test_each_run_is_named_after_its_cure(found):
 
 def test_shares_have_exact_intervals(found):
     shares = cures.shares(found).set_index("cure")
-    assert list(shares.collapsed) == [2] * 5 and list(shares.runs) == [3] * 5
+    assert list(shares.collapsed) == [2] * 6 and list(shares.runs) == [3] * 6
     assert shares.loc["none", ["share", "low", "high"]].tolist() == pytest.approx([2 / 3, 0.0943, 0.9916], abs=1e-4)
 
 
 def test_every_run_is_a_dot(found):
     zooms, score = cures.figure(found).axes
-    assert sorted(y for line in zooms.lines for y in line.get_ydata()) == [0.0] * 5 + [0.6] * 5 + [1.0] * 5
+    assert sorted(y for line in zooms.lines for y in line.get_ydata()) == [0.0] * 6 + [0.6] * 6 + [1.0] * 6
     assert [label.get_text() for label in score.get_xticklabels()] == list(dict.fromkeys(found.cure))
 
 

@@ -19,6 +19,7 @@ CURES = {
     "only if needed": ("reward", "tool_if_needed"),
     "measured benefit": ("reward", "tool_by_benefit"),
     "balanced groups": ("rollout.balance", "[1-9]"),
+    "balanced, learned": ("rollout.learn_forced", "(?i)true"),
 }
 """By name, which setting makes it, and what its value has in it."""
 COLORS = {"0.1": "#E69F00", "0.5": "#D55E00"}
