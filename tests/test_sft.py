@@ -110,6 +110,12 @@ def test_a_run_from_a_file_without_questions(tmp_path):
     assert "## Scores" not in (tmp_path / "out" / "model" / "README.md").read_text()
 
 
+def test_an_experiment_says_what_is_learned():
+    cfg = compose_config("experiment=generalization_sft", name="sft")
+    assert (cfg.traces, cfg.epochs, cfg.heldout, cfg.data.n_train) == ("references", 1, 0, 1600)
+    assert cfg.reference_turn == "<think>I can see it.</think>\n<answer>{answer}</answer>"
+
+
 class InterruptAfter(lightning.Callback):
     def on_before_optimizer_step(self, trainer, module, optimizer):
         if trainer.global_step == 0:
