@@ -105,7 +105,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def grid_size(width: int, height: int, long_side: int, factor: int = 28, enlarge: bool = False) -> tuple[int, int]:
+def grid_size(width: float, height: float, long_side: int, factor: int = 28, enlarge: bool = False) -> Size:
     """(width, height) on the patch grid: the longer side near ``long_side``, both multiples of ``factor``.
 
     A picture smaller than ``long_side`` keeps its size, unless ``enlarge``. Each side is then rounded to the nearest
@@ -118,9 +118,18 @@ def grid_size(width: int, height: int, long_side: int, factor: int = 28, enlarge
     return columns * factor, rows * factor
 
 
-def resize_to_grid(image: Image.Image, long_side: int, factor: int, enlarge: bool = False) -> Image.Image:
-    """``image`` at its ``grid_size``, resampled once with ``FILTER``."""
-    size = grid_size(*image.size, long_side, factor, enlarge)
+def resize_to_grid(
+    image: Image.Image, long_side: int, factor: int, enlarge: bool = False, aspect: float | None = None
+) -> Image.Image:
+    """``image`` at its ``grid_size``, resampled once with ``FILTER``.
+
+    aspect: width by height, if not that of the image; the longer side stays as long as it is.
+    """
+    width, height = map(float, image.size)
+    if aspect is not None:
+        longest = max(width, height)
+        width, height = longest * min(1.0, aspect), longest / max(1.0, aspect)
+    size = grid_size(width, height, long_side, factor, enlarge)
     return image.resize(size, FILTER, reducing_gap=REDUCING_GAP)
 
 

@@ -39,6 +39,22 @@ def test_the_size_is_the_rounded_one_when_resolution_is_off_the_grid(shared_poli
     assert prompt.shown_size == (112, 84)
 
 
+@pytest.mark.parametrize(("aspect", "size"), [(None, (112, 84)), (1, (112, 112)), (2, (112, 56)), (0.5, (56, 112))])
+def test_the_overview_may_be_squeezed(shared_policy, aspect, size):
+    """Keypoints in it still point at the same place of the original."""
+    dialogue = Dialogue(shared_policy, 112, zoom_tools(), **prompt_texts(), aspect=aspect)
+    prompt = dialogue.prompt(examples(1)[0])
+    assert prompt.shown_size == prompt.images[0].shown.size == size
+    assert f"The picture is {size[0]}x{size[1]} pixels." in shared_policy.tokenizer.decode(prompt.ids)
+    assert prompt.frame.to_original(size[0] / 2, size[1] / 4) == (800, 300)
+
+
+@pytest.mark.parametrize("aspect", [0, 11, "square", True])
+def test_bad_aspect(shared_policy, aspect):
+    with pytest.raises(UserError, match=rf"prompt\.aspect={aspect}: must be a number from 0\.1 to 10"):
+        Dialogue(shared_policy, 112, NO_TOOL, **prompt_texts(), aspect=aspect)
+
+
 def test_three_turns_written_out(shared_policy):
     """Two calls and an answer: the author of every token."""
     turns = [call("[20, 40]"), call("[300, 1]"), ANSWER]

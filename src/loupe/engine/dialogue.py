@@ -13,7 +13,7 @@ from string import Formatter
 from PIL import Image
 
 from loupe.engine.policy import Policy, special_tokens
-from loupe.errors import BadExample, UserError, is_unicode, require_int, time_limit
+from loupe.errors import BadExample, UserError, is_unicode, require_int, require_number, time_limit
 from loupe.geometry import Box, Frame, Size, View
 from loupe.pictures import open_picture, resize_to_grid
 from loupe.records import Example, ImagePatches, Prompt
@@ -54,6 +54,7 @@ class Dialogue:
         ``<image>`` stands for the picture, ``{width}`` and ``{height}`` for its size as shown, after rounding to the
         patch grid; ``user`` also takes ``{question}`` and ``{frame}``.
     prefill: text that starts every first turn; the policy does not sample it, so it gets no gradient.
+    aspect: width by height of the overview, from 0.1 to 10; None keeps that of the picture.
     max_tokens: of a prompt, pictures included. The memory that a prompt needs grows with the square of its tokens.
     Raises UserError for a resolution below one patch and for a template that cannot be filled in.
     """
@@ -66,6 +67,7 @@ class Dialogue:
     observation: str
     earlier: str = IMAGE
     prefill: str = ""
+    aspect: float | None = None
     max_tokens: int = 16384
 
     def __post_init__(self) -> None:
@@ -78,6 +80,8 @@ class Dialogue:
         _check_template("prompt.earlier", self.earlier, 1, {"width", "height"})
         if not isinstance(self.prefill, str):
             raise UserError(f"prompt.prefill={self.prefill!r}: must be text")
+        if self.aspect is not None:
+            require_number("prompt.aspect", self.aspect, 0.1, 10)
         require_int("prompt.max_tokens", self.max_tokens, 1)
         self.system = self.system.format(tool=self.tools.instruction)
         name_of = self.policy.tokenizer.convert_ids_to_tokens
@@ -145,7 +149,7 @@ class Dialogue:
 
     def overview(self, picture: Image.Image) -> Image.Image:
         """The whole picture as shown to the policy."""
-        return resize_to_grid(picture, self.resolution, self.policy.factor)
+        return resize_to_grid(picture, self.resolution, self.policy.factor, aspect=self.aspect)
 
     def close_up(self, result: ToolResult, long_side: int) -> Image.Image:
         """The picture of a result as shown to the policy, resampled once. long_side: unless the result states one."""
