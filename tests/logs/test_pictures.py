@@ -8,7 +8,15 @@ from PIL import Image
 
 from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
+from loupe.logs import pictures
 from loupe.logs.pictures import LONGEST, NOTHING, PictureStore, encoded, reduced, share
+
+
+class Unhashable(list):
+    """A picture that draws itself."""
+
+    def __init__(self, scene):
+        self.render = scene.render
 
 
 @pytest.fixture
@@ -31,6 +39,20 @@ def test_crops_are_kept_as_shown_and_the_picture_once(recorded, tmp_path, light)
     assert max(Image.open(tmp_path / rows[0]["picture"]).size) == LONGEST
     again = PictureStore(tmp_path, 20).with_pictures([{}, {}], groups, rollout)
     assert again == rows and len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_picture_of_a_question_is_made_once(recorded, tmp_path, monkeypatch):
+    (group,), rollout = recorded
+    made = []
+    monkeypatch.setattr(pictures, "reduced", lambda picture: made.append(picture.size) or reduced(picture))
+    store = PictureStore(tmp_path, 20)
+    first = store.with_pictures([{}, {}], [group], rollout)
+    assert store.with_pictures([{}, {}], [group.light()], rollout) == first
+    assert made.count((1600, 1200)) == 1
+    (again,), _ = rollout(examples(2)[1:], 2, step=0)
+    for image in (again.example.image, Unhashable(again.example.image)):  # of the same id
+        again.example = replace(again.example, id=group.example.id, image=image)
+        assert store.with_pictures([{}, {}], [again], rollout)[0]["picture"] != first[0]["picture"]
 
 
 def test_no_more_is_kept_than_asked_for(recorded, tmp_path):

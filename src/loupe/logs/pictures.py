@@ -3,7 +3,7 @@
 import hashlib
 import io
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from loupe.engine.rollout import GroupRollout
 from loupe.errors import BadExample, require_number
 from loupe.metrics.rows import Rows
 from loupe.pictures import FILTER, REDUCING_GAP, open_picture
-from loupe.records import Group, Prompt
+from loupe.records import Example, Group, Prompt
 
 LOG = logging.getLogger(__name__)
 LONGEST = 640
@@ -31,6 +31,7 @@ class PictureStore:
 
     folder: Path
     megabytes: float
+    _stored: dict[int, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         require_number("report.megabytes", self.megabytes, 0)
@@ -63,11 +64,21 @@ class PictureStore:
             LOG.warning("no picture is kept: %s", error)
             return nothing
         targets = [] if example.zoom_image else [list(box) for box in example.target_boxes]
-        asked = {"picture": self._keep(reduced(picture)), "size": list(picture.size), "targets": targets}
+        asked = {"picture": self._question(example, picture), "size": list(picture.size), "targets": targets}
         shown = [rollout.environment.shown(trajectory, prompt) for trajectory in group.trajectories]
         if self.bytes >= self.megabytes * 1e6:
             LOG.info("report.megabytes=%g is reached: later answers are recorded without pictures", self.megabytes)
         return [asked | {"shown": [self._keep(reduced(crop)) for crop in crops]} for crops in shown]
+
+    def _question(self, example: Example, picture: Image.Image) -> str:
+        """The file of the question's picture, which is made once, however often the question is asked."""
+        try:
+            key = hash((example.id, example.image))
+        except TypeError:  # a picture of the user's own kind
+            return self._keep(reduced(picture))
+        if key not in self._stored:
+            self._stored[key] = self._keep(reduced(picture))
+        return self._stored[key]
 
     def _keep(self, picture: Image.Image) -> str:
         """Store a picture and return the name of its file."""
