@@ -3,7 +3,7 @@ import pytest
 
 from loupe.errors import UserError
 from loupe.metrics.effect import TERMS
-from loupe.studies.effects import effects, effects_figure
+from loupe.studies.effects import by_step, effects, effects_figure
 
 MEASURED = {  # by part: gains and harms at step 0, and by how much they change until step 100
     "all": ((0.25, 0.0, 0.125, 0.0), (0.25, 0.0, -0.125, 0.0)),
@@ -44,6 +44,16 @@ def test_a_row_for_each_snapshot_and_part():
 def test_a_snapshot_that_was_judged_twice_is_refused():
     with pytest.raises(UserError, match="outputs/med/b/snapshots/step_25: was evaluated under several settings"):
         effects(pandas.concat([TABLE, pandas.DataFrame([judged("b", 25, 0.0)])], ignore_index=True))
+
+
+def test_means_over_the_runs_at_each_step():
+    shown = by_step(TABLE, {"gain": "call_gain/small", "harm": "call_harm/large"})
+    assert list(shown) == ["gain", "harm"] and list(shown.index) == [0, 25, 100]
+    assert shown.values.tolist() == [[0.4375, 0.5], [0.5, 0.375], [0.6875, 0.0]]
+    partly = TABLE.assign(**{"call_gain/small": TABLE["call_gain/small"].where(TABLE.job != "a0")})
+    assert by_step(partly, {"gain": "call_gain/small"}).gain.tolist() == [0.375, 0.5, 0.6875]
+    with pytest.raises(UserError, match="no column noise/score/all: not all conditions of this study were asked"):
+        by_step(TABLE, {"noise": "noise/score/all"})
 
 
 def test_gains_are_stacked_upward_and_harms_downward():

@@ -1,5 +1,7 @@
 """What the tool does to the score over a training, from evaluations of the model at several steps."""
 
+from collections.abc import Mapping
+
 import pandas
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -16,14 +18,37 @@ HARMS = [term for term, (right, _) in TERMS.items() if right]
 EFFECT = "tool_effect"
 
 
+def snapshots(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The evaluations of snapshots (``loupe.runs.snapshots``), with ``run`` and ``step`` from their ``model.path``.
+
+    Raises UserError if a snapshot was evaluated twice.
+    """
+    paths = table.get(f"{SETTING}model.path", pandas.Series("", table.index)).astype(str)
+    judged = table.join(paths.str.extract(r"(?P<run>.+)/snapshots/step_(?P<step>\d+)/?$")).dropna(subset="step")
+    if (twice := judged.duplicated(["run", "step"])).any():
+        run, step = judged[twice].iloc[0][["run", "step"]]
+        raise UserError(f"{run}/snapshots/step_{step}: was evaluated under several settings; choose the rows of one")
+    return judged.astype({"step": int}).sort_values(["run", "step"], ignore_index=True)
+
+
+def by_step(table: pandas.DataFrame, columns: Mapping[str, str]) -> pandas.DataFrame:
+    """Means over the runs at each step, of columns of the table under names of their own.
+
+    A run without a value there, such as the quality of calls where there are none, does not count.
+    """
+    judged = snapshots(table)
+    if missing := [column for column in columns.values() if column not in judged]:
+        raise UserError(f"no column {missing[0]}: not all conditions of this study were asked")
+    return judged.groupby("step")[list(columns.values())].mean().set_axis(list(columns), axis=1)
+
+
 def effects(table: pandas.DataFrame) -> pandas.DataFrame:
     """One row per snapshot of a run and part of the questions: ``run``, ``step``, ``part``, ``tool_effect``, the terms.
 
-    table: of a sweep, in which each evaluation names its snapshot (``loupe.runs.snapshots``) as ``model.path``; other
-    rows are left out. Raises UserError if there is no evaluation of a snapshot with and without the tool.
+    table: of a sweep; rows that are no evaluations of snapshots are left out. Raises UserError if there is none with
+    and without the tool, and as :func:`snapshots` does.
     """
-    paths = table.get(f"{SETTING}model.path", pandas.Series("", table.index))
-    judged = table.join(paths.str.extract(r"(?P<run>.+)/snapshots/step_(?P<step>\d+)/?$"))
+    judged = snapshots(table)
     tidied = [
         judged[["run", "step"]].assign(part=part, **{name: judged[f"{name}/{part}"] for name in (EFFECT, *TERMS)})
         for part in part_keys(table, EFFECT)
@@ -31,10 +56,7 @@ def effects(table: pandas.DataFrame) -> pandas.DataFrame:
     tidy = pandas.concat(tidied).dropna() if tidied else pandas.DataFrame()
     if tidy.empty:
         raise UserError("this table has no evaluation of a snapshot (snapshots/step_<n>) under greedy and no_tool")
-    if (twice := tidy.duplicated(["run", "step", "part"])).any():
-        run, step, _ = tidy[twice].iloc[0][["run", "step", "part"]]
-        raise UserError(f"{run}/snapshots/step_{step}: was evaluated under several settings; choose the rows of one")
-    return tidy.astype({"step": int}).sort_values(["part", "run", "step"], ignore_index=True)
+    return tidy.sort_values(["part", "run", "step"], ignore_index=True)
 
 
 def effects_figure(table: pandas.DataFrame) -> Figure:
