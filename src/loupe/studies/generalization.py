@@ -1,0 +1,89 @@
+"""The study of boxes on other kinds of pictures than those of the training (experiments/generalization)."""
+
+from pathlib import PurePath
+
+import numpy as np
+import pandas
+from matplotlib.figure import Figure
+
+from loupe.errors import UserError
+from loupe.runs.plots import unframed
+from loupe.runs.sweeps import SETTING
+
+KINDS = {
+    "as in training": None,
+    "larger canvas": "data.canvas",
+    "more signs": "data.n_signs",
+    "shown larger": "resolution",
+}
+"""Kinds of pictures, and the setting that makes them."""
+BASE = "base"
+METHODS = {
+    "GRPO": ("experiment", "generalization", "#0072B2"),
+    "GRPO, KL": ("algorithm.loss.beta", None, "#56B4E9"),
+    "GRPO, adapter": ("model.lora", None, "#009E73"),
+    "GRPO, frozen tower": ("model.train_vision", None, "#CC79A7"),
+    "supervised": ("experiment", "generalization_sft", "#E69F00"),
+    "supervised, five passes": ("epochs", None, "#D55E00"),
+}
+"""Methods: the setting that makes each, its value (None: any), and a color. Later ones take precedence."""
+
+
+def judged(table: pandas.DataFrame) -> pandas.DataFrame:
+    """One row per policy and kind of pictures: ``method``, ``seed``, ``kind``, ``iou`` and ``score`` (accuracy at 0.5).
+
+    table: of a sweep that holds the trainings, and the evaluations of their models; models of other runs count as the
+    base. Raises UserError if it holds no evaluation of boxes.
+    """
+    columns = {f"greedy/{metric}/all": metric for metric in ("iou", "score")}
+    if missing := [column for column in (f"{SETTING}model.path", *columns) if column not in table]:
+        raise UserError(f"no column {missing[0]}: this table has no evaluation of boxes")
+    rows = table.dropna(subset=list(columns)).rename(columns=columns)
+    trained = table.assign(method=_methods(table)).set_index("job")[["method", f"{SETTING}seed"]]
+    jobs = [PurePath(path).parent.name for path in rows[f"{SETTING}model.path"]]
+    made = trained.reindex(jobs).set_axis(["method", "seed"], axis=1).fillna({"method": BASE})
+    found = rows[list(columns.values())].assign(method=made.method.values, seed=made.seed.values, kind=_kinds(rows))
+    rank = found.method.map([BASE, *METHODS].index)
+    return found.assign(rank=rank).sort_values(["rank", "seed"]).drop(columns="rank").reset_index(drop=True)
+
+
+def _methods(table: pandas.DataFrame) -> pandas.Series:
+    method = pandas.Series(BASE, table.index)
+    for name, (setting, value, _) in METHODS.items():
+        if (key := f"{SETTING}{setting}") in table:
+            method[table[key].notna() if value is None else table[key] == value] = name
+    return method
+
+
+def _kinds(table: pandas.DataFrame) -> pandas.Series:
+    kind = pandas.Series(next(iter(KINDS)), table.index)
+    for name, setting in KINDS.items():
+        if setting and (key := f"{SETTING}{setting}") in table:
+            kind[table[key].notna()] = name
+    return kind
+
+
+def means(found: pandas.DataFrame, metric: str = "iou") -> pandas.DataFrame:
+    """The mean over the runs of each method, a column for each kind of pictures; ``runs``: how many there are."""
+    table = found.pivot_table(metric, "method", "kind", sort=False)
+    runs = found.groupby("method").seed.nunique()
+    return table[[kind for kind in KINDS if kind in table]].assign(runs=runs.clip(lower=1))
+
+
+def figure(found: pandas.DataFrame, metric: str = "iou", label: str = "mean IoU") -> Figure:
+    """Every run as a dot, by kind of pictures and method."""
+    there = [name for name in KINDS if name in set(found.kind)]
+    colors = {BASE: "#888888"} | {name: color for name, (*_, color) in METHODS.items()}
+    methods = list(dict.fromkeys(found.method))
+    made = Figure(figsize=(11, 4.2), layout="constrained")
+    axes = made.subplots()
+    for number, method in enumerate(methods):
+        for place, kind in enumerate(there):
+            values = found[(found.method == method) & (found.kind == kind)][metric]
+            center = place + 0.8 * ((number + 0.5) / len(methods) - 0.5)
+            x = center + np.linspace(-0.03, 0.03, len(values)) if len(values) > 1 else [center] * len(values)
+            axes.plot(x, values, "o", color=colors[method], markersize=4.5, label=method if place == 0 else "_")
+    unframed(axes, title=f"{label}, held-out pictures, greedy")
+    axes.set_xticks(range(len(there)), there)
+    axes.legend(frameon=False, ncols=min(4, len(methods)), fontsize="small")
+    return made

@@ -1,0 +1,68 @@
+import pandas
+import pytest
+
+from loupe.errors import UserError
+from loupe.studies.generalization import figure, judged, means
+
+TRAINED = [
+    {"job": "a1", "setting/experiment": "generalization", "setting/seed": 1},
+    {"job": "a2", "setting/experiment": "generalization", "setting/seed": 2},
+    {"job": "k1", "setting/experiment": "generalization", "setting/seed": 1, "setting/algorithm.loss.beta": 0.04},
+    {"job": "s1", "setting/experiment": "generalization_sft", "setting/seed": 1},
+    {"job": "s5", "setting/experiment": "generalization_sft", "setting/seed": 1, "setting/epochs": 5},
+]
+
+
+def asked(path, iou, **settings):
+    row = {"job": f"{path}{settings}", "setting/experiment": "generalization_judged", "setting/seed": 0}
+    row |= {"setting/model.path": path, "greedy/iou/all": iou, "greedy/score/all": iou / 2}
+    return row | {f"setting/{key}": value for key, value in settings.items()}
+
+
+ROWS = [
+    asked("outputs/generalization/s5/model", 0.9),
+    *(asked(f"outputs/generalization/{job}/model", iou) for job, iou in (("a1", 0.7), ("a2", 0.5), ("k1", 0.6))),
+    asked("outputs/generalization/a1/model", 0.3, **{"data.canvas": "[2400,1800]"}),
+    asked("outputs/generalization/s1/model", 0.4, **{"data.n_signs": "[4,4]", "data.clutter": 12}),
+    asked("src/loupe/models/miniature_boxes", 0.2),
+    asked("src/loupe/models/miniature_boxes", 0.1, resolution=168),
+]
+
+
+@pytest.fixture
+def found(tmp_path):
+    pandas.DataFrame([*TRAINED, *ROWS]).to_csv(tmp_path / "results.csv", index=False)
+    return judged(pandas.read_csv(tmp_path / "results.csv", dtype={"job": str}))
+
+
+def test_each_policy_has_its_method_and_each_evaluation_its_kind_of_pictures(found):
+    rows = found[["method", "kind", "iou", "score"]].values.tolist()
+    assert rows == [
+        ["base", "as in training", 0.2, 0.1],
+        ["base", "shown larger", 0.1, 0.05],
+        ["GRPO", "as in training", 0.7, 0.35],
+        ["GRPO", "larger canvas", 0.3, 0.15],
+        ["GRPO", "as in training", 0.5, 0.25],
+        ["GRPO, KL", "as in training", 0.6, 0.3],
+        ["supervised", "more signs", 0.4, 0.2],
+        ["supervised, five passes", "as in training", 0.9, 0.45],
+    ]
+
+
+def test_means_over_the_runs(found):
+    shown = means(found)
+    assert list(shown) == ["as in training", "larger canvas", "more signs", "shown larger", "runs"]
+    assert shown.loc["GRPO"].tolist()[:2] == pytest.approx([0.6, 0.3])
+    assert list(shown.runs) == [1, 2, 1, 1, 1]
+
+
+def test_every_run_is_a_dot(found):
+    (axes,) = figure(found).axes
+    assert sorted(y for line in axes.lines for y in line.get_ydata()) == sorted(found.iou)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(dict.fromkeys(found.method))
+
+
+@pytest.mark.parametrize("missing", ["setting/model.path", "greedy/iou/all"])
+def test_a_table_without_evaluations_of_boxes(missing):
+    with pytest.raises(UserError, match=f"no column {missing}"):
+        judged(pandas.DataFrame(TRAINED + ROWS).drop(columns=missing))
