@@ -54,7 +54,8 @@ sign, and linking colors to positions, from descriptions. When one came after th
 
 BOXES = Stage(1.00, (2, 3), 3, 1.2, {"boxed": 1}, views=0, pictures=16)
 POINTING = replace(DIALOGUES, mix={"point": 3, "where": 1, "direct": 3, "astray": 5})
-COURSES = {"base": STAGES, "boxes": (BOXES,), "pointing": (POINTING,), "calls": (DIALOGUES,)}
+CALLS = replace(DIALOGUES, n_signs=(2, 3), views=0, pictures=16)
+COURSES = {"base": STAGES, "boxes": (BOXES,), "pointing": (POINTING,), "calls": (CALLS,)}
 """Everything, from random weights; or, to the base, careless boxes or keypoints, though it could already do better, or
 another form of calls.
 """
