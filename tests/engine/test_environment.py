@@ -116,16 +116,17 @@ def test_calls_with_boxes(shared_policy, form):
     assert trajectory.events[0].box == (0, 0, 400, 600) and trajectory.images[0].grid == (1, 8, 6)
 
 
-def test_function_calls_need_a_template_that_explains_them(shared_policy):
+def test_function_calls_need_a_template_that_explains_them(policy):
+    policy.tokenizer.chat_template = policy.tokenizer.chat_template.replace("if tools and", "if false and")
     with pytest.raises(
         UserError, match=r"tool\.call=function: the chat template of this model.*use tool\.call=box_json"
     ):
-        make_rollout(shared_policy, tools=zoom_tools(call="function"))
+        make_rollout(policy, tools=zoom_tools(call="function"))
 
 
 def test_function_calls(policy):
     """The template's own form of tools, as Qwen3-VL and others have it."""
-    template = policy.tokenizer.chat_template
+    template = policy.tokenizer.chat_template.replace("if tools and", "if false and")
     policy.tokenizer.chat_template = (
         "{% if tools %}{% for tool in tools %}# {{ tool.function.name }}: {{ tool | tojson }}\n{% endfor %}{% endif %}"
         + template

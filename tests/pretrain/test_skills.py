@@ -50,8 +50,8 @@ def test_pointing_with_boxes(shared_policy):
     def box(sign):
         return [round(value * 0.07) for value in sign.box]
 
-    assert measure(boxes, lambda sign: [f"<answer>{box(sign)}</answer>"])["pointing_small"] == 1
-    assert measure(boxes, lambda sign: [f"<answer>{where(sign)}</answer>"])["pointing_small"] == 0
+    assert measure(boxes, lambda sign: [f"<answer>{box(sign)}</answer>"], n=3)["pointing_small"] == 1
+    assert measure(boxes, lambda sign: [f"<answer>{where(sign)}</answer>"], n=3)["pointing_small"] == 0
 
 
 def test_pointing_badly(teacher):

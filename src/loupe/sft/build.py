@@ -28,7 +28,7 @@ def build(cfg: DictConfig) -> tuple[SupervisedModule, LessonsModule]:
 
     Completes ``cfg``: by the data settings of the job whose answers are learned from, and by the steps of an epoch.
     """
-    tools = instantiate(cfg.tool)
+    tools, template = instantiate(cfg.tool), require_template(cfg.reference_turn)
     traces, questions = read(cfg, tools.form.tag)
     learned, heldout = map(by_question, hold_out(traces, cfg.heldout))
     plan_steps(cfg, len(learned), questions.batch_size)
@@ -45,7 +45,7 @@ def build(cfg: DictConfig) -> tuple[SupervisedModule, LessonsModule]:
         reporter=instantiate(cfg.report),
         total_steps=cfg.trainer.max_steps,
     )
-    writer = Writer(rollout.environment, require_template(cfg.reference_turn))
+    writer = Writer(rollout.environment, template)
     return module, LessonsModule(
         Lessons(learned, writer, budget), Lessons(heldout, writer, budget), questions, cfg.seed
     )

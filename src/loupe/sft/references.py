@@ -1,5 +1,6 @@
 """Traces from the reference answers of questions: the supervised baseline, which needs no exchange."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from loupe.records import Example
 from loupe.sft.recorded import ids, question
 from loupe.sft.traces import Trace
 
+LOG = logging.getLogger(__name__)
 REFERENCES = "references"
 ANSWER = "{answer}"
 
@@ -22,8 +24,10 @@ def read_references(data: LoupeDataModule, splits: Sequence[str]) -> list[Trace]
     """
     traces: list[Trace] = []
     for split in splits:
-        without = []
-        for index, name in enumerate(ids(getattr(data, split) or [])):
+        without: list[int] = []
+        names = list(ids(getattr(data, split) or []))
+        LOG.info("reading the %d reference answers of the %s split", len(names), split)
+        for index, name in enumerate(names):
             asked = question(data, split, index)
             if asked.answered:
                 traces.append(Trace(name, asked.example, name, asked.picture))
