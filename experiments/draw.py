@@ -5,7 +5,7 @@ python experiments/draw.py
 
 from pathlib import Path
 
-from loupe.studies import cures, effects
+from loupe.studies import cures, effects, generalization
 from loupe.studies import plots as study_plots
 from loupe.studies.tables import results
 
@@ -22,6 +22,7 @@ FIGURES = {
     "where": where,
     "cures": lambda: cures.figure(cures.runs(results("cures"))),
     "med": lambda: effects.effects_figure(results("med")),
+    "generalization": lambda: generalization.figure(generalization.judged(results("generalization"))),
     "advantages": lambda: study_plots.advantages_figure(results("advantages")),
     "resolution": lambda: study_plots.panels_by_part(
         study_plots.resolution_lines(results("resolution"), results("main")), "resolution", "score", "shown at, px"

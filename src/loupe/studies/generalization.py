@@ -39,9 +39,9 @@ def judged(table: pandas.DataFrame) -> pandas.DataFrame:
     if missing := [column for column in (f"{SETTING}model.path", *columns) if column not in table]:
         raise UserError(f"no column {missing[0]}: this table has no evaluation of boxes")
     rows = table.dropna(subset=list(columns)).rename(columns=columns)
-    trained = table.assign(method=_methods(table)).set_index("job")[["method", f"{SETTING}seed"]]
+    trained = table[["job", f"{SETTING}seed"]].assign(method=_methods(table)).set_index("job")
     jobs = [PurePath(path).parent.name for path in rows[f"{SETTING}model.path"]]
-    made = trained.reindex(jobs).set_axis(["method", "seed"], axis=1).fillna({"method": BASE})
+    made = trained.reindex(jobs).set_axis(["seed", "method"], axis=1).fillna({"method": BASE})
     found = rows[list(columns.values())].assign(method=made.method.values, seed=made.seed.values, kind=_kinds(rows))
     rank = found.method.map([BASE, *METHODS].index)
     return found.assign(rank=rank).sort_values(["rank", "seed"]).drop(columns="rank").reset_index(drop=True)
