@@ -82,10 +82,10 @@ class Turns:
         if len(ids) > 1:
             ids = self.policy.tokenizer.encode(tag[:-1], add_special_tokens=False)
         if self.learned:
-            branch.due = ids.copy()
+            branch.due, branch.tail = ids.copy(), ""
         else:
             trajectory.append_written(ids, [])
-        branch.tail = self.policy.tokenizer.decode(ids)
+            branch.tail = self.policy.tokenizer.decode(ids)
         return ids
 
     def text(self, branch: Branch) -> str:

@@ -33,8 +33,7 @@ def read_references(data: LoupeDataModule, splits: Sequence[str]) -> list[Trace]
                 traces.append(Trace(name, asked.example, name, asked.picture))
             else:
                 without.append(index)
-        if without:
-            tables.report_skipped(f"{split} questions", "without a reference answer", without)
+        tables.report_skipped(f"{split} questions", "without a reference answer", without)
     if not traces:
         raise UserError(f"traces={REFERENCES}: data has no questions with a reference answer in {', '.join(splits)}")
     return traces

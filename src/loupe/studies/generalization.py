@@ -1,5 +1,6 @@
 """The study of boxes on other kinds of pictures than those of the training (experiments/generalization)."""
 
+from collections.abc import Mapping
 from pathlib import PurePath
 
 import numpy as np
@@ -10,13 +11,13 @@ from loupe.errors import UserError
 from loupe.runs.plots import unframed
 from loupe.runs.sweeps import SETTING
 
+TRAINED = "as in training"
 KINDS = {
-    "as in training": None,
-    "larger canvas": "data.canvas",
-    "more signs": "data.n_signs",
-    "shown larger": "resolution",
+    "larger canvas": ("data.canvas", None),
+    "more signs": ("data.n_signs", None),
+    "shown larger": ("resolution", None),
 }
-"""Kinds of pictures, and the setting that makes them."""
+"""Other kinds of pictures: the setting that makes each, and its value (None: any)."""
 BASE = "base"
 METHODS = {
     "GRPO": ("experiment", "generalization", "#0072B2"),
@@ -39,40 +40,34 @@ def judged(table: pandas.DataFrame) -> pandas.DataFrame:
     if missing := [column for column in (f"{SETTING}model.path", *columns) if column not in table]:
         raise UserError(f"no column {missing[0]}: this table has no evaluation of boxes")
     rows = table.dropna(subset=list(columns)).rename(columns=columns)
-    trained = table[["job", f"{SETTING}seed"]].assign(method=_methods(table)).set_index("job")
+    trained = table[["job", f"{SETTING}seed"]].assign(method=_names(table, BASE, METHODS)).set_index("job")
     jobs = [PurePath(path).parent.name for path in rows[f"{SETTING}model.path"]]
     made = trained.reindex(jobs).set_axis(["seed", "method"], axis=1).fillna({"method": BASE})
-    found = rows[list(columns.values())].assign(method=made.method.values, seed=made.seed.values, kind=_kinds(rows))
+    kind = _names(rows, TRAINED, KINDS)
+    found = rows[list(columns.values())].assign(method=made.method.values, seed=made.seed.values, kind=kind)
     rank = found.method.map([BASE, *METHODS].index)
     return found.assign(rank=rank).sort_values(["rank", "seed"]).drop(columns="rank").reset_index(drop=True)
 
 
-def _methods(table: pandas.DataFrame) -> pandas.Series:
-    method = pandas.Series(BASE, table.index)
-    for name, (setting, value, _) in METHODS.items():
+def _names(table: pandas.DataFrame, otherwise: str, made_by: Mapping[str, tuple]) -> pandas.Series:
+    """The name of each row by the setting that makes it, as in ``KINDS`` and ``METHODS``."""
+    names = pandas.Series(otherwise, table.index)
+    for name, (setting, value, *_) in made_by.items():
         if (key := f"{SETTING}{setting}") in table:
-            method[table[key].notna() if value is None else table[key] == value] = name
-    return method
-
-
-def _kinds(table: pandas.DataFrame) -> pandas.Series:
-    kind = pandas.Series(next(iter(KINDS)), table.index)
-    for name, setting in KINDS.items():
-        if setting and (key := f"{SETTING}{setting}") in table:
-            kind[table[key].notna()] = name
-    return kind
+            names[table[key].notna() if value is None else table[key] == value] = name
+    return names
 
 
 def means(found: pandas.DataFrame, metric: str = "iou") -> pandas.DataFrame:
     """The mean over the runs of each method, a column for each kind of pictures; ``runs``: how many there are."""
     table = found.pivot_table(metric, "method", "kind", sort=False)
     runs = found.groupby("method").seed.nunique()
-    return table[[kind for kind in KINDS if kind in table]].assign(runs=runs.clip(lower=1))
+    return table[[kind for kind in (TRAINED, *KINDS) if kind in table]].assign(runs=runs.clip(lower=1))
 
 
 def figure(found: pandas.DataFrame, metric: str = "iou", label: str = "mean IoU") -> Figure:
     """Every run as a dot, by kind of pictures and method."""
-    there = [name for name in KINDS if name in set(found.kind)]
+    there = [name for name in (TRAINED, *KINDS) if name in set(found.kind)]
     colors = {BASE: "#888888"} | {name: color for name, (*_, color) in METHODS.items()}
     methods = list(dict.fromkeys(found.method))
     made = Figure(figsize=(11, 4.2), layout="constrained")
