@@ -84,9 +84,14 @@ def make_rollout(policy: Policy, cls=GroupRollout, max_calls: int = 1, tools=Non
     return cls(policy, dialogue, **options)
 
 
+def make_teacher(policy: Policy, **settings) -> Teacher:
+    """settings: of the toolbox."""
+    return Teacher(partial(Dialogue, policy, **prompt_texts()), zoom_tools(**settings))
+
+
 @pytest.fixture
 def teacher(shared_policy) -> Teacher:
-    return Teacher(partial(Dialogue, shared_policy, **prompt_texts()), zoom_tools())
+    return make_teacher(shared_policy)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from loupe.studies import tables
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+PAPERS = {"med": "2602.01334", "generalization": "2504.07615"}
+"""The paper whose question a notebook asks, where it is another one."""
 
 
 class Shell(InteractiveShell):
@@ -98,7 +100,7 @@ def test_the_study_is_a_parameter(path):
 def test_it_starts_with_the_question_and_ends_with_what_was_found(path):
     notebook = nbformat.read(path, as_version=4)
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    assert "**Question.**" in texts[0] and re.search(r"arXiv \d{4}\.\d{5}", texts[0])
+    assert "**Question.**" in texts[0] and f"arXiv {PAPERS.get(path.stem, '2506.14821')}" in texts[0]
     assert any("**What was found.**" in text for text in texts[-2:])
 
 

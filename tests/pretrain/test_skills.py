@@ -3,16 +3,15 @@ from statistics import fmean
 
 import pytest
 import torch
-from conftest import ANSWER, THINK, call, make_rollout, prompt_texts, zoom_tools
+from conftest import ANSWER, THINK, call, make_rollout, make_teacher
 
 from loupe.data.signs import Signs
-from loupe.engine.dialogue import Dialogue
 from loupe.engine.scripted import ScriptedRollout
 from loupe.geometry import middle
 from loupe.pretrain import skills
 from loupe.pretrain.aims import keypoint_of
 from loupe.pretrain.skills import Skills
-from loupe.pretrain.teacher import SIZE, Teacher
+from loupe.pretrain.teacher import SIZE
 
 
 class Oracle(ScriptedRollout):
@@ -45,7 +44,7 @@ def test_pointing_well(teacher):
 
 
 def test_pointing_with_boxes(shared_policy):
-    boxes = Teacher(partial(Dialogue, shared_policy, **prompt_texts()), zoom_tools(call="box_json"))
+    boxes = make_teacher(shared_policy, call="box_json")
 
     def box(sign):
         return [round(value * 0.07) for value in sign.box]

@@ -1,15 +1,13 @@
 import random
 from collections import Counter
-from functools import partial
 from itertools import product
 from random import Random
 
 import pytest
-from conftest import NO_TOOL, make_rollout, prompt_texts, zoom_call, zoom_tools
+from conftest import NO_TOOL, make_rollout, make_teacher, zoom_call, zoom_tools
 
 from loupe.data.drawing import COLORS
 from loupe.data.scenes import Sign, SignScene
-from loupe.engine.dialogue import Dialogue
 from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
 from loupe.geometry import middle
@@ -54,15 +52,13 @@ def test_a_call_is_token_for_token_what_the_rollout_produces(desk, scene, shared
 @pytest.mark.parametrize("form", ["box_yaml", "box_json", "function"])
 @pytest.mark.parametrize("kind", ["at", "bad"])
 def test_so_is_a_call_in_every_other_form(shared_policy, scene, form, kind):
-    sign, tools = scene.asked, zoom_tools(call=form)
-    desk = Teacher(partial(Dialogue, shared_policy, **prompt_texts()), tools).desk(
-        scene.render(), 112, tools.tools["zoom"]
-    )
+    sign, teacher = scene.asked, make_teacher(shared_policy, call=form)
+    desk = teacher.desk(scene.render(), 112, teacher.tool)
     for seed in range(2 if kind == "bad" else 1):
         lesson = desk.call(sign, desk.aims.at(middle(sign.box)) if kind == "at" else desk.aims.bad(Random(seed)), FORM)
         decoded = shared_policy.tokenizer.decode(lesson.ids)
         turns = [turn.partition("<|im_end|>")[0] for turn in decoded.split("<|im_start|>assistant\n")[1:]]
-        group = follow(shared_policy, scene, f"What number is on the {sign.color} sign?", turns, tools)
+        group = follow(shared_policy, scene, f"What number is on the {sign.color} sign?", turns, teacher.tools)
         trajectory = group.trajectories[0]
         assert lesson.ids == group.prompt.ids + trajectory.ids
         assert trajectory.type == ("tool_success" if kind == "at" else "tool_fail")
