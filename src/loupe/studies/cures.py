@@ -1,6 +1,5 @@
 """The study of what cures a policy of zooming always (experiments/cures)."""
 
-import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
@@ -8,6 +7,7 @@ from loupe.errors import UserError
 from loupe.metrics.intervals import share
 from loupe.runs.plots import ZOOMS, percent
 from loupe.runs.sweeps import SETTING
+from loupe.studies.dots import dots
 from loupe.studies.tables import by_part, part_keys, score_text
 
 NONE = "none"
@@ -82,16 +82,12 @@ def shares(found: pandas.DataFrame) -> pandas.DataFrame:
 
 def figure(found: pandas.DataFrame) -> Figure:
     """Zooms on large signs and the score of every run, by cure; the color is the bonus."""
-    there = list(dict.fromkeys(found.cure))
+    shown = found.assign(bonus="bonus " + found.bonus)
+    colors = {f"bonus {bonus}": color for bonus, color in COLORS.items()}
     made = Figure(figsize=(11, 3.8), layout="constrained")
     panels = {"zooms": f"{ZOOMS}, large signs", "score": "Score, all signs"}
     for axes, (column, title) in zip(made.subplots(1, 2), panels.items(), strict=True):
-        for number, (bonus, color) in enumerate(COLORS.items()):
-            for place, cure in enumerate(there):
-                values = found[(found.cure == cure) & (found.bonus == bonus)][column]
-                x = place + (number - 0.5) * 0.36 + np.linspace(-0.12, 0.12, len(values))
-                label = f"bonus {bonus}" if place == 0 else "_"
-                axes.plot(x, values, "o", color=color, markersize=4.5, alpha=0.8, label=label)
-        percent(axes, title=title, xticks=range(len(there)), xticklabels=there)
+        dots(axes, shown, "cure", column, "bonus", colors)
+        percent(axes, title=title)
     made.axes[0].legend(frameon=False)
     return made

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import PurePath
 
-import numpy as np
 import pandas
 from matplotlib.figure import Figure
 
 from loupe.errors import UserError
 from loupe.runs.plots import unframed
 from loupe.runs.sweeps import SETTING
+from loupe.studies.dots import dots
 
 TRAINED = "as in training"
 KINDS = {
@@ -67,18 +67,12 @@ def means(found: pandas.DataFrame, metric: str = "iou") -> pandas.DataFrame:
 
 def figure(found: pandas.DataFrame, metric: str = "iou", label: str = "mean IoU") -> Figure:
     """Every run as a dot, by kind of pictures and method."""
-    there = [name for name in (TRAINED, *KINDS) if name in set(found.kind)]
     colors = {BASE: "#888888"} | {name: color for name, (*_, color) in METHODS.items()}
-    methods = list(dict.fromkeys(found.method))
+    order = {kind: number for number, kind in enumerate((TRAINED, *KINDS))}
+    shown = found.sort_values("kind", key=lambda kinds: kinds.map(order), kind="stable")
     made = Figure(figsize=(11, 4.2), layout="constrained")
     axes = made.subplots()
-    for number, method in enumerate(methods):
-        for place, kind in enumerate(there):
-            values = found[(found.method == method) & (found.kind == kind)][metric]
-            center = place + 0.8 * ((number + 0.5) / len(methods) - 0.5)
-            x = center + np.linspace(-0.03, 0.03, len(values)) if len(values) > 1 else [center] * len(values)
-            axes.plot(x, values, "o", color=colors[method], markersize=4.5, label=method if place == 0 else "_")
+    dots(axes, shown, "kind", metric, "method", colors)
     unframed(axes, title=f"{label}, held-out pictures, greedy")
-    axes.set_xticks(range(len(there)), there)
-    axes.legend(frameon=False, ncols=min(4, len(methods)), fontsize="small")
+    axes.legend(frameon=False, ncols=4, fontsize="small")
     return made
