@@ -4,7 +4,7 @@ import pandas
 import pytest
 
 from loupe.errors import UserError
-from loupe.studies.tables import by_part, over_seeds, results, score_text, write
+from loupe.studies.tables import by_part, over_seeds, results, score_text, seed_scores, write
 
 
 def test_rows_with_different_columns_go_into_one_table(tmp_path):
@@ -72,3 +72,13 @@ def test_an_unknown_study():
 
 def test_every_recorded_table_is_read_with_its_jobs_as_text():
     assert all(isinstance(job, str) for job in results("crop").job)
+
+
+def test_scores_over_seeds_are_texts_by_condition_and_part():
+    row = {"setting/tool": "zoom", "runs": 5, "score/all/n": 9}
+    for part, score in (("all", 0.5), ("small", 0.25)):
+        row |= {f"score/{part}": score, f"score/{part}/low": score - 0.1, f"score/{part}/high": score + 0.1}
+    shown = seed_scores(pandas.DataFrame([row]), {"tool": "setting/tool"})
+    assert shown.to_dict("records") == [
+        {"tool": "zoom", "runs": 5, "all": "0.50 [0.40, 0.60]", "small": "0.25 [0.15, 0.35]"}
+    ]

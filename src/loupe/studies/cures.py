@@ -8,7 +8,7 @@ from loupe.metrics.intervals import share
 from loupe.runs.plots import ZOOMS, percent
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots
-from loupe.studies.tables import by_part, part_keys, score_text
+from loupe.studies.tables import by_part, seed_scores
 
 NONE = "none"
 CURE, BONUS, SEED = f"{SETTING}cure", f"{SETTING}bonus", f"{SETTING}seed"
@@ -59,14 +59,7 @@ def runs(table: pandas.DataFrame) -> pandas.DataFrame:
 
 def over_seeds(table: pandas.DataFrame) -> pandas.DataFrame:
     """The scores of each cure and bonus as text, from ``seeds.csv`` (``studies.gains.seed_rows``)."""
-    ordered = named(table)
-    texts = {
-        part: ordered[[key, f"{key}/low", f"{key}/high"]]
-        .set_axis(["score", "low", "high"], axis=1)
-        .apply(score_text, axis=1)
-        for part, key in part_keys(table, "score").items()
-    }
-    return pandas.DataFrame({"cure": ordered[CURE], "bonus": ordered[BONUS], "runs": ordered.runs} | texts)
+    return seed_scores(named(table), {"cure": CURE, "bonus": BONUS})
 
 
 def shares(found: pandas.DataFrame) -> pandas.DataFrame:

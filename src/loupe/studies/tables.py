@@ -1,5 +1,6 @@
 """Tables of studies, recorded ones (experiments/<study>/results.csv) or of a user's own sweep, read and made tidy."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas
@@ -70,6 +71,20 @@ def over_seeds(tidy: pandas.DataFrame, by: list[str]) -> pandas.DataFrame:
 def score_text(row: pandas.Series) -> str:
     """A score with its interval, as the tables print it: ``0.86 [0.84, 0.89]``."""
     return f"{row.score:.2f} [{row.low:.2f}, {row.high:.2f}]"
+
+
+def seed_scores(table: pandas.DataFrame, conditions: Mapping[str, str]) -> pandas.DataFrame:
+    """The scores of ``seeds.csv`` (``studies.gains.seed_rows``) by part as text, and the number of ``runs``.
+
+    conditions: the columns of ``table`` that say which condition a row is about, by the names that they get.
+    """
+    texts = {
+        part: table[[key, f"{key}/low", f"{key}/high"]]
+        .set_axis(["score", "low", "high"], axis=1)
+        .apply(score_text, axis=1)
+        for part, key in part_keys(table, "score").items()
+    }
+    return pandas.DataFrame({name: table[key] for name, key in conditions.items()} | {"runs": table.runs} | texts)
 
 
 def write(rows: list[dict], path: Path) -> None:

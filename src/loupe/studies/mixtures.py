@@ -1,0 +1,23 @@
+"""The study of which questions to train on (experiments/mix)."""
+
+import pandas
+
+from loupe.errors import UserError
+from loupe.runs.sweeps import SETTING
+
+MIXTURE = f"{SETTING}mixture"
+HARD = f"{SETTING}data.hard_fraction"
+ORDER = ("25% hard", "one_to_one", "all", "75% hard", "at_most_half", "zero")
+"""From few hard questions to many: of all 2,000, 63% are hard."""
+
+
+def named(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The same rows with ``setting/mixture``, in the order of ``ORDER``. Raises UserError for another study."""
+    if (key := f"{SETTING}data.mix") not in table:
+        raise UserError(f"no column {key}: this study sweeps the mixture of training questions")
+    fraction = table[HARD] if HARD in table else pandas.Series(float("nan"), table.index)
+    names = table[key].where(fraction.isna(), fraction.map("{:.0%} hard".format))
+    order = [*ORDER, *sorted(set(names) - set(ORDER))]
+    return table.assign(**{MIXTURE: names}).sort_values(
+        MIXTURE, key=lambda found: found.map(order.index), kind="stable"
+    )

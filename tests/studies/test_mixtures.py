@@ -1,0 +1,19 @@
+import pandas
+import pytest
+
+from loupe.errors import UserError
+from loupe.studies.mixtures import MIXTURE, named
+
+MIX, HARD = "setting/data.mix", "setting/data.hard_fraction"
+
+
+def test_mixtures_are_in_the_order_of_their_share_of_hard_questions():
+    rows = [("zero", None), ("all", 0.75), ("mine", None), ("all", None), ("all", 0.25), ("one_to_one", None)]
+    table = pandas.DataFrame(rows, columns=[MIX, HARD])
+    assert list(named(table)[MIXTURE]) == ["25% hard", "one_to_one", "all", "75% hard", "zero", "mine"]
+    assert list(named(table[[MIX]].iloc[:1])[MIXTURE]) == ["zero"]
+
+
+def test_another_study_is_refused():
+    with pytest.raises(UserError, match=r"no column setting/data\.mix"):
+        named(pandas.DataFrame({"job": ["a"]}))
