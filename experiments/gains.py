@@ -1,5 +1,5 @@
-"""What the runs of a sweep gained, question by question, how their training went, and what they reach over their
-seeds: gains.csv, course.csv, validations.csv and seeds.csv, beside the sweep's results.csv.
+"""What the runs of a sweep gained, question by question, how their training went, how they call, and what they reach
+over their seeds: gains.csv, course.csv, validations.csv, calls.csv and seeds.csv, beside the sweep's results.csv.
 
 python experiments/gains.py outputs/main
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from loupe.errors import UserError
 from loupe.logs.history import history
+from loupe.studies.calls import call_rows
 from loupe.studies.course import course, validations
 from loupe.studies.gains import gain_rows, identity, seed_rows, trainings
 from loupe.studies.tables import write
@@ -29,7 +30,10 @@ def validation_rows(folder: Path) -> list[dict]:
 
 def main(folder: Path) -> None:
     # The last one may be refused: runs that differ in their seed must have answered the same questions.
-    tables = {"gains": gain_rows, "course": course_rows, "validations": validation_rows, "seeds": seed_rows}
+    tables = {
+        **{"gains": gain_rows, "course": course_rows, "validations": validation_rows},
+        **{"calls": call_rows, "seeds": seed_rows},
+    }
     for name, make in tables.items():
         rows = make(folder)
         write(rows, folder / f"{name}.csv")

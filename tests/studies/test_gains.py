@@ -8,7 +8,7 @@ from loupe.errors import UserError
 from loupe.paths import PROJECT
 from loupe.studies.gains import answers, gain_rows, gains, seed_rows
 
-BLANK = {"cluster": None, "cycle": None, "iou": None}
+BLANK = {"cluster": None, "cycle": None, "iou": None, "calls": [], "crops": [], "hits": None, "n_sampled": 9}
 
 
 def rows(split, scores):
@@ -109,3 +109,6 @@ def test_the_script_writes_its_tables_beside_the_results(sweep, monkeypatch):
     with (sweep / "validations.csv").open() as file:
         found = [(row["job"], row["step"], row["score/all"]) for row in csv.DictReader(file)]
     assert found == [("a", "0", "0.0"), ("b", "0", "0.0")]
+    with (sweep / "calls.csv").open() as file:
+        found = [(row["job"], row["when"], row["calling"], row["tokens/without"]) for row in csv.DictReader(file)]
+    assert found == [(job, when, "0.0", "9.0") for job in ("a", "b") for when in ("before", "after")]
