@@ -191,3 +191,4 @@ def test_the_study_of_mixtures_trains_on_the_questions_that_it_mines():
         trained = compose_config("experiment=mix", f"seed={seed}", "data.mix=zero")
         assert trained.data.mined == mined.paths.output_dir
         assert (trained.data.seed, trained.data.n_train) == (mined.data.seed, mined.data.n_train)
+        assert trained.data.order_seed == seed

@@ -30,6 +30,17 @@ def data(**changes: object) -> LoupeDataModule:
     return signs_datamodule(**{**options, **changes})
 
 
+def test_the_order_of_the_scenes_has_a_seed_of_its_own():
+    def first_epoch(**seeds):
+        module = data(**seeds)
+        return [module.train[i].id for i in flat(steps(StepSampler(10, 2, module.seed), 5))]
+
+    alone, other, reordered = first_epoch(), first_epoch(seed=2), first_epoch(order_seed=2)
+    assert first_epoch(order_seed=1) == alone
+    assert sorted(reordered) == sorted(alone) and reordered != alone
+    assert [name.replace("/2/", "/1/") for name in other] == reordered
+
+
 class Recorder(lightning.LightningModule):
     """Takes one optimizer step per batch and records the examples of each."""
 

@@ -78,21 +78,24 @@ def signs_datamodule(
     batch_size: int,
     eval_batch_size: int,
     num_workers: int = 0,
+    order_seed: int | None = None,
     mined: str | None = None,
     mix: str = "all",
     hard_fraction: float | None = None,
     dataset: type[Signs] = Signs,
     **style: Any,
 ) -> LoupeDataModule:
-    """Training scenes follow the run's ``seed``; validation and test scenes follow ``heldout_seed``.
+    """Training scenes follow ``seed``, validation and test scenes ``heldout_seed``.
 
-    mined, mix, hard_fraction: see ``mixing.mixed``. dataset: the kind of question. style: see :class:`SceneStyle`.
+    order_seed: of the order of the training scenes, and of which ones a mix leaves out; None: ``seed``. mined, mix,
+    hard_fraction: see ``mixing.mixed``. dataset: the kind of question. style: see :class:`SceneStyle`.
     """
     train = dataset("train", seed, n_train, **style)
     val = dataset("validation", heldout_seed, n_val, **style)
     test = dataset("test", heldout_seed, n_test, **style)
-    chosen = mixed(train, train.ids, mined, mix, hard_fraction, seed)
-    return LoupeDataModule(chosen, val, test, batch_size, eval_batch_size, seed, num_workers)
+    order = seed if order_seed is None else order_seed
+    chosen = mixed(train, train.ids, mined, mix, hard_fraction, order)
+    return LoupeDataModule(chosen, val, test, batch_size, eval_batch_size, order, num_workers)
 
 
 boxes_datamodule = partial(signs_datamodule, dataset=Boxes)
