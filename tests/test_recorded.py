@@ -11,7 +11,7 @@ from conftest import compose_config
 from omegaconf import OmegaConf
 
 from loupe.paths import CONF, PROJECT
-from loupe.runs.config import SAME_JOB
+from loupe.runs.config import SAME_JOB, instantiate
 from loupe.runs.sweeps import SETTING, short_hash
 from loupe.studies import plots as study_plots
 from loupe.studies.tables import RECORDED, over_seeds, results, score_text
@@ -74,6 +74,7 @@ def test_every_job_composes_and_has_what_the_file_says(experiment):
     every = [first, *(job for job in others if job.get("seed") == first.get("seed"))]  # seeds compose alike
     for job, scale in [(first, FULL_SCALE), *((job, ()) for job in every)]:
         cfg = composed(experiment, *scale, *(f"{key}={value}" for key, value in job.items()))
+        instantiate(cfg.tool)
         assert cfg.data.heldout_seed == heldout_seed
         for key, value in leaves(said):
             if key not in job and "$" not in str(value):

@@ -1,4 +1,4 @@
-"""The study of what cures a policy of zooming always (experiments/cures)."""
+"""The study of what stops a policy from always zooming (experiments/cures)."""
 
 import pandas
 from matplotlib.figure import Figure
