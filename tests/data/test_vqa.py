@@ -246,6 +246,13 @@ def test_a_repeated_id_gets_its_row(write, load):
     assert [example.id for example in rows_of(load(folder, split=ALL_TEST).test)] == ["7", "7/2", "labels/3"]
 
 
+def test_ids_that_begin_anew_in_each_table_stay_apart(write, load):
+    folder = write([ROW | {"id": 1}], name="train-1.jsonl")
+    write([ROW | {"id": 1}], name="train-2.jsonl")
+    write([ROW | {"id": 1}], name="train-3.jsonl")
+    assert [example.id for example in rows_of(load(folder, split=None).train)] == ["1", "1/1", "1/1/1"]
+
+
 def test_columns_of_other_names(write, load):
     row = {"meta": {"file": "a.png"}, "turns": [{"value": "<image>What?"}, {"value": "red"}], "x": "red", "y": "blue"}
     columns = {"image": "meta.file", "question": "turns.0.value", "answers": "turns.1.value", "options": ["x", "y"]}

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from conftest import examples, make_rollout, zoom_tools
+from conftest import FRAME, examples, make_rollout, zoom_tools
 from helpers.compare import assert_close
 
 from loupe.engine import reference
+from loupe.engine.decoder import Branch, Turns
 from loupe.errors import UserError
 from loupe.models.load import load_policy
 from loupe.paths import package_path
-from loupe.records import StopReason, TrajectoryType
+from loupe.records import Prompt, StopReason, Trajectory, TrajectoryType
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +104,40 @@ def test_other_values_are_refused(miniature, balance, max_calls):
 def test_whether_to_learn_is_true_or_false(miniature):
     with pytest.raises(UserError, match=r"rollout\.learn_forced=maybe: must be one of true, false"):
         make_rollout(miniature, learn_forced="maybe")
+
+
+def forced(policy, tail, room=9):
+    """What is written after a turn that ends like this, which waits for <answer>, and how the turn ends then."""
+    branch = Branch(Trajectory(0, forced="answer"), Prompt([], [], None, (1, 1), FRAME), None, waiting=True, tail=tail)
+    ids = Turns(policy, ()).force(branch, room)
+    assert branch.trajectory.ids == ids
+    return policy.tokenizer.decode(ids), branch.tail, branch.trajectory.forced
+
+
+def test_a_bracket_that_came_with_the_end_of_the_thought_is_not_written_again(monkeypatch, shared_policy):
+    monkeypatch.setattr(Branch, "__post_init__", lambda self: None)
+    assert forced(shared_policy, "I see.</think>\n") == ("<answer", "<answer", "answer")
+    assert forced(shared_policy, "I see.</think><") == ("answer", "<answer", "answer")
+    assert forced(shared_policy, "I see.</think>\n<") == ("answer", "<answer", "answer")
+    assert forced(shared_policy, "I see.</think>, ") == ("", "I see.</think>, ", None)
+    assert forced(shared_policy, "I see.</think>\n", room=1) == ("", "I see.</think>\n", None)
+    assert forced(shared_policy, "I see.") == ("", "I see.", None)
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_a_forced_turn_takes_no_more_tokens_than_another(miniature, learn):
+    whole = [group.trajectories[0] for group in sampled(miniature, 2, learn_forced=learn)]
+    thoughts = [trajectory.turns[0].partition("<tool")[0] for trajectory in whole]
+    (thought,) = {len(miniature.tokenizer.encode(text, add_special_tokens=False)) for text in thoughts}
+    for room in (1, 2, 4):
+        cut = sampled(miniature, 2, learn_forced=learn, max_new_tokens=thought + room)
+        for trajectory in (t for group in cut for t in group.trajectories[:2]):
+            tag, more = (0, 0) if room == 1 else (1, room - 1)  # there must be room for the tag and one token more
+            assert trajectory.stop is StopReason.OUT_OF_TOKENS and trajectory.forced == ("tool" if tag else None)
+            assert len(trajectory.ids) == thought + tag + more
+            assert trajectory.sampled.count(0) == (0 if learn else tag)
+
+
+def test_a_tag_is_learned_only_where_one_is_forced(miniature):
+    with pytest.raises(UserError, match=r"rollout\.learn_forced=true: no tag is forced; set rollout\.balance too"):
+        make_rollout(miniature, learn_forced=True)

@@ -18,6 +18,7 @@ from loupe.grpo import advantages
 from loupe.grpo.losses import DAPO, GRPO
 from loupe.grpo.optim import Clock, warmup_cosine
 from loupe.grpo.skipped import EMPTY_BATCHES
+from loupe.metrics.training import forced_share
 from loupe.rewards.composite import CompositeReward
 from loupe.runs.build import build_module
 
@@ -397,6 +398,12 @@ def test_some_trajectories_of_a_balanced_group_are_free(shared_policy, tmp_path)
     module.assign_rewards = lambda groups, step: None
     (group,) = module.draw(examples(1), step=0, clock=Clock()).groups
     assert [t.forced for t in group.trajectories] == ["tool", "tool", "answer", "answer", None]
+    assert forced_share([group]) == 0.8
+    rollout.dialogue.prefill = "<answer"
+    with pytest.raises(
+        UserError, match=r"rollout\.balance=2: needs a thought that the policy ends; end prompt\.prefill"
+    ):
+        make_module(shared_policy, tmp_path, rollout=rollout, group_size=5)
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "dr_grpo", "dapo", "gspo", "rloo"])

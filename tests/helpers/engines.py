@@ -44,6 +44,7 @@ class FakeEngine:
         batch = decoder.prefill(groups, lambda _, t: np.random.default_rng(seeds[t.sample]), sampling)
         for branch, asked in zip(batch.branches, requests, strict=True):
             branch.waiting = THOUGHT_END in asked.stops
+            branch.turn_start = asked.max_tokens - sampling.max_tokens  # so that just these are left
         batch.decode(batch.branches)
         done = [branch.trajectory for branch in batch.branches]
         return [Written(r.ids, t.ids, t.logprobs) for r, t in zip(requests, done, strict=True)]

@@ -1,5 +1,7 @@
 """May a job write in a folder, resume there, or has it finished?"""
 
+import json
+
 import pytest
 import torch
 from conftest import compose_config
@@ -162,7 +164,7 @@ def test_answers_given_under_other_settings_are_kept_apart(tmp_path, override, n
     open_for_answers(tmp_path, stated())
     open_for_answers(tmp_path, stated(override))  # nothing has been answered yet
     open_for_answers(tmp_path, stated())
-    (tmp_path / "answers.jsonl").touch()
+    answered(tmp_path, "greedy", "sampled")
     open_for_answers(
         tmp_path, stated("data.eval_batch_size=2", "evaluate.conditions=[greedy,direct]", "evaluate.resamples=9")
     )
@@ -170,13 +172,27 @@ def test_answers_given_under_other_settings_are_kept_apart(tmp_path, override, n
         open_for_answers(tmp_path, stated(override))
 
 
+def answered(folder, *conditions):
+    outcomes = [{"condition": name, "number": 0, "rows": [], "skipped": None} for name in conditions]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(outcome) + "\n" for outcome in outcomes))
+
+
 def test_conditions_may_be_added_but_not_changed(tmp_path):
     open_for_answers(tmp_path, stated())
-    (tmp_path / "answers.jsonl").touch()
+    answered(tmp_path, "greedy", "direct")
     open_for_answers(tmp_path, stated("+evaluate.known.mine={tool: false}"))
     open_for_answers(tmp_path, stated())
     with pytest.raises(UserError, match=r"other settings \(evaluate\)"):
         open_for_answers(tmp_path, stated("evaluate.known.direct.tool=true"))
+
+
+def test_a_condition_without_answers_may_be_changed(tmp_path):
+    open_for_answers(tmp_path, stated())
+    answered(tmp_path, "greedy")
+    open_for_answers(tmp_path, stated("evaluate.describe=''", "evaluate.conditions=[greedy,textcot]"))
+    answered(tmp_path, "greedy", "textcot")
+    with pytest.raises(UserError, match=r"other settings \(evaluate\)"):
+        open_for_answers(tmp_path, stated())
 
 
 def test_answers_of_another_commit_are_named(tmp_path, caplog):

@@ -32,6 +32,7 @@ def test_good_answers_to_training_questions_are_taken(data, caplog):
         *(row(data), row(data, score=0.3), row(data, score=0.5, sample=4, turns=["a", "b"], calls=["ok"])),
         *(row(data, "val"), row(data, "test"), row(data, "test", 1), row(data, id="signs/train/9/0")),
         *(row(data, condition="shuffled"), row(data, stop="out_of_tokens"), row(data, question="Where?")),
+        row(data, forced="tool") | {"split": "train"},
         *(row(data, turns=[]), row(data, score=None), {"id": "signs/train/0/1"}),
     ]
     first, second = choose(rows, data, CHOICE)
@@ -42,6 +43,7 @@ def test_good_answers_to_training_questions_are_taken(data, caplog):
         "answers left out: 1 below min_score=0.5",
         "answers left out: 1 given under other conditions (conditions=[greedy,sampled])",
         "answers left out: 1 cut short",
+        "answers left out: 1 begun with a tag that was not the policy's own (rollout.balance)",
         "answers left out: 3 in another form than that of docs/files.md",
         "answers left out: 1 to questions of the val split (splits=[train])",
         "answers left out: 2 to questions of the test split (splits=[train])",

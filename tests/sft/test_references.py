@@ -1,5 +1,6 @@
 """Reference answers as traces: which answer, in which coordinates, and what is left out."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from loupe.geometry import Frame
 from loupe.records import Group
 from loupe.rewards.boxes import read_box
 from loupe.rewards.terms import accuracy
-from loupe.sft.references import read_references, reference_turn, require_template
+from loupe.sft.references import read_references, reference_turn, require_answer, require_template
 from loupe.sft.traces import Trace
 from loupe.sft.writer import Writer
 
@@ -31,6 +32,8 @@ def test_the_most_frequent_reference_is_written():
         == "<answer>b</answer>"
     )
     assert reference_turn(TEMPLATE, replace(example, references=("x", "y")), FRAME) == "<answer>x</answer>"
+    alike = replace(example, references=("no", "Yes", "yes.", "no", "YES"))  # scores do not tell these apart
+    assert reference_turn(TEMPLATE, alike, FRAME) == "<answer>Yes</answer>"
     choice = replace(example, references=("B",), options=("red", "blue"))
     assert reference_turn('{"option": {answer}}', choice, FRAME) == '{"option": B}'
 
@@ -89,3 +92,22 @@ def test_a_trace_with_turns_keeps_them(shared_policy):
     writer = Writer(make_rollout(shared_policy).environment, "no")
     trace = Trace("x", lambda: example, "x", "x", ("<answer>5</answer>",))
     assert writer.trajectory(trace, writer.environment.dialogue.prompt(example)).answer == "5"
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{answer}", "must have {answer} in <answer></answer>, and no call"),
+        ("<answer>{answer}", "must have {answer} in <answer></answer>, and no call"),
+        ("<tool>{answer}</tool><answer>1</answer>", "must have {answer} in <answer></answer>, and no call"),
+        ("<think>{answer}</think><answer>1</answer>", "must have {answer} in its last <answer></answer>"),
+        ("<answer>{answer}</answer>", "must begin with prompt.prefill='<think>'"),
+    ],
+)
+def test_a_template_that_is_never_right(template, fault):
+    with pytest.raises(UserError, match=re.escape(fault)):
+        require_answer(template, "tool", "<think>")
+
+
+def test_a_template_that_can_be_right():
+    require_answer("<think>It is {answer}? No:</think>\n<answer>{answer}</answer>", "tool", "<think>It")

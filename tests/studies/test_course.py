@@ -12,6 +12,7 @@ def test_first_and_last_steps_and_when_the_format_is_learned():
     assert found["think/reward_correlation"] is None
     assert "first/reward/iou" not in found
     assert course(steps[:10])["saturated/reward/format"] is None
+    assert course([{"step": 1, "loss": 1.0}])["saturated/reward/format"] is None  # supervised, or without this term
 
 
 def test_the_correlation_is_a_mean_over_the_steps_that_have_one():

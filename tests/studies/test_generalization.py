@@ -66,3 +66,9 @@ def test_every_run_is_a_dot(found):
 def test_a_table_without_evaluations_of_boxes(missing):
     with pytest.raises(UserError, match=f"no column {missing}"):
         judged(pandas.DataFrame(TRAINED + ROWS).drop(columns=missing))
+
+
+def test_an_evaluation_without_a_model_of_its_own_is_of_the_base():
+    default = asked(None, 0.3)
+    found = judged(pandas.DataFrame([*TRAINED, *ROWS, default]))
+    assert ["base", 0.3] in found[["method", "iou"]].values.tolist()

@@ -58,6 +58,8 @@ def test_forced_tags_are_those_of_the_packed_decoder(shared_policy):
         rollout.sample(groups, step=0)
         found.append([(t.ids, t.sampled, t.turns, t.stop, t.forced) for t in groups[0].trajectories])
     assert found[0] == found[1]
+    # The thought and the tag, of one token, count for the turn as well.
+    assert [asked.max_tokens for asked in engine.requests] == [60, 60, 60, 59 - len(thought), 59 - len(other), 60]
     assert [len(asked.stops) for asked in engine.requests] == [3, 3, 2, 2, 2, 2]
 
 

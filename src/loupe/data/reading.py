@@ -153,6 +153,7 @@ def _records(parts: list[tuple[str | None, Path, Names]], reading: Reading) -> I
                 yield record | {"problem": str(error)}
                 continue
             name = record["id"] or f"{file.stem}/{number}"
-            name = f"{name}/{number}" if name in ids else name
+            while name in ids:
+                name = f"{name}/{number}"
             ids.add(name)
             yield record | {"id": name}

@@ -35,6 +35,16 @@ class Branch(Exchange):
     due: list[int] = field(default_factory=list)
     tail: str = ""  # end of the decoded turn, long enough for any stop text
 
+    @property
+    def length(self) -> int:
+        """The tokens of the present turn so far."""
+        return len(self.trajectory.ids) - self.turn_start
+
+
+def leaves_a_thought(prefill: str) -> bool:
+    """Whether a turn that begins like this still has a thought to end, after which a tag can be forced."""
+    return THOUGHT_END not in prefill and "<answer" not in prefill
+
 
 class Turns:
     """Writes turns down token by token, and knows where they end: at the token for it, or at the text of a tag.
@@ -67,25 +77,29 @@ class Turns:
         """The texts at which the policy stops writing."""
         return (*self.stop_texts, THOUGHT_END) if branch.waiting else self.stop_texts
 
-    def force(self, branch: Branch) -> list[int]:
+    def force(self, branch: Branch, room: int) -> list[int]:
         """Write the beginning of the tag that is forced on a branch, or have it sampled if it is to be learned. Returns
-        its tokens, of which there are none where its thought has not ended.
+        its tokens. There are none, and nothing is forced, where the thought has not ended, where its last token began
+        something else, or where the turn has no ``room`` for more tokens than these.
 
         A tag of several tokens is left open, because the last may merge with what follows it.
         """
         trajectory, branch.waiting = branch.trajectory, False
-        if THOUGHT_END not in branch.tail:
+        _, ended, begun = branch.tail.rpartition(THOUGHT_END)
+        begun, tag = begun.lstrip(), f"<{trajectory.forced}>"
+        rest = tag.removeprefix(begun)  # the token that ends the thought may hold the bracket as well: "><"
+        ids = self.policy.tokenizer.encode(rest, add_special_tokens=False)
+        if len(ids) > 1:
+            ids = self.policy.tokenizer.encode(rest[:-1], add_special_tokens=False)
+        if not ended or not tag.startswith(begun) or room <= len(ids):
             trajectory.forced = None
             return []
-        tag = f"<{trajectory.forced}>"
-        ids = self.policy.tokenizer.encode(tag, add_special_tokens=False)
-        if len(ids) > 1:
-            ids = self.policy.tokenizer.encode(tag[:-1], add_special_tokens=False)
+        branch.tail = begun
         if self.learned:
-            branch.due, branch.tail = ids.copy(), ""
+            branch.due = ids.copy()
         else:
             trajectory.append_written(ids, [])
-            branch.tail = self.policy.tokenizer.decode(ids)
+            branch.tail += self.policy.tokenizer.decode(ids)
         return ids
 
     def text(self, branch: Branch) -> str:
@@ -102,6 +116,10 @@ class Sampling:
     temperature: float
     max_tokens: int
     greedy: bool
+
+    def room(self, branch: Branch) -> int:
+        """The tokens that the present turn may still take."""
+        return self.max_tokens - branch.length
 
 
 B = TypeVar("B", bound=Branch)

@@ -73,12 +73,13 @@ class PackedBatch:
             if states is None:
                 self._computed.keep(live)
                 states = self._computed.compute_pending(live)
-            for count in range(1, self.sampling.max_tokens + 1):
+            while True:
                 size = self.policy.logits_chunk
                 for i in range(0, len(live), size):
                     self._sample(live[i : i + size], states[i : i + size])
-                live = [branch for branch in live if not self.sampling.turns.over(branch)]
-                if not live or count == self.sampling.max_tokens:
+                over, room = self.sampling.turns.over, self.sampling.room
+                live = [branch for branch in live if not over(branch) and room(branch) > 0]
+                if not live:
                     return
                 states = self._computed.compute_pending(live)
 

@@ -30,7 +30,7 @@ from loupe.records import Example, Group, Trajectory
 class GroupRollout:
     """Samples groups of trajectories.
 
-    max_new_tokens: sampled tokens per turn. max_observation_tokens, max_total_tokens: see ``environment.Environment``.
+    max_new_tokens: tokens per turn. max_observation_tokens, max_total_tokens: see ``environment.Environment``.
     temperature: from 1e-6 to 1e6. prompts_per_batch: groups decoded together. fixed_shapes: decode in shapes that a GPU
     can replay (``fixed``); "auto" does so on a GPU. balance, learn_forced: see :meth:`force`.
     seed: random numbers are keyed by seed, step, example id and sample index, so that results depend neither on the
@@ -60,6 +60,8 @@ class GroupRollout:
         tools = self.dialogue.tools
         if self.balance and not tools.max_calls:
             raise UserError(f"rollout.balance={self.balance}: there is no call to begin with; choose a tool, or 0")
+        if self.learn_forced and not self.balance:
+            raise UserError("rollout.learn_forced=true: no tag is forced; set rollout.balance too, or leave it false")
         self._turns = Turns(self.policy, tools.stop_texts, tools.forbidden_tag, self.learn_forced)
         self.decoder = self.make_decoder()
 
@@ -133,7 +135,7 @@ class GroupRollout:
 
     def _end_turn(self, branch: Branch, batch: Batch) -> bool:
         """Read the turn. If the policy goes on writing, after an observation or a forced tag, return True."""
-        if branch.waiting and (ids := self._turns.force(branch)):
+        if branch.waiting and (ids := self._turns.force(branch, self.max_new_tokens - branch.length)):
             if not branch.due:
                 batch.observe(branch, Observation(ids, []))
             return True

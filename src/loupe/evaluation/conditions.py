@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from loupe.data.datamodule import LoupeDataModule, Questions, subset
-from loupe.engine.decoder import THOUGHT_END
+from loupe.engine.decoder import leaves_a_thought
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import UserError, require_choice, require_int
 from loupe.evaluation.crops import SOURCES, Recropped
@@ -117,7 +117,7 @@ def _pointless(identity: dict, rollout: GroupRollout, examples: Questions, seen:
 
 def _require_thought(name: str, first: str | None, prefill: str) -> None:
     """Raise UserError if something must follow the first thought, but the prefill has left no thought to write."""
-    if first and (THOUGHT_END in prefill or "<answer" in prefill):
+    if first and not leaves_a_thought(prefill):
         raise UserError(
             f"evaluate.known.{name}: first={first} needs a thought that the policy ends; end prompt.prefill within it"
         )

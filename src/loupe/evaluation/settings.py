@@ -13,7 +13,7 @@ STATED = ("seed", "crop", "resolution", "coordinates", "model", "data", "tool", 
 WITHOUT_EFFECT = {
     "data": {"batch_size", "eval_batch_size", "num_workers"},
     "rollout": {"prompts_per_batch"},
-    "evaluate": {"conditions", "resamples"},
+    "evaluate": {"conditions", "resamples", "reason", "describe"},  # the last two stand in the conditions as well
 }
 
 

@@ -15,6 +15,7 @@ from random import Random
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
+from loupe.engine.decoder import leaves_a_thought
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import NonFiniteError, UserError, require_choice, require_int, require_number
@@ -26,7 +27,7 @@ from loupe.grpo.objective import Objective
 from loupe.grpo.optim import Clock, checked, warmup_cosine
 from loupe.grpo.training import TrainingModule
 from loupe.logs.reporter import Reporter
-from loupe.metrics.training import advantage_metrics
+from loupe.metrics.training import advantage_metrics, forced_share
 from loupe.records import Example, Group
 from loupe.rewards.composite import CompositeReward
 
@@ -75,11 +76,7 @@ class GRPOModule(TrainingModule):
         self.make_optimizer = checked("algorithm.optimizer", optimizer)
         self.folder = Path(folder)
         self.group_size = require_int("algorithm.group_size", group_size, 2)
-        if 2 * rollout.balance >= group_size:
-            raise UserError(
-                f"rollout.balance={rollout.balance}: twice that must be less than algorithm.group_size={group_size}, "
-                "so that some trajectories are the policy's own"
-            )
+        _require_balance(rollout, group_size)
         self.estimator = checked_estimator(advantage)
         self.shuffle_advantages = require_choice("algorithm.shuffle_advantages", shuffle_advantages, (True, False))
         self.inner_epochs = require_int("algorithm.inner_epochs", inner_epochs, 1)
@@ -172,6 +169,7 @@ class GRPOModule(TrainingModule):
             self.skipped.add(errors, batch_is_empty=not everyone)
         if everyone:
             report |= self.metrics(everyone, "sampled") | advantage_metrics(everyone)
+            report |= {"forced_share": forced_share(everyone)} if self.rollout.balance else {}
             self.log("score", report["score/all"], prog_bar=True, logger=False, batch_size=len(everyone))
         if self.max_draws > 1:
             report |= draws.metrics()
@@ -186,3 +184,17 @@ class GRPOModule(TrainingModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         super().on_load_checkpoint(checkpoint)
         self.had_signal = checkpoint["had_signal"]
+
+
+def _require_balance(rollout: GroupRollout, group_size: int) -> None:
+    """Raise UserError if ``rollout.balance`` leaves nothing of a group, or finds no thought to force a tag after."""
+    if 2 * rollout.balance >= group_size:
+        raise UserError(
+            f"rollout.balance={rollout.balance}: twice that must be less than algorithm.group_size={group_size}, "
+            "so that some trajectories are the policy's own"
+        )
+    if rollout.balance and not leaves_a_thought(rollout.dialogue.prefill):
+        raise UserError(
+            f"rollout.balance={rollout.balance}: needs a thought that the policy ends; end prompt.prefill within it, "
+            "or use 0"
+        )

@@ -76,6 +76,11 @@ def unforced(groups: list[Group]) -> list[Group]:
     return [replace(group, trajectories=[t for t in group.trajectories if not t.forced]) for group in groups]
 
 
+def forced_share(groups: list[Group]) -> float:
+    """The share of trajectories that began with a forced tag. Raises StatisticsError without trajectories."""
+    return fmean(trajectory.forced is not None for group in groups for trajectory in group.trajectories)
+
+
 def tool_metrics(rows: Rows, tools: Iterable[str]) -> dict[str, float]:
     """For each tool its calls per trajectory, and the share of them that failed (left out without calls)."""
     calls = [pair for row in rows for pair in zip(row["tools"], row["calls"], strict=True)]

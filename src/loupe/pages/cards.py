@@ -9,7 +9,7 @@ MOST_CHARACTERS = 20_000
 VALIDATION = "validation"
 """The place of a question that is asked at every validation."""
 OF_GROUP = ("id", "subset", "question", "options")
-OF_CARD = ("step", "sample", "type", "stop", "answer", "score", "reward", "advantage", "calls", "hits")
+OF_CARD = ("step", "sample", "type", "stop", "forced", "answer", "score", "reward", "advantage", "calls", "hits")
 
 
 def gallery(rows: Rows, most: int) -> dict:

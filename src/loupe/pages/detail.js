@@ -43,7 +43,9 @@ function full(card, all) {
     el("div", {class: "detail"},
       el("div", {}, picture(card.group, [card]),
         el("p", {class: "meta"}, el("span", {class: "pill"}, DATA.types[card.type]), el("span", {}, `${card.place}, sample ${card.sample + 1}`),
-          el("span", {}, `stopped: ${card.stop.replaceAll("_", " ")}`), el("span", {}, ...(card.hits ?? []).map((hit) => (hit ? "hit" : "missed")))),
+          el("span", {}, `stopped: ${card.stop.replaceAll("_", " ")}`),
+          ...(card.forced ? [el("span", {}, `<${card.forced}> was forced`)] : []),
+          el("span", {}, ...(card.hits ?? []).map((hit) => (hit ? "hit" : "missed")))),
         answer(card), verdict(card), el("div", {class: "scroll"}, terms(card))),
       el("div", {}, ...dialogue(card))));
   if (!dialog.open) dialog.showModal();

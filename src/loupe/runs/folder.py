@@ -17,12 +17,14 @@ from loupe.errors import UserError
 from loupe.grpo import distributed
 from loupe.grpo.module import NON_FINITE
 from loupe.logs.jsonl import JsonlLogger
+from loupe.logs.rows import read_rows
 from loupe.paths import moved
 from loupe.runs.checkpoints import make_last
 from loupe.runs.config import SAME_JOB, in_sweep, resolved
 from loupe.runs.files import ANSWERS, BEST, LAST, PREVIOUS, SETTINGS, RunFile, read_json
 from loupe.runs.provenance import write_provenance
 from loupe.runs.resume import changed_settings, record_part, saved_settings
+from loupe.runs.snapshots import drop_later
 
 LOG = logging.getLogger(__name__)
 MOVING = "previous.moving"
@@ -94,6 +96,7 @@ def open_for_training(cfg: DictConfig, folder: Path) -> dict:
         if path:
             make_last(Path(path), folder / RunFile.CHECKPOINTS)  # first: later rows are lost with it
             JsonlLogger(folder).resume(earlier["global_step"])
+            drop_later(folder / RunFile.SNAPSHOTS, earlier["global_step"])
         elif aside := set_aside(folder):
             LOG.info("%s held an earlier run, which is now in %s", folder, aside)
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +132,9 @@ def open_for_answers(folder: Path, settings: dict) -> dict:
     settings = json.loads(json.dumps(settings))
     if path.exists() and (folder / ANSWERS).exists():
         earlier = read_json(path)
-        if changed := [key for key in settings if key != "commit" and _changed(settings[key], earlier.get(key))]:
+        answered = {row["condition"] for row in read_rows(folder / ANSWERS)}
+        pairs = {key: (settings[key], earlier.get(key)) for key in settings if key != "commit"}
+        if changed := [key for key, (now, then) in pairs.items() if _changed(now, then, answered)]:
             raise UserError(
                 f"paths.output_dir={folder}: holds answers given under other settings ({', '.join(changed)}); "
                 "choose another folder, or delete this one"
@@ -142,10 +147,10 @@ def open_for_answers(folder: Path, settings: dict) -> dict:
     return settings
 
 
-def _changed(now: object, earlier: object) -> bool:
-    """Whether a setting differs. Conditions may be added or removed, but not changed."""
+def _changed(now: object, earlier: object, answered: set[str]) -> bool:
+    """Whether a setting differs. answered: the conditions with answers, which alone may not be changed."""
     if isinstance(now, dict) and isinstance(earlier, dict) and "known" in now:
-        both = now["known"].keys() & earlier["known"].keys()
+        both = now["known"].keys() & earlier["known"].keys() & answered
         now, earlier = (given | {"known": {name: given["known"][name] for name in both}} for given in (now, earlier))
     return now != earlier
 

@@ -1,5 +1,6 @@
 """The policy at chosen steps of a training, each in a folder like that of the trained model."""
 
+import shutil
 from pathlib import Path
 
 import lightning
@@ -9,6 +10,15 @@ from loupe.errors import UserError, require_int
 from loupe.grpo import distributed
 from loupe.models.load import save_policy
 from loupe.runs.files import RunFile
+
+STEP = "step_"
+
+
+def drop_later(folder: Path, step: int) -> None:
+    """Remove the snapshots of a run that were saved after ``step``, from which it resumes."""
+    for saved in folder.glob(f"{STEP}*"):
+        if (number := saved.name.removeprefix(STEP)).isdecimal() and int(number) > step:
+            shutil.rmtree(saved)
 
 
 class Snapshots(lightning.Callback):
@@ -39,5 +49,5 @@ class Snapshots(lightning.Callback):
             return
         folder = Path(trainer.default_root_dir) / RunFile.SNAPSHOTS
         folder.mkdir(exist_ok=True)
-        with replacing(folder / f"step_{trainer.global_step}") as partial:
+        with replacing(folder / f"{STEP}{trainer.global_step}") as partial:
             save_policy(pl_module.policy, partial)

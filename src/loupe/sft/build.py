@@ -14,7 +14,7 @@ from loupe.runs.resume import changed_settings, saved_settings
 from loupe.sft import recorded
 from loupe.sft.data import Lessons, LessonsModule
 from loupe.sft.module import SupervisedModule
-from loupe.sft.references import REFERENCES, read_references, require_template
+from loupe.sft.references import REFERENCES, read_references, require_answer, require_template
 from loupe.sft.traces import Trace, by_question, hold_out
 from loupe.sft.writer import Writer
 
@@ -29,6 +29,8 @@ def build(cfg: DictConfig) -> tuple[SupervisedModule, LessonsModule]:
     Completes ``cfg``: by the data settings of the job whose answers are learned from, and by the steps of an epoch.
     """
     tools, template = instantiate(cfg.tool), require_template(cfg.reference_turn)
+    if cfg.traces == REFERENCES:
+        require_answer(template, tools.form.tag, cfg.prompt.prefill)
     traces, questions = read(cfg, tools.form.tag)
     learned, heldout = map(by_question, hold_out(traces, cfg.heldout))
     plan_steps(cfg, len(learned), questions.batch_size)

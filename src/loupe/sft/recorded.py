@@ -58,6 +58,8 @@ class Choice:
             return f"given under other conditions (conditions={_listed(self.conditions)})"
         if row["stop"] == StopReason.OUT_OF_TOKENS:
             return "cut short"
+        if row.get("forced") and row.get("split") == "train":
+            return "begun with a tag that was not the policy's own (rollout.balance)"
         if self.min_score is not None and row["score"] < self.min_score:
             return f"below min_score={self.min_score}"
         return None

@@ -21,7 +21,7 @@ def course(steps: list[dict]) -> dict[str, float | None]:
     for metric in [name for name in METRICS if name in steps[0]]:
         for when, some in (("first", steps[:FEW]), ("last", steps[-FEW:])):
             row[f"{when}/{metric}"] = fmean(step[metric] for step in some)
-    well_formed = (step["step"] for step in steps if step["reward/format"] >= 0.99)
+    well_formed = (step["step"] for step in steps if step.get("reward/format", 0) >= 0.99)
     row["saturated/reward/format"] = next(well_formed, None)
     correlations = [step["think/reward_correlation"] for step in steps if "think/reward_correlation" in step]
     row["think/reward_correlation"] = fmean(correlations) if correlations else None

@@ -41,7 +41,7 @@ def judged(table: pandas.DataFrame) -> pandas.DataFrame:
         raise UserError(f"no column {missing[0]}: this table has no evaluation of boxes")
     rows = table.dropna(subset=list(columns)).rename(columns=columns)
     trained = table[["job", f"{SETTING}seed"]].assign(method=_names(table, BASE, METHODS)).set_index("job")
-    jobs = [PurePath(path).parent.name for path in rows[f"{SETTING}model.path"]]
+    jobs = [PurePath(path).parent.name for path in rows[f"{SETTING}model.path"].fillna("").astype(str)]
     made = trained.reindex(jobs).set_axis(["seed", "method"], axis=1).fillna({"method": BASE})
     kind = _names(rows, TRAINED, KINDS)
     found = rows[list(columns.values())].assign(method=made.method.values, seed=made.seed.values, kind=kind)

@@ -56,8 +56,8 @@ class Canary:
         """The mean distance of log-probabilities over the tokens of one turn."""
         assert self.question is not None
         prompt, trajectory = self.question.prompt, Trajectory(0)
-        sampling = replace(sampling, greedy=False, max_tokens=min(TOKENS, sampling.max_tokens))
-        asked = request(prompt.ids, prompt.images, seed=0, stops=sampling.turns.stop_texts)
+        sampling, most = replace(sampling, greedy=False), min(TOKENS, sampling.max_tokens)
+        asked = request(prompt.ids, prompt.images, seed=0, stops=sampling.turns.stop_texts, max_tokens=most)
         (written,) = engine.write([asked], sampling)
         for token, logprob in zip(written.ids, written.logprobs, strict=True):
             trajectory.append_sampled(token, logprob, None)

@@ -73,7 +73,7 @@ class VllmBatch:
         """The next request has the observation in it."""
 
     def _require_room(self, asked: Request) -> None:
-        needed = len(asked.ids) + self.sampling.max_tokens
+        needed = len(asked.ids) + asked.max_tokens
         if needed > self.context:
             raise UserError(
                 f"rollout.context={self.context}: a dialogue and its next turn may take {needed} tokens; give more, or "
@@ -87,7 +87,8 @@ def next_request(branch: Branch, sampling: Sampling) -> Request:
     """The dialogue so far, with a seed for its next turn."""
     images = branch.prompt.images + branch.trajectory.images
     seed = int(branch.random.integers(SEEDS))  # depends on nothing but the trajectory's own key
-    return request(branch.prompt.ids + branch.trajectory.ids, images, seed, sampling.turns.stops(branch))
+    ids, stops = branch.prompt.ids + branch.trajectory.ids, sampling.turns.stops(branch)
+    return request(ids, images, seed, stops, sampling.room(branch))
 
 
 def append(branch: Branch, asked: Request, written: Written, sampling: Sampling) -> None:
@@ -101,5 +102,5 @@ def append(branch: Branch, asked: Request, written: Written, sampling: Sampling)
             raise InvariantError(f"vLLM has gone on behind the end of a turn: {sampling.turns.text(branch)!r}")
         sampling.turns.append(branch, token, min(logprob, 0.0), None)  # rounding may put it above 0
         over = sampling.turns.over(branch)
-    if not over and len(written.ids) < sampling.max_tokens:
+    if not over and len(written.ids) < asked.max_tokens:
         raise InvariantError(f"vLLM has ended a turn early: {sampling.turns.text(branch)!r}")

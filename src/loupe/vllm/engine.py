@@ -126,7 +126,7 @@ class VllmEngine:
         return SamplingParams(
             temperature=0.0 if sampling.greedy else sampling.temperature,
             seed=request.seed,
-            max_tokens=sampling.max_tokens,
+            max_tokens=request.max_tokens,
             logprobs=0,  # of the chosen token alone
             stop=list(request.stops),
             include_stop_str_in_output=True,

@@ -17,21 +17,22 @@ PICTURES = 16
 @dataclass(frozen=True)
 class Request:
     """A dialogue to go on with. ids: with placeholders, one for each merged cell. pictures: behind them, in order.
-    stops: texts that end the turn.
+    stops: texts that end the turn. max_tokens: that may be written.
     """
 
     ids: list[int]
     pictures: list[Image.Image]
     seed: int
     stops: tuple[str, ...]
+    max_tokens: int
 
 
-def request(ids: list[int], images: list[ImagePatches], seed: int, stops: tuple[str, ...]) -> Request:
+def request(ids: list[int], images: list[ImagePatches], seed: int, stops: tuple[str, ...], max_tokens: int) -> Request:
     """A request with the pictures themselves. Raises ValueError for light copies, which do not hold them."""
     pictures = [image.shown for image in images if image.shown is not None]
     if len(pictures) < len(images):
         raise ValueError("a light copy of a picture cannot be shown")
-    return Request(ids, pictures, seed, stops)
+    return Request(ids, pictures, seed, stops, max_tokens)
 
 
 @dataclass(frozen=True)
