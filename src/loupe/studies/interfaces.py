@@ -1,0 +1,30 @@
+"""The study of the form in which the tool is called (experiments/interface)."""
+
+import pandas
+
+from loupe.errors import UserError
+from loupe.runs.sweeps import SETTING
+
+INTERFACE = f"{SETTING}interface"
+FORM, BASE = f"{SETTING}tool.call", f"{SETTING}model.path"
+ORDER = ("keypoint_yaml", "box_yaml", "box_json", "function")
+OTHER_BASE = "{}, other base"
+"""The name of a form where the run starts from a base that is given as ``model.path``, not from that of the study."""
+COUNTED = ("calling", "failed", "hits", "side", "tokens/with_call", "tokens/without")
+
+
+def named(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The same rows with ``setting/interface``, in the order of ``ORDER``. Raises UserError for another study."""
+    if FORM not in table:
+        raise UserError(f"no column {FORM}: this study sweeps the form of calls")
+    other = table[BASE].notna() if BASE in table else pandas.Series(False, table.index)
+    names = table[FORM].where(~other, table[FORM].map(OTHER_BASE.format))
+    forms = [*ORDER, *sorted(set(table[FORM]) - set(ORDER))]
+    rank = table[FORM].map(forms.index) + other / 2
+    return table.assign(**{INTERFACE: names, "rank": rank}).sort_values("rank", kind="stable").drop(columns="rank")
+
+
+def calls(table: pandas.DataFrame) -> pandas.DataFrame:
+    """How each form is called before and after training: means over the runs of ``calls.csv`` (``studies.calls``)."""
+    groups = named(table).rename(columns={INTERFACE: "interface"}).groupby(["interface", "when"], sort=False)
+    return groups[list(COUNTED)].mean().join(groups.size().rename("runs")).reset_index()
