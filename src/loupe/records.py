@@ -4,9 +4,7 @@ Shape vocabulary, used in names and docstrings everywhere:
     P  prompts (questions) in a batch
     G  trajectories per group (one group per prompt)
     R  trajectories (rows) in a batch, R = P * G
-    T  tokens
-    V  vocabulary
-    D  hidden width
+    T  tokens; V  vocabulary; D  hidden width
 """
 
 from dataclasses import dataclass, field, replace
@@ -107,7 +105,8 @@ class Prompt:
     def views(self) -> list[View]:
         """The pictures shown, as tools find them; the question is about the last one."""
         picture = self.require_picture()
-        return [*self.earlier, View.of_question(picture, self.shown_size, self.frame.coordinates)]
+        frame = replace(self.frame, original=picture.size)  # also where tools act on another picture than the one shown
+        return [*self.earlier, View(picture, self.shown_size, frame, (0, 0, *picture.size))]
 
     def light(self) -> "Prompt":
         """The same prompt without pictures and tokens."""
@@ -163,8 +162,8 @@ class Trajectory:
     and then the answer turn, sampled again. ``images`` holds the observation's picture once.
 
     sample: index within the group. turns: the decoded text of each, without the end-of-turn token; the first begins
-    with the prompt's prefill. entropies: of what each token was sampled from, in nats, if the decoder tells them.
-    forced: the tag whose beginning was not sampled. Filled in later: terms and all that follow.
+    with the prompt's prefill. turn_lengths: in tokens. entropies: of what each token was sampled from, in nats, if the
+    decoder tells them. forced: the tag whose beginning was not sampled. Filled in later: terms and all that follow.
     """
 
     sample: int
@@ -174,6 +173,7 @@ class Trajectory:
     images: list[ImagePatches] = field(default_factory=list)
     events: list[ToolEvent] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)
+    turn_lengths: list[int] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
     stop: StopReason | None = None
     forced: str | None = None

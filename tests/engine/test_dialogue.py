@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import re
 
 import pytest
@@ -14,6 +15,7 @@ from conftest import (
     scripted,
     zoom_tools,
 )
+from PIL import Image
 
 from loupe.engine import dialogue
 from loupe.engine.dialogue import Dialogue
@@ -218,3 +220,14 @@ def test_an_endless_chat_template_is_stopped(shared_policy, monkeypatch):
     made = Dialogue(shared_policy, OVERVIEW, NO_TOOL, **prompt_texts())
     with pytest.raises(UserError, match="the chat template of the model does not come to an end"):
         made.prompt(examples(1)[0])
+
+
+def test_a_call_on_another_picture_counts_in_the_frame_that_the_prompt_states(shared_policy):
+    (example,) = examples(1)
+    other = io.BytesIO()
+    Image.new("RGB", (800, 600)).save(other, "PNG")
+    dialogue = make_rollout(shared_policy, tools=zoom_tools(coordinates="original")).dialogue
+    prompt = dialogue.prompt(dataclasses.replace(example, zoom_image=other.getvalue()))
+    (view,) = prompt.views()
+    assert prompt.frame.extent == view.frame.extent == (1600, 1200)
+    assert view.frame.to_original(1200, 900) == (600, 450)

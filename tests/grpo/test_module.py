@@ -12,6 +12,7 @@ from helpers.steps import Alone, make_module, score, weights
 
 from loupe.data.datamodule import LoupeDataModule
 from loupe.engine import update
+from loupe.engine.adapter import adapter_off
 from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import NonFiniteError, UserError
 from loupe.grpo import advantages
@@ -329,6 +330,31 @@ def test_the_kl_term_refers_to_the_untrained_policy(tmp_path, lora):
     again = [t.ref_logprobs for g in groups for t in g.trajectories]
     assert all(a == pytest.approx(b, abs=1e-5) for a, b in zip(start, again, strict=True))  # the reference has not
     assert all(name.startswith("policy.") for name in module.state_dict())
+
+
+def test_the_kl_term_of_a_loaded_adapter_refers_to_what_was_loaded(tmp_path):
+    from loupe.models.load import load_policy, save_policy
+    from loupe.models.tiny import build
+
+    made = load_policy(None, build, {"r": 4, "alpha": 8})
+    for name, parameter in made.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    save_policy(made, tmp_path / "adapter")
+    policy = load_policy(str(tmp_path / "adapter"), build, train_vision=False)
+    trained = [name for name, p in policy.named_parameters() if p.requires_grad]
+    module = make_module(policy, tmp_path, loss=GRPO(beta=0.1), lr=3.0)
+    Alone(module)
+    groups = scored(module, policy)
+    assert module.optimize(groups)["kl"] == pytest.approx(0.0, abs=1e-6)
+    moved = weights(policy)
+    assert module.optimize(groups)["kl"] > 1e-5
+    assert any(not torch.equal(moved[name], p) for name, p in policy.named_parameters())  # put back, and trained on
+    assert [name for name, p in policy.named_parameters() if p.requires_grad] == trained
+    assert not any("visual" in name for name in trained)
+    with adapter_off(policy):
+        pass
+    assert [name for name, p in policy.named_parameters() if p.requires_grad] == trained
 
 
 def test_a_non_finite_gradient_stops_and_saves_the_batch(policy, tmp_path):

@@ -5,7 +5,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from loupe.errors import UserError
-from loupe.grpo.optim import Clock, checked, keep_settings
+from loupe.grpo.optim import Clock, checked, keep_settings, remembering
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_possible_settings_pass(optimizer):
 def test_a_loaded_state_keeps_the_settings_of_this_start():
     def make(lr, decay):
         optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=lr, weight_decay=decay)
-        return optimizer, LambdaLR(optimizer, lambda step: 1 / (step + 1))
+        return remembering(optimizer), LambdaLR(optimizer, lambda step: 1 / (step + 1))
 
     def step(optimizer, schedule):
         optimizer.param_groups[0]["params"][0].grad = torch.ones(1)
@@ -52,6 +52,16 @@ def test_a_loaded_state_keeps_the_settings_of_this_start():
     assert (group["lr"], group["weight_decay"]) == (0.1 / 4, 0.2)
     assert step(*now) == pytest.approx(0.1 / 5)
     assert next(iter(now[0].state.values()))["step"] == 4
+
+
+def test_groups_keep_settings_of_their_own():
+    first, second = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+    groups = [{"params": [first], "weight_decay": 0.1}, {"params": [second], "weight_decay": 0, "lr": 0.01}]
+    optimizer = remembering(torch.optim.AdamW(groups, lr=0.2))
+    schedule = LambdaLR(optimizer, lambda step: 0.5)
+    keep_settings(optimizer, schedule)
+    assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.1, 0.1), (0.005, 0)]
+    assert schedule.base_lrs == [0.2, 0.01]
 
 
 def test_a_phase_that_comes_again_adds_up(monkeypatch):

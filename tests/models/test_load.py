@@ -11,7 +11,9 @@ import torch
 from conftest import MIXED, scripted
 
 from loupe.engine import update
+from loupe.engine.adapter import adapter_off
 from loupe.errors import UserError
+from loupe.models import load
 from loupe.models.load import load_policy, save_policy
 from loupe.models.tiny import build
 from loupe.paths import package_path
@@ -49,7 +51,7 @@ def test_an_adapter_is_the_same_when_loaded(tmp_path):
     again = load_policy(str(tmp_path), build)
     groups = scripted(policy, MIXED[:3], max_new_tokens=60)
     assert logprobs(again, groups) == logprobs(policy, groups)
-    with policy.adapter_off():
+    with adapter_off(policy):
         assert logprobs(policy, groups) != logprobs(again, groups)
     assert {n for n, p in again.named_parameters() if p.requires_grad} == {
         n for n, p in policy.named_parameters() if p.requires_grad
@@ -282,3 +284,28 @@ def test_a_frozen_vision_tower(lora):
     names = [{name for name, p in policy.named_parameters() if p.requires_grad} for policy in (frozen, trained)]
     assert names[0] < names[1]
     assert names[1] - names[0] == {name for name in names[1] if ".visual." in name}
+
+
+def test_the_dropout_of_a_loaded_adapter_is_off(adapter, tmp_path, caplog):
+    folder = shutil.copytree(adapter[1], tmp_path / "model")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"lora_dropout": 0.5}))
+    again = load_policy(str(folder)).train()
+    assert not any(module.p for module in again.modules() if isinstance(module, torch.nn.Dropout))
+    assert "the adapter's lora_dropout=0.5 is set to 0: with dropout, the update would score" in caplog.text
+    save_policy(again, tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "adapter_config.json").read_text())["lora_dropout"] == 0
+
+
+def test_a_loaded_adapter_keeps_its_own_rank_and_says_so(adapter, caplog):
+    load_policy(str(adapter[1]), lora=LORA)
+    assert not caplog.text
+    load_policy(str(adapter[1]), lora=LORA | {"r": 7})
+    assert f"the adapter in model.path keeps its own r={LORA['r']}" in caplog.text
+
+
+def test_built_weights_attend_as_they_are_told_and_are_not_in_4_bits(monkeypatch):
+    assert load_policy(None, build, attention="eager").backbone.config._attn_implementation == "eager"
+    monkeypatch.setattr(load, "_nf4", lambda dtype: "4 bits")
+    with pytest.raises(UserError, match=r"model\.four_bit=true: only weights from files can be in 4 bits"):
+        load_policy(None, build, LORA, four_bit=True)

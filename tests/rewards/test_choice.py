@@ -93,3 +93,24 @@ def test_reading_takes_time_linear_in_the_length(said):
     """At this length, a quadratic way would take minutes for one of these."""
     for answer in (said * 50_000, f"answer is A{said * 50_000}x"):
         assert chosen_option(answer, ["rubber", "cotton"]) in (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        ("B. Option A does not fit", 1),
+        ("Option A is wrong, so the answer is B.", 1),
+        ("Answer: B. Choice A is ruled out", 1),
+        ("The answer is B. I repeat: answer B.", 1),
+        ("I choose option B. rubber and cotton are too soft", 1),
+        ("Choice A is ruled out; B.", None),
+        ("The answer: cotton. Option A is false.", None),
+        ("The answer is A. No, the answer is B.", None),
+        ("(A)(B)", None),
+        ("(A) (B)", None),
+        ("(A) (the first)", 0),
+        ("Option A or option B", None),
+    ],
+)
+def test_an_option_that_is_only_talked_about_is_not_the_answer(answer, number):
+    assert chosen_option(answer, MATERIALS) == number

@@ -162,10 +162,7 @@ def test_overlong_turns_by_hand():
     """Turns of at most 10 tokens, of which the last 4 cost: the longest turn counts, and what was shown does not."""
     for lengths, expected in ([], 0), ([6], 0), ([7], 0.25), ([9], 0.75), ([10], 1), ([12], 1), ([3, 8, 2], 0.5):
         long = trajectory()
-        for length in lengths:
-            for _ in range(length):
-                long.append_sampled(5, -0.1, 0.2)
-            long.append_written([7] * 9, [])
+        long.turn_lengths += lengths
         assert terms.Overlong(tokens=10, cache=4)(long, question("x")) == expected
     with pytest.raises(UserError, match=r"overlong\.cache=11: must be a whole number from 1 to 10"):
         terms.Overlong(tokens=10, cache=11)

@@ -9,6 +9,7 @@ from conftest import compose_config, examples
 from helpers.compare import assert_close
 from huggingface_hub import ModelCard
 
+from loupe.engine.adapter import adapter_off
 from loupe.models.load import load_policy, save_policy
 from loupe.paths import PROJECT
 from loupe.records import Example
@@ -106,7 +107,7 @@ def test_the_merged_model_is_a_full_model(tmp_path, monkeypatch):
     logits = rollout.policy.model(**given).logits
     assert not merged.has_adapter
     torch.testing.assert_close(merged.model(**given).logits, logits, rtol=1e-4, atol=1e-4)
-    with rollout.policy.adapter_off():
+    with adapter_off(rollout.policy):
         assert (rollout.policy.model(**given).logits - logits).abs().max() > 0.1
 
 

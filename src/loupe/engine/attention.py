@@ -62,7 +62,7 @@ def attend_backward(
     for block in _split(part):
         rows = slice(start, start := start + len(block.queries))
         weights = (_scores(block) - lse[rows, ..., None]).exp()
-        scores = weights * ((gradient[rows] @ block.values.mT).to(lse.dtype) - inner[rows]) * block.scale
+        scores = weights * (_product(gradient[rows], block.values) - inner[rows]) * block.scale
         scores, weights = scores.to(block.keys), weights.to(block.values)
         done.append((scores @ block.keys, scores.mT @ block.queries, weights.mT @ gradient[rows]))
     of_queries, of_keys, of_values = (torch.cat(blocks) for blocks in zip(*done, strict=True))
@@ -90,8 +90,21 @@ def _split(part: Part) -> Iterator[Part]:
 
 
 def _scores(part: Part) -> torch.Tensor:
-    scores = part.queries @ part.keys.mT
-    return scores.to(torch.promote_types(scores.dtype, torch.float32)) * part.scale + part.bias
+    return _product(part.queries, part.keys) * part.scale + part.bias
+
+
+def _product(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """``rows @ columns.mT`` of blocks and heads, in float32 at least.
+
+    The result of two bfloat16 matrices would be rounded to bfloat16. Where biases make all scores large, as those of
+    the keys of Qwen2.5 do, that loses what tells one key from another.
+    """
+    with torch.autocast(rows.device.type, enabled=False):
+        if rows.is_cuda and rows.dtype in (torch.bfloat16, torch.float16):  # at the speed of the low precision
+            flat = torch.bmm(rows.flatten(0, 1), columns.flatten(0, 1).mT, out_dtype=torch.float32)
+            return flat.unflatten(0, rows.shape[:2])
+        exact = torch.promote_types(rows.dtype, torch.float32)
+        return rows.to(exact) @ columns.mT.to(exact)
 
 
 class SharedAttention(torch.autograd.Function):

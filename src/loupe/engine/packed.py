@@ -41,7 +41,7 @@ class PackedDecoder:
         """It computes with the policy's own weights, and keeps nothing from one batch to the next."""
 
     def release(self) -> None:
-        """Its memory is that of a batch."""
+        """Its memory is that of a batch; what a GPU replays (``fixed``) stays, because making it again takes longer."""
 
 
 class PackedBatch:

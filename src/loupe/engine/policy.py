@@ -56,6 +56,7 @@ class Policy(nn.Module):
         ban = torch.zeros(vocabulary)
         ban[sorted(self.banned)] = -torch.inf
         self.register_buffer("ban", ban, persistent=False)
+        self.starting_adapter: dict[str, torch.Tensor] = {}  # see ``adapter.as_reference``
 
     @property
     def backbone(self) -> PreTrainedModel:
@@ -206,10 +207,6 @@ class Policy(nn.Module):
     def frozen_copy(self) -> "Policy":
         """An independent copy that is not trained: the reference of a KL term."""
         return copy.deepcopy(self).eval().requires_grad_(False)
-
-    def adapter_off(self) -> AbstractContextManager:
-        """Within it the policy is the one without its adapter: the reference of a KL term, at no cost in memory."""
-        return self.model.disable_adapter()
 
 
 def entropy(logp: torch.Tensor) -> torch.Tensor:

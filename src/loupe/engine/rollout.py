@@ -139,6 +139,7 @@ class GroupRollout:
             if not branch.due:
                 batch.observe(branch, Observation(ids, []))
             return True
+        branch.trajectory.turn_lengths.append(branch.length)
         text = self._turns.text(branch)
         text = text if branch.trajectory.turns else branch.prompt.prefill + text
         observation = self.environment.answer(branch, text, self._turns.over(branch))

@@ -24,7 +24,7 @@ from loupe.grpo.advantages import Estimator, checked_estimator, group_std
 from loupe.grpo.draws import Draws
 from loupe.grpo.losses import GRPO, mean_report
 from loupe.grpo.objective import Objective
-from loupe.grpo.optim import Clock, checked, warmup_cosine
+from loupe.grpo.optim import Clock, checked, remembering, warmup_cosine
 from loupe.grpo.training import TrainingModule
 from loupe.logs.reporter import Reporter
 from loupe.metrics.training import advantage_metrics, forced_share
@@ -86,7 +86,7 @@ class GRPOModule(TrainingModule):
         self.had_signal = False  # whether the rewards of any group differed
 
     def configure_optimizers(self) -> dict:
-        optimizer = self.make_optimizer([p for p in self.policy.parameters() if p.requires_grad])
+        optimizer = remembering(self.make_optimizer([p for p in self.policy.parameters() if p.requires_grad]))
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, self.warmup_steps, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 

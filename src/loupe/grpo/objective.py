@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from loupe.engine import update
+from loupe.engine.adapter import as_reference
 from loupe.engine.policy import Policy
 from loupe.errors import UserError, require_choice, require_int, require_number
 from loupe.grpo import distributed
@@ -61,7 +62,7 @@ class Objective:
                 trajectory.entropies = entropies[0] if entropies else trajectory.entropies
         if self.loss.beta:
             reference = self.reference.to(self.policy.device) if self.reference else self.policy
-            with nullcontext() if self.reference else self.policy.adapter_off():
+            with nullcontext() if self.reference else as_reference(self.policy):
                 for trajectory, logprobs in update.logprobs(reference, groups, *settings):
                     trajectory.ref_logprobs = logprobs
 

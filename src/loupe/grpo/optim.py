@@ -10,6 +10,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from loupe.errors import UserError
 
+MADE = "made_with"
+"""The attribute of an optimizer with the settings of each of its groups."""
+
 
 def checked(name: str, optimizer: Callable) -> Callable:
     """``optimizer``, after a step with it on a dummy parameter, so that a mistake shows before the first rollout.
@@ -29,14 +32,22 @@ def checked(name: str, optimizer: Callable) -> Callable:
     return optimizer
 
 
+def remembering(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """``optimizer``, which remembers the settings of each of its groups for :func:`keep_settings`."""
+    made = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    setattr(optimizer, MADE, made)
+    return optimizer
+
+
 def keep_settings(optimizer: torch.optim.Optimizer, schedule: LambdaLR) -> None:
-    """Give an optimizer the settings that it was made with. Its state in a checkpoint brings those of an earlier start.
+    """Give an optimizer the settings that it was made with (:func:`remembering`). Its state in a checkpoint brings
+    those of an earlier start.
 
     The state itself (moments, number of steps) stays.
     """
-    for group, share in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):
-        peak = optimizer.defaults["lr"]
-        group.update(optimizer.defaults | {"initial_lr": peak, "lr": peak * share(schedule.last_epoch)})
+    for group, made, share in zip(optimizer.param_groups, getattr(optimizer, MADE), schedule.lr_lambdas, strict=True):
+        peak = made["lr"]
+        group.update(made | {"initial_lr": peak, "lr": peak * share(schedule.last_epoch)})
     schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
 
 

@@ -4,14 +4,13 @@ Tokenizer and image processor are loaded separately, because ``Qwen2_5_VLProcess
 """
 
 import importlib.util
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
 from torch.utils.checkpoint import checkpoint
 from transformers import (
@@ -27,14 +26,12 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from loupe import hub
+from loupe.engine.adapter import remember_adapter
 from loupe.engine.policy import Policy
-from loupe.errors import UserError, require_choice, require_int, require_number
-from loupe.paths import located, portable
+from loupe.errors import UserError, require_choice
+from loupe.models.adapters import keep_own_settings, with_adapter
+from loupe.paths import located
 
-LORA = {"r": 64, "alpha": 128, "dropout": 0.0, "target": "all-linear"}
-"""What may be given about an adapter, with the defaults."""
-VISION = r".*\bvisual\..*"
-"""Names of the modules of the vision tower."""
 NO_CODE = {"trust_remote_code": False}  # of the model's author; by default transformers asks whether to run it
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -59,7 +56,7 @@ def load_policy(
 
     path: a folder or a hub id of a model or of a peft adapter; None calls ``build`` instead. The base of an adapter is
         the one that its adapter_config.json names (see :func:`save_policy`).
-    build: returns (model, tokenizer, image processor).
+    build: returns (model, tokenizer, image processor). logits_chunk: see :class:`Policy`.
     lora: ``{r, alpha, dropout, target}`` trains an adapter.
     dtype: of the frozen weights. Trained weights stay in float32: at the learning rates of RL, bfloat16 would round
         most updates to nothing.
@@ -68,7 +65,6 @@ def load_policy(
     four_bit: load the frozen base in 4 bits (NF4, arXiv 2305.14314).
     recompute: recompute the activations inside the language model's MLPs, most of what the backward pass needs, instead
         of storing them.
-    logits_chunk: see :class:`Policy`.
     trainable: False freezes all weights, so that all of them may be in low precision.
     Raises UserError for bad settings, and for files that are missing or cannot be read.
     """
@@ -82,17 +78,24 @@ def load_policy(
     require_choice("model.attention", attention, ("sdpa", "eager"))
     options = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     options |= {"quantization_config": _nf4(options["dtype"])} if four_bit else {}
-    if path is not None and _is_adapter(path):
-        model, tokenizer, image_processor = _load_adapter(path, build, options)
+    if adapted := path is not None and _is_adapter(path):
+        model, tokenizer, image_processor = _load_adapter(path, build, options, lora)
     else:
         model, tokenizer, image_processor = _load_or_build(path, build, options)
-        model = _with_adapter(model, lora, train_vision) if lora else model
+        model = with_adapter(model, lora, train_vision) if lora else model
     policy = Policy(model, tokenizer, image_processor, logits_chunk)
     _set_trained(policy, trainable, train_vision, dtype, four_bit)
-    if recompute:  # the MLPs only: recomputed layers would write to the cache of keys and values a second time
-        for layer in policy.backbone.model.language_model.layers:
-            layer.mlp.forward = partial(checkpoint, layer.mlp.forward, use_reentrant=False)
+    if adapted:
+        remember_adapter(policy)
+    if recompute:
+        _recompute_mlps(policy)
     return policy
+
+
+def _recompute_mlps(policy: Policy) -> None:
+    """The MLPs only: recomputed layers would write to the cache of keys and values a second time."""
+    for layer in policy.backbone.model.language_model.layers:
+        layer.mlp.forward = partial(checkpoint, layer.mlp.forward, use_reentrant=False)
 
 
 def _set_trained(policy: Policy, trainable: bool, train_vision: bool, dtype: str, four_bit: bool) -> None:
@@ -139,19 +142,21 @@ def _is_adapter(path: str) -> bool:
     return find_adapter_config_file(path) is not None
 
 
-def _load_adapter(path: str, build: Callable[[], Parts] | None, options: dict) -> Parts:
+def _load_adapter(path: str, build: Callable[[], Parts] | None, options: dict, lora: dict | None) -> Parts:
     """An adapter on its base, with the tokenizer and image processor that were saved with it."""
     with _errors_in_one_line(path):
         base = PeftConfig.from_pretrained(path).base_model_name_or_path
     if base:
         model = _load_base(path, base, options)
     elif build:
-        model = build()[0]
+        model = _built(build, options)[0]
     else:
         raise UserError(f"model.path={path}: an adapter on random weights; choose the model= that it was trained with")
     tokenizer, image_processor = _load_processors(path, model.config)
     with _errors_in_one_line(path):
-        return PeftModel.from_pretrained(model, path, is_trainable=True), tokenizer, image_processor
+        adapted = PeftModel.from_pretrained(model, path, is_trainable=True)
+    keep_own_settings(adapted, lora)
+    return adapted, tokenizer, image_processor
 
 
 def _load_base(path: str, base: str, options: dict) -> PreTrainedModel:
@@ -169,7 +174,15 @@ def _load_or_build(path: str | None, build: Callable[[], Parts] | None, options:
         return _load(path, options)
     if build is None:
         raise UserError("model.path is empty; give a folder or a hub id")
-    return build()
+    return _built(build, options)
+
+
+def _built(build: Callable[[], Parts], options: dict) -> Parts:
+    if "quantization_config" in options:
+        raise UserError("model.four_bit=true: only weights from files can be in 4 bits; give model.path, or use false")
+    model, *others = build()
+    model.set_attn_implementation(options["attn_implementation"])
+    return model, *others
 
 
 def _load(path: str, options: dict) -> Parts:
@@ -218,33 +231,3 @@ def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("model.four_bit=true: needs a GPU and the package bitsandbytes; pip install bitsandbytes")
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-
-
-def _with_adapter(model: PreTrainedModel, lora: dict, train_vision: bool) -> PeftModel:
-    if not isinstance(lora, dict):
-        raise UserError(f"model.lora={lora}: must be null or {{r, alpha, target}}, e.g. '{{r: 8, alpha: 16}}'")
-    if unknown := sorted(lora.keys() - LORA.keys()):
-        raise UserError(f"model.lora.{unknown[0]}: unknown; must be one of {', '.join(sorted(LORA))}")
-    settings = LORA | lora
-    if settings["dropout"]:
-        raise UserError(
-            f"model.lora.dropout={settings['dropout']}: must be 0; with dropout, the update would score tokens "
-            "under a distribution that they were not sampled from"
-        )
-    width = model.config.get_text_config().hidden_size
-    if require_int("model.lora.r", settings["r"], 1) > width:
-        raise UserError(f"model.lora.r={settings['r']}: must be {width}, the width of the model, or less")
-    config = LoraConfig(
-        r=settings["r"],
-        lora_alpha=require_number("model.lora.alpha", settings["alpha"], 0, 10**6, above=True),
-        target_modules=settings["target"],
-        exclude_modules=None if train_vision else VISION,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        adapted = get_peft_model(model, config)
-    except (TypeError, ValueError, re.error) as error:
-        raise UserError(f"model.lora={lora}: {str(error).splitlines()[0]}") from error
-    if model.name_or_path:
-        adapted.active_peft_config.base_model_name_or_path = portable(model.name_or_path)
-    return adapted

@@ -8,10 +8,11 @@ from string import ascii_uppercase
 LABEL = r"""(?:\((?P<bracketed>[A-Za-z])\)|(?P<bare>[A-Za-z])(?=\s*[.):,;*"'/]|\W*$)|(?P<capital>[A-Z])(?=\s))"""
 """A letter that stands for an option: in brackets, before a punctuation mark or the end, or a capital before a word."""
 AT_THE_START = re.compile(rf"\W*?{LABEL}")
-ANNOUNCED = re.compile(rf"\b(?i:answer|option|choice)\b(?:\s+is\b)?[\s:*]*(?i:option\s+)?{LABEL}")
+ANNOUNCED = re.compile(rf"\b(?i:answer)\b(?:\s+is\b)?[\s:*]*(?i:option\s+)?{LABEL}")
+NAMED = re.compile(rf"\b(?i:option|choice)\b(?:\s+is\b)?[\s:*]*(?i:option\s+)?{LABEL}")
 BRACKETED = re.compile(r"\((?P<bracketed>[A-Za-z])\)")
 CAPITAL = re.compile(r"(?<![\w'])(?P<capital>[A-Z])(?![\w'])")
-ALTERNATIVE = re.compile(r"[^\w,/]*(?:(?:\bor\b|\band\b|/)\W*[A-Za-z](?!\w)|,\s*\(?[B-Z](?!\w))")
+ALTERNATIVE = re.compile(r"[^\w,/]*(?:(?:\bor\b|\band\b|/)\W*[A-Za-z](?!\w)|,\s*\(?[B-Z](?!\w))|\s*\([A-Za-z]\)")
 """What follows a letter if another one is named beside it."""
 NOT_AFTER_AN_ARTICLE = re.compile(
     "and|are|as|at|because|but|by|due|for|from|if|in|is|its?|matches|of|on|or|seems|since|so|than|that|the|then|they"
@@ -35,19 +36,30 @@ def with_options(question: str, options: Sequence[str]) -> str:
 def chosen_option(answer: str, options: Sequence[str]) -> int | None:
     """The index (0 is A) of the option that ``answer`` names; None if it names none, or several.
 
-    Tried in this order: an announced letter ("the answer is (a) rubber"); a letter at the start ("A", "(a)",
-    "B. rubber"); the only letter in brackets; the text of an option, if it is the only one mentioned; the only capital
-    letter that stands by itself. An "A" that is not announced and stands before a word is read as the article, unless
-    the word begins the option's text or never follows an article ("A because .."). "None of the above" names no option
-    "above". A letter beyond the options names none.
+    Tried in this order: an announced letter ("the answer is (a) rubber"), if all such agree; a letter at the start
+    ("A", "(a)", "B. rubber"); an option that is named by its letter ("option A"), unless another one stands beside it;
+    the only letter in brackets; the text of an option, if it is the only one mentioned; the only capital letter that
+    stands by itself. An "A" that is not announced and stands before a word is read as the article, unless the word
+    begins the option's text or never follows an article ("A because .."). "None of the above" names no option "above".
+    A letter beyond the options names none.
     """
-    for found in filter(None, (ANNOUNCED.search(answer), AT_THE_START.match(answer))):
-        if ALTERNATIVE.match(answer, found.end()):
+    first = AT_THE_START.match(answer)
+    for found in (list(ANNOUNCED.finditer(answer)), [first] if first else [], list(NAMED.finditer(answer))):
+        if any(ALTERNATIVE.match(answer, one.end()) for one in found):
             return None
-        if (number := _number(found, answer, options)) is not None:
-            return number
+        numbers = {number for one in found if (number := _number(one, answer, options)) is not None}
+        if numbers and found and found[0].re is NAMED:
+            numbers |= _others(answer, options)
+        if numbers:
+            return numbers.pop() if len(numbers) == 1 else None
     ways = (_letters(BRACKETED, answer, options), _mentioned(answer, options), _letters(CAPITAL, answer, options))
     return next((numbers.pop() if len(numbers) == 1 else None for numbers in ways if numbers), None)
+
+
+def _others(answer: str, options: Sequence[str]) -> set[int]:
+    """The options beside one that is named by its letter: by other letters, or by the only text that is mentioned."""
+    mentioned = _mentioned(answer, options)
+    return _letters(CAPITAL, answer, options) | (mentioned if len(mentioned) == 1 else set())
 
 
 def _number(found: re.Match, answer: str, options: Sequence[str]) -> int | None:
@@ -57,7 +69,7 @@ def _number(found: re.Match, answer: str, options: Sequence[str]) -> int | None:
     number = LETTERS.index(letter.upper())
     if number >= len(options):
         return None
-    is_capital_a = groups.get("capital") == "A" and found.re is not ANNOUNCED
+    is_capital_a = groups.get("capital") == "A" and found.re not in (ANNOUNCED, NAMED)
     return None if is_capital_a and _is_article(answer, found.end(), _words(options[number])) else number
 
 

@@ -7,7 +7,6 @@ for executed calls only.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from statistics import fmean
 
 import Levenshtein
@@ -113,8 +112,8 @@ class Overlong:
         require_int("overlong.cache", self.cache, 1, self.tokens)
 
     def __call__(self, trajectory: Trajectory, group: Group) -> float:
-        turns = [len(list(tokens)) for by_policy, tokens in groupby(trajectory.sampled) if by_policy]
-        return min(1.0, max(0.0, (max(turns, default=0) - (self.tokens - self.cache)) / self.cache))
+        longest = max(trajectory.turn_lengths, default=0)
+        return min(1.0, max(0.0, (longest - (self.tokens - self.cache)) / self.cache))
 
 
 def vqa_score(answer: str, references: Sequence[str]) -> float:

@@ -14,7 +14,7 @@ from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import BadExample, NonFiniteError, require_int, require_number
 from loupe.grpo import distributed
-from loupe.grpo.optim import Clock, checked, warmup_cosine
+from loupe.grpo.optim import Clock, checked, remembering, warmup_cosine
 from loupe.grpo.training import TrainingModule
 from loupe.logs.reporter import Reporter
 from loupe.rewards.composite import CompositeReward
@@ -65,6 +65,7 @@ class SupervisedModule(TrainingModule):
         def rate(step: int) -> float:
             return warmup_cosine(step, self.warmup_steps, self.total_steps)
 
+        optimizers = list(map(remembering, optimizers))
         return optimizers, [LambdaLR(optimizer, rate) for optimizer in optimizers]
 
     def training_step(self, batch: Material, batch_idx: int) -> None:
