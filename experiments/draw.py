@@ -5,7 +5,7 @@ python experiments/draw.py
 
 from pathlib import Path
 
-from loupe.studies import cures, effects, generalization
+from loupe.studies import cures, dots, effects, generalization, interfaces
 from loupe.studies import plots as study_plots
 from loupe.studies.tables import results
 
@@ -17,11 +17,17 @@ def where():
     return study_plots.learning_figure(table, study_plots.pointing_controls(table))
 
 
+def interface():
+    table = interfaces.named(results("interface"))
+    return dots.conditions_figure(table, table[interfaces.INTERFACE])
+
+
 FIGURES = {
     "main": lambda: study_plots.main_figure(results("main")),
     "where": where,
     "cures": lambda: cures.figure(cures.runs(results("cures"))),
     "med": lambda: effects.effects_figure(results("med")),
+    "interface": interface,
     "generalization": lambda: generalization.figure(generalization.judged(results("generalization"))),
     "advantages": lambda: study_plots.advantages_figure(results("advantages")),
     "resolution": lambda: study_plots.panels_by_part(
