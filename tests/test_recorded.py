@@ -133,7 +133,9 @@ READMES = {path.parent.name: path for path in sorted(RECORDED.glob("*/README.md"
 JUDGED = [
     (name, path)
     for name, path in READMES.items()
-    if "model.path" in (text := path.read_text()) and f"$(ls -d outputs/{name}/*/model" not in text  # all its runs
+    if "model.path" in (text := path.read_text())
+    and "src/evaluate.py" in text
+    and f"$(ls -d outputs/{name}/*/model" not in text  # all its runs
 ]
 
 
