@@ -179,6 +179,7 @@ def test_options_that_the_question_lists_are_not_repeated(write, load):
         ({"answers": [4, 2, 16, 8]}, {"box_format": "xywh"}, (4, 2, 20, 10), True),
         ({"answers": [0.1, 0.1, 0.5, 0.5]}, {"box_unit": "relative"}, (4, 2, 20, 10), True),
         ({"bbox": [4, 2, 20, 10]}, {"metric": "iou"}, (4, 2, 20, 10), True),  # no column of answers
+        ({"label": "red", "bbox": [4, 2, 20, 10]}, {"metric": "iou"}, (4, 2, 20, 10), True),
         ({"answers": "red", "bbox": [[4, 2, 20, 10]]}, {}, (4, 2, 20, 10), False),
     ],
 )
