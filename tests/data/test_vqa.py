@@ -155,6 +155,10 @@ def test_a_picture_on_both_sides_is_reported(write, load, caplog):
         ({"answers": [{"answer": "x"}, {"answer": "y"}]}, None, ("x", "y")),  # VQAv2's form
         ({"answers": [3, 2.0, 2.5, True]}, "contains", ("3", "2", "2.5", "true")),
         ({"answers": "about 50%"}, "number", ("about 50%",)),
+        ({"answers": "{{1}}"}, None, ("{{1}}",)),
+        ({"answers": "{1, 2}"}, None, ("{1, 2}",)),
+        ({"answers": "[0], [1]"}, None, ("[0], [1]",)),
+        ({"answers": "['x', 'y']"}, None, ("x", "y")),
     ],
 )
 def test_answers(write, load, cells, metric, expected):
