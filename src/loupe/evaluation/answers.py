@@ -45,7 +45,7 @@ def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: t
     settings = open_for_answers(folder, answer_settings(cfg, policy.factor) | {"shard": shard})
     journal = Journal(folder)
     journal.read(examples)
-    write_provenance(cfg, folder)
+    write_provenance(cfg, folder, goes_on=bool(journal.outcomes))
     pictures = PictureStore(folder / PICTURES, cfg.report.megabytes)
     missing = {condition.name: journal.missing(condition.name, len(examples)) for condition in asked}
     bar = tqdm(total=sum(map(len, missing.values())), unit="question", disable=not cfg.trainer.enable_progress_bar)
