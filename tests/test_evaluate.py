@@ -68,7 +68,9 @@ def test_it_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     assert [(tmp_path / "part" / name).read_bytes() for name in names] == [
         (tmp_path / "whole" / name).read_bytes() for name in names
     ]
+    provenance = (tmp_path / "part" / "provenance.json").read_text()
     run(monkeypatch, tmp_path / "part", *FAST, "evaluate.conditions=[greedy,direct]")  # one more way to ask
+    assert (tmp_path / "part" / "provenance.json").read_text() == provenance  # that of the answers which are kept
     assert asked[12:] == [("direct", number) for number in range(4)]
     with pytest.raises(SystemExit, match=r"given under other settings \(resolution"):
         run(monkeypatch, tmp_path / "part", *FAST, "resolution=84")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import lightning
@@ -9,6 +10,8 @@ import pytest
 import torch
 from conftest import ANSWER, call, compose_config
 from helpers.commands import lines
+from helpers.recorded import data_of
+from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 import mine
@@ -16,6 +19,8 @@ import sft as entry
 from loupe.data.signs import Signs
 from loupe.errors import Interrupted, UserError
 from loupe.models.load import load_policy
+from loupe.pages.callback import Page
+from loupe.paths import CONF
 from loupe.sft.build import build
 
 SMALL = [
@@ -77,6 +82,25 @@ def test_a_run_from_the_answers_of_a_job(job, first):
     best = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     loaded = load_policy(str(folder / "model")).state_dict()
     assert all(loaded[name.removeprefix("policy.")].equal(tensor) for name, tensor in best.items())
+
+
+def test_the_page_of_a_run(first, tmp_path):
+    run = shutil.copytree(first[0], tmp_path / "run")
+    (run / "provenance.json").write_text(
+        json.dumps({"command": f"python src/sft.py paths.output_dir={run}", "commit": "a"})
+    )
+    hydra = {"job": {"name": "sft"}, "runtime": {"output_dir": str(run)}, "sweep": {"dir": str(tmp_path)}}
+    (run / ".hydra").mkdir()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        Page().on_job_end(OmegaConf.create({"hydra": hydra}), None)
+    found = data_of(run / "report.html")
+    assert found["advantages"] is None and "Score on validation questions" in [
+        chart["title"] for chart in found["charts"]
+    ]
+    assert [group["place"] for group in found["gallery"]["groups"]] == ["validation", "held-out"]
+    assert "<code>min_score = 1</code>" in (run / "report.html").read_text()  # as against conf/sft.yaml
+    Page().on_multirun_end(OmegaConf.create({"hydra": hydra}))
+    assert '<a href="run/report.html">run</a>' in (tmp_path / "report.html").read_text()
 
 
 def test_the_questions_are_those_of_the_job(job, caplog):

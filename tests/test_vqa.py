@@ -1,11 +1,13 @@
 """The commands on questions of one's own: mined, trained on the hard ones, evaluated."""
 
+import csv
 import json
 
 import datasets
 from conftest import compose_config
 from helpers import own_data
 from helpers.commands import FEW
+from PIL import Image
 
 import evaluate as judging
 import mine as mining
@@ -31,3 +33,22 @@ def test_it_is_mined_trained_and_evaluated(tmp_path, monkeypatch):
     judging.evaluate(command(model, "evaluate.conditions=[greedy]", out="judged", name="evaluate"))
     score = json.loads((tmp_path / "judged" / "evaluation.json").read_text())["conditions"]["greedy"]["score"]
     assert set(score) == {"all", "even", "odd"} and score["all"]["n"] == 4
+
+
+def test_a_picture_that_is_added_later_is_asked_about(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    own, out = tmp_path / "own", tmp_path / "mined"
+    own.mkdir()
+    (own / "labels.csv").write_text("id,image,question,answer\n" + "".join(f"{x},{x}.png,What?,{x}\n" for x in "abc"))
+
+    def mine(*pictures):
+        for name in pictures:
+            Image.new("RGB", (40, 20), "red").save(own / f"{name}.png")
+        settings = ["evaluate.samples=1", "data.split=null", f"data.path={own}", f"paths.output_dir={out}"]
+        mining.mine(compose_config(*COMMAND, *settings, name="mine"))
+        with (out / "mined.csv").open() as rows:
+            ids = [row["id"] for row in csv.DictReader(rows)]
+        return ids, (out / "answers.jsonl").read_text().count("\n")
+
+    assert mine("a", "c") == (["a", "c"], 2)
+    assert mine("b") == (["a", "b", "c"], 3)

@@ -27,8 +27,13 @@ def test_the_mixes(mined, mix, kept):
     assert chosen(mined, mix) == kept
 
 
-def test_the_mix_of_all_questions_is_the_data_set_itself():
+def test_the_mix_of_all_questions_is_the_data_set_itself(caplog):
     assert mixed(IDS, IDS, None, "all", None, 0) is IDS
+    assert not caplog.text
+    assert mixed(IDS, IDS, "outputs/mined", "all", None, 0) is IDS
+    assert (
+        "data.mined=outputs/mined: not read, because data.mix=all takes every question; give data.mix=" in caplog.text
+    )
 
 
 def test_one_to_one(tmp_path):

@@ -155,6 +155,10 @@ def test_a_picture_on_both_sides_is_reported(write, load, caplog):
         ({"answers": [{"answer": "x"}, {"answer": "y"}]}, None, ("x", "y")),  # VQAv2's form
         ({"answers": [3, 2.0, 2.5, True]}, "contains", ("3", "2", "2.5", "true")),
         ({"answers": "about 50%"}, "number", ("about 50%",)),
+        ({"answers": "{{1}}"}, None, ("{{1}}",)),
+        ({"answers": "{1, 2}"}, None, ("{1, 2}",)),
+        ({"answers": "[0], [1]"}, None, ("[0], [1]",)),
+        ({"answers": "['x', 'y']"}, None, ("x", "y")),
     ],
 )
 def test_answers(write, load, cells, metric, expected):
@@ -179,6 +183,7 @@ def test_options_that_the_question_lists_are_not_repeated(write, load):
         ({"answers": [4, 2, 16, 8]}, {"box_format": "xywh"}, (4, 2, 20, 10), True),
         ({"answers": [0.1, 0.1, 0.5, 0.5]}, {"box_unit": "relative"}, (4, 2, 20, 10), True),
         ({"bbox": [4, 2, 20, 10]}, {"metric": "iou"}, (4, 2, 20, 10), True),  # no column of answers
+        ({"label": "red", "bbox": [4, 2, 20, 10]}, {"metric": "iou"}, (4, 2, 20, 10), True),
         ({"answers": "red", "bbox": [[4, 2, 20, 10]]}, {}, (4, 2, 20, 10), False),
     ],
 )
@@ -239,6 +244,34 @@ def test_broken_lines(write, load, caplog):
     write(f"{json.dumps(ROW)}\n{{\n[]\n", "l.jsonl")
     assert len(load(folder, split=ALL_TEST).test) == 1
     assert "that are not JSON: 2" in caplog.text and "that are not JSON objects: 3" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "read", "reason"),
+    [
+        (["a.png,q2,y", 'a.png,"q\n2",y'], [1, 2, 3, 4, 5, 6], ""),
+        (['a.png,q2,"y'], [1, 3, 4, 5], "with a quote that is never closed, or stands within a cell; double it: 2"),
+        (['a.png,"q2,y', 'a.png,q3,"y'], [1, 4, 5, 6], "double it: 2, 3"),
+        (['a.png,q2,"y', 'a.png,"",q'], [1, 4, 5, 6], "without a question: 3"),
+        (
+            ['a.png,q2,more,"y', "a.png,q3,y", 'a.png,q4,y"'],
+            [1, 3, 4, 5, 6, 7],
+            "quote cells that hold the separator: 2",
+        ),
+    ],
+)
+def test_an_open_quote_breaks_its_own_line_only(write, load, caplog, rows, read, reason):
+    rest = ["a.png,other,x", "a.png,other,x", 'a.png,other,"x"']
+    folder = write("\n".join(["image,question,answer", "a.png,first,x", *rows, *rest]), "l.csv")
+    with caplog.at_level(logging.WARNING):
+        assert [example.id for example in rows_of(load(folder, split=ALL_TEST).test)] == [f"l/{n}" for n in read]
+    assert reason in caplog.text and bool(caplog.text) == bool(reason)
+
+
+def test_an_open_quote_in_the_header(write, load):
+    folder = write('image,question,"answer\na.png,What?,red\n', "l.csv")
+    with pytest.raises(UserError, match=r"l\.csv: the header has a quote that is never closed"):
+        load(folder)
 
 
 def test_a_repeated_id_gets_its_row(write, load):

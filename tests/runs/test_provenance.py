@@ -43,6 +43,18 @@ def test_the_patch_leaves_secrets_out_and_names_them(tmp_path, changed, caplog):
     assert json.loads((tmp_path / "out" / "provenance.json").read_text())["uncommitted"]
 
 
+def test_the_provenance_of_results_that_are_kept_stays(tmp_path, changed):
+    out = tmp_path / "out"
+    write_provenance(OmegaConf.create({"crop": 300}), out, goes_on=True)  # nothing is known about them
+    before = {name: (out / name).read_text() for name in ("provenance.json", "diff.patch")}
+    (tmp_path / "code.py").write_text("old\n")
+    write_provenance(OmegaConf.create({"crop": 400}), out, goes_on=True)
+    assert {name: (out / name).read_text() for name in before} == before
+    assert OmegaConf.load(out / "config.yaml") == {"crop": 400}
+    write_provenance(OmegaConf.create({}), out)
+    assert not (out / "diff.patch").exists()
+
+
 def test_each_resumed_part_has_a_patch_of_its_own(tmp_path, changed):
     out, parts = tmp_path / "out", tmp_path / "out" / "parts.jsonl"
     write_provenance(OmegaConf.create({}), out)

@@ -179,14 +179,18 @@ def _box(value: Any, form: str, unit: str) -> Box:
 
 
 def _parsed(value: Any) -> Any:
-    """``value``; if it is the text of a list or an object, in JSON or as Python prints it, that list or object."""
+    """``value``; if it is the text of a list or an object, in JSON or as Python prints it, that list or object.
+
+    What else Python would read stays text, such as a set.
+    """
     if not isinstance(value, str) or not value.strip().startswith(("[", "{")):
         return value
     for parse in (json.loads, ast.literal_eval):
         try:
-            return parse(value.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            parsed = parse(value.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # TypeError: {{1}} is not hashable
             continue
+        return parsed if isinstance(parsed, list | dict) else value
     return value
 
 

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import datasets
 from pyarrow import parquet
@@ -106,20 +106,51 @@ def _separated(file: Path) -> Iterator[Row]:
         first = lines.readline()
         lines.seek(0)
         delimiter = "\t" if file.suffix.lower() == ".tsv" else max(DELIMITERS, key=first.count)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        header = [name.strip() for name in next(reader, [])]
-        while True:
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error:
+        records = _records(lines, delimiter)
+        if (header := next(records, [])) is None:
+            raise UserError(f"{file}: the header has a quote that is never closed, or stands within a name; remove it")
+        header = [name.strip() for name in header]
+        for cells in records:
+            if cells is None:
                 yield "with a quote that is never closed, or stands within a cell; double it"
-                continue
-            if len(cells) == len(header):
+            elif len(cells) == len(header):
                 yield {name: cell or None for name, cell in zip(header, cells, strict=True)}
             elif cells:  # not an empty line
                 yield "with more or fewer cells than the header; quote cells that hold the separator"
+
+
+def _records(lines: TextIO, delimiter: str) -> Iterator[list[str] | None]:
+    """The cells of each record; None for one with a quote that is out of place.
+
+    Such a quote takes the lines after it for a part of its cell, so a record of several lines that has one, or not as
+    many cells as the first, breaks its first line only, and reading goes on with the second.
+    """
+    taken: list[str] = []
+    again: list[str] = []  # the next one last
+
+    def source() -> Iterator[str]:
+        while line := again.pop() if again else lines.readline():
+            taken.append(line)
+            yield line
+
+    def reader() -> Iterator[list[str]]:
+        return csv.reader(source(), delimiter=delimiter, strict=True)
+
+    rows, width = reader(), None
+    while True:
+        taken.clear()
+        cells: list[str] | None
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            cells = None
+        width = width or len(cells or ())
+        if len(taken) > 1 and (cells is None or len(cells) != width):
+            again += reversed(taken[1:])
+            rows = reader()  # a reader that has met the end of the file is done
+        yield cells
 
 
 @_from_text

@@ -32,7 +32,8 @@ def mixed(
     at most a half; "one_to_one": as many hard questions (mean score of at most a half) as others.
     hard_fraction: the share of hard questions among those that ``mix`` keeps. To reach a share, questions of the more
     frequent kind are dropped at random, keyed by ``seed``. Questions that were not mined are skipped and named in the
-    log. Raises UserError if no question is left, or if a mix needs ``mined`` and it is None.
+    log, and so is that "all" needs no ``mined``. Raises UserError if no question is left, or if a mix needs ``mined``
+    and it is None.
     """
     require_choice("data.mix", mix, KEPT)
     setting, share = f"data.mix={mix} data.hard_fraction={hard_fraction}", hard_fraction
@@ -43,6 +44,9 @@ def mixed(
     elif hard_fraction is not None:
         require_number("data.hard_fraction", hard_fraction, 0, 1)
     elif mix == "all":
+        if mined is not None:
+            fix = "give data.mix=at_most_half or data.hard_fraction=<share> to train on hard ones"
+            LOG.warning("data.mined=%s: not read, because data.mix=all takes every question; %s", mined, fix)
         return questions
     if mined is None:
         raise UserError(f"{setting}: needs data.mined=<folder of src/mine.py>")

@@ -106,7 +106,7 @@ class Reading:
         if choices:
             return {"references": [columns.letter(columns.texts(raw), choices)], "options": choices, "boxes": boxes}
         if metric == "iou" or (metric is None and columns.is_box(raw)):
-            found = read_boxes(raw) or boxes
+            found = boxes if boxes and not columns.is_box(raw) else read_boxes(raw)  # raw may be a name
             if len(found) != 1:
                 raise BadExample("whose answer is not one box")
             return {"is_box": True, "boxes": found}

@@ -35,7 +35,7 @@ class Answers:
 
 
 def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: tuple[int, int] = (0, 1)) -> Answers:
-    """Ask ``examples``. Answers that the folder already holds, given under the same settings, are kept.
+    """Ask ``examples``. Answers to them that the folder already holds, given under the same settings, are kept.
 
     shard: index and count of the shards of the questions, of which ``examples`` is one.
     """
@@ -43,9 +43,9 @@ def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: t
     asked = build_conditions(cfg, examples)
     policy = asked[0].rollout.policy
     settings = open_for_answers(folder, answer_settings(cfg, policy.factor) | {"shard": shard})
-    write_provenance(cfg, folder)
     journal = Journal(folder)
-    journal.read()
+    journal.read(examples)
+    write_provenance(cfg, folder, goes_on=bool(journal.outcomes))
     pictures = PictureStore(folder / PICTURES, cfg.report.megabytes)
     missing = {condition.name: journal.missing(condition.name, len(examples)) for condition in asked}
     bar = tqdm(total=sum(map(len, missing.values())), unit="question", disable=not cfg.trainer.enable_progress_bar)

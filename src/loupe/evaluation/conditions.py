@@ -9,7 +9,7 @@ from loupe.engine.decoder import leaves_a_thought
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import UserError, require_choice, require_int
 from loupe.evaluation.crops import SOURCES, Recropped
-from loupe.evaluation.journal import Outcome
+from loupe.evaluation.journal import Outcome, digest
 from loupe.metrics.rows import Rows, answer_rows
 from loupe.records import Group
 from loupe.rewards.composite import CompositeReward
@@ -54,7 +54,7 @@ class Condition:
                 if group := answered.get(id(example)):
                     reward.score_group(group, step=0)
                     rows = answer_rows([group], self.name, factor, merge)
-                    outcomes.append(Outcome(self.name, index, keep(rows, [group], self.rollout)))
+                    outcomes.append(Outcome(self.name, index, keep(rows, [group], self.rollout), None, digest(example)))
                 else:
                     outcomes.append(Outcome(self.name, index, [], str(next(reasons))))
             yield outcomes

@@ -1,18 +1,26 @@
 """The answers of an evaluation: each is on disk as soon as it is given, so that an interrupted evaluation resumes."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow
 from pyarrow import parquet
 
 from loupe.atomic import replacing
-from loupe.logs.rows import keep_rows
+from loupe.data.datamodule import Questions
+from loupe.errors import UserError
+from loupe.geometry import Box
+from loupe.logs.rows import read_rows
 from loupe.metrics.rows import TERM
+from loupe.records import Example
 from loupe.runs.files import ANSWERS
 
+LOG = logging.getLogger(__name__)
 TEXT, NUMBER, WHOLE, FLAG = pyarrow.string(), pyarrow.float64(), pyarrow.int64(), pyarrow.bool_()
 POINTS = pyarrow.list_(pyarrow.list_(NUMBER))
 COLUMNS = {
@@ -35,12 +43,29 @@ class Outcome:
     """The answers to one question, given by its index in the split, under one condition.
 
     rows: an ``answer_row`` for each sample; empty if the question could not be read, and ``skipped`` says why.
+    digest: of the question (:func:`digest`), because the index names another one once the data change.
     """
 
     condition: str
     number: int
     rows: list[dict]
     skipped: str | None = None
+    digest: str | None = None
+
+    def about(self) -> str:
+        """``digest``; in a journal that holds none, that of the question as the rows state it."""
+        row = self.rows[0]
+        return self.digest or _digest(row["id"], row["question"], row["references"], row["options"], None)
+
+
+def digest(example: Example) -> str:
+    """Changes with whatever a question and the score of its answers depend on, except for the picture."""
+    return _digest(example.id, example.question, example.references, example.options, example.answer_box)
+
+
+def _digest(name: str, question: str, references: Sequence[str], options: Sequence[str], box: Box | None) -> str:
+    content = [name, question, list(references), list(options), box and list(map(float, box))]
+    return sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 class Journal:
@@ -50,16 +75,29 @@ class Journal:
         self.path = folder / ANSWERS
         self.outcomes: list[Outcome] = []
 
-    def read(self) -> None:
-        """Load the outcomes of an interrupted evaluation, but those of questions that could not be read."""
-        if self.path.exists():
-            self.outcomes = [Outcome(**row) for row in keep_rows(self.path, lambda row: not row["skipped"])]
+    def read(self, examples: Questions) -> None:
+        """Load the outcomes of an interrupted evaluation, but those of questions that could not be read.
+
+        An outcome belongs to the question among ``examples`` that it answers, whatever its index is now. Those to
+        other questions are dropped, with a warning. Raises UserError if there are no others.
+        """
+        if not self.path.exists():
+            return
+        found = [Outcome(**row) for row in read_rows(self.path) if not row["skipped"]]
+        self.outcomes = _placed(found, examples)
+        if lost := len(found) - len(self.outcomes):
+            what = f"{self.path}: {lost} of its {len(found)} lines answer none of the present questions, or one again"
+            if not self.outcomes:
+                raise UserError(f"{what}; choose another paths.output_dir, or delete this one")
+            LOG.warning("%s: the data have changed since; these answers are dropped", what)
+        with replacing(self.path) as partial:
+            partial.write_text("".join(map(_line, self.outcomes)))
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         with self.path.open("a") as file:
             for outcome in outcomes:
                 self.outcomes.append(outcome)
-                file.write(json.dumps(asdict(outcome), allow_nan=False) + "\n")
+                file.write(_line(outcome))
 
     def missing(self, condition: str, n: int) -> list[int]:
         """The indices below ``n`` of the questions without an outcome under this condition."""
@@ -75,6 +113,27 @@ class Journal:
     def skipped(self) -> list[str]:
         """Why questions were skipped, each reason once."""
         return sorted({outcome.skipped for outcome in self.outcomes if outcome.skipped})
+
+
+def _placed(outcomes: list[Outcome], examples: Questions) -> list[Outcome]:
+    """The outcomes to questions among ``examples``, with their present indices; one per condition and question.
+
+    As long as the data are the same, only questions that have been answered are read.
+    """
+    digest_at = cache(lambda number: digest(examples[number]) if number < len(examples) else None)
+    moved = {outcome.about() for outcome in outcomes if digest_at(outcome.number) != outcome.about()}
+    now = {digest_at(number): number for number in reversed(range(len(examples)))} if moved else {}
+    placed: dict[tuple[str, int], Outcome] = {}
+    for outcome in outcomes:
+        about = outcome.about()
+        number = outcome.number if digest_at(outcome.number) == about else now.get(about)
+        if number is not None:
+            placed.setdefault((outcome.condition, number), replace(outcome, number=number))
+    return list(placed.values())
+
+
+def _line(outcome: Outcome) -> str:
+    return json.dumps(asdict(outcome), allow_nan=False) + "\n"
 
 
 def write_parquet(rows: list[dict], path: Path) -> None:

@@ -14,7 +14,7 @@ from loupe.pages.page import write_page
 from loupe.runs.files import RunFile
 
 LOG = logging.getLogger(__name__)
-ENTRIES = ("train", "evaluate")
+ENTRIES = ("train", "sft", "evaluate")
 
 
 class Page(Callback):

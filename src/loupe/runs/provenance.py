@@ -23,13 +23,16 @@ SECRETS = (".env*", ".netrc", "*.pem", "*.key", "*.p12", "id_rsa*", "id_ed25519*
 """Names of files that may hold secrets, in any case."""
 
 
-def write_provenance(cfg: DictConfig, folder: Path) -> None:
+def write_provenance(cfg: DictConfig, folder: Path, goes_on: bool = False) -> None:
     """Write config.yaml (resolved), provenance.json (commit, versions, command) and diff.patch (uncommitted changes).
 
-    ``uncommitted``: whether there are such changes, or files in conf/ and src/ that git does not track.
+    goes_on: whether results of an earlier start are kept, whose provenance then stays as well. ``uncommitted``: whether
+    there are such changes, or files in conf/ and src/ that git does not track.
     """
     with replacing(folder / RunFile.CONFIG) as partial:
         OmegaConf.save(cfg, partial, resolve=True)
+    if goes_on and (folder / RunFile.PROVENANCE).exists():
+        return
     untracked = _git("ls-files", "--others", "--exclude-standard", "conf", "src")
     provenance = {
         "command": f"{command_line()} {override('paths.output_dir', folder)}",
