@@ -70,17 +70,18 @@ def test_it_equals_one_softmax_over_all_that_a_token_sees(kernel, dtype, atol):
         assert_close(ours.grad.double(), expected.grad, atol=atol, name=name)
 
 
-def test_a_bias_of_the_keys_costs_no_precision(kernel):
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+)
+def test_a_bias_of_the_keys_costs_no_precision(kernel, device):
     """As in Qwen2.5: it shifts all scores of a query alike, and so changes nothing but their size."""
-
-    def biased(tensors):
-        queries, keys, values, prefix_keys, prefix_values = tensors
-        return queries + 8, keys + 64, values, prefix_keys + 64, prefix_values
-
-    given = [tensor.detach() for tensor in biased(inputs(torch.bfloat16))]
+    queries, keys, values, prefix_keys, prefix_values = (tensor.detach() for tensor in inputs(torch.bfloat16))
+    given = queries + 8, keys + 64, values, prefix_keys + 64, prefix_values
     exact = plain(*(tensor.double() for tensor in given))
     assert exact.std() > 0.5  # no key has all the weight, nor do all have the same
-    assert_close(merged(*given).double(), exact, atol=0.02, name="output")
+    with torch.device(device):
+        found = merged(*(tensor.to(device) for tensor in given))
+    assert_close(found.cpu().double(), exact, atol=0.02, name="output")
 
 
 def test_the_padding_of_a_prefix_gets_no_gradient(kernel):
