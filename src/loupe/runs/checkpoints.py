@@ -1,5 +1,5 @@
-"""Checkpoints to resume from: after every validation, and when a run stops between two steps: by Ctrl-C or SIGTERM, or
-because the engine of its rollouts has ended.
+"""Checkpoints to resume from: at every validation, or where one would be if there were questions for it, and when a run
+stops between two steps: by Ctrl-C or SIGTERM, or because the engine of its rollouts has ended.
 """
 
 import logging
@@ -62,6 +62,10 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(self, folder: Path):
         super().__init__(folder, Path(BEST).stem, monitor="val/score", mode="max", enable_version_counter=False)
 
+    def best_score(self) -> float | None:
+        """None before the first validation."""
+        return None if self.best_model_score is None else self.best_model_score.item()
+
     def state_dict(self) -> dict:
         return moved(super().state_dict(), str(self.dirpath), ".")
 
@@ -71,6 +75,8 @@ class BestCheckpoint(ModelCheckpoint):
 
 class LastCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` after every validation, and stops the run in an orderly way on a signal.
+
+    A run without validations writes it at the steps at which they would be.
 
     folder: of the checkpoints. command: of this job, to which ``resume=`` is added. It is a ``Checkpoint`` so that
     Lightning calls it after the callback that keeps the best one, whose state it saves.
@@ -87,8 +93,10 @@ class LastCheckpoint(Checkpoint):
         self.earlier = {number: signal.signal(number, self._request) for number in numbers}
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        validation_follows = trainer.should_stop or trainer.global_step % trainer.val_check_batch == 0
-        if distributed.anywhere(self.requested) and not validation_follows:
+        step, last = trainer.global_step, trainer.max_steps
+        due = trainer.should_stop or step == last or step % trainer.val_check_batch == 0
+        validation_follows = due and sum(trainer.num_val_batches) > 0
+        if (distributed.anywhere(self.requested) or due) and not validation_follows:
             self._save(trainer)
 
     def on_validation_end(self, trainer, module) -> None:
