@@ -17,7 +17,7 @@ def train(cfg) -> dict:
         trainer = build.build_trainer(cfg, out, keep_best=data.val is not None)
         earlier = folder.open_for_training(cfg, out)
         with run.finishing(trainer):
-            module.before = earlier.get("before") or run.measure_before(trainer, module, data)
+            module.before = earlier["before"] if earlier else run.measure_before(trainer, module, data)
             trainer.fit(module, data, ckpt_path=folder.checkpoint_path(cfg))
             seconds = module.seconds
             run.load_best(trainer, module)
