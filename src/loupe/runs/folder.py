@@ -23,7 +23,7 @@ from loupe.runs.checkpoints import make_last
 from loupe.runs.config import SAME_JOB, in_sweep, resolved
 from loupe.runs.files import ANSWERS, BEST, LAST, PREVIOUS, SETTINGS, RunFile, read_json
 from loupe.runs.provenance import write_provenance
-from loupe.runs.resume import changed_settings, record_part, saved_settings
+from loupe.runs.resume import changed_settings, record_part, require_same_command, saved_settings
 from loupe.runs.snapshots import drop_later
 
 LOG = logging.getLogger(__name__)
@@ -199,6 +199,7 @@ def read_checkpoint(cfg: DictConfig) -> dict:
         raise UserError(f"resume={cfg.resume}: {path} is damaged or not a checkpoint; {fix}") from error
     if not isinstance(state, dict) or "global_step" not in state:
         raise UserError(f"resume={cfg.resume}: not a checkpoint of a training run")
+    require_same_command(own)
     if state["global_step"] > cfg.trainer.max_steps:
         raise UserError(
             f"trainer.max_steps={cfg.trainer.max_steps}: the checkpoint is of step {state['global_step']}; "

@@ -9,6 +9,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from loupe.errors import UserError
 from loupe.logs.rows import keep_rows, read_rows
 from loupe.paths import moved
 from loupe.runs.config import CONFIG_DIR, command_line, quoted, search_path
@@ -25,8 +26,9 @@ def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
 
     An override changes what it would have changed at the start of the run, interpolations and groups included.
     Everything else stays as it was, even if the files in conf/ have changed since. Overrides of earlier resumes still
-    hold. Raises UserError if a file of the run that records its settings is missing or damaged.
+    hold. Raises UserError for a run of another command, and if a file that records its settings is missing or damaged.
     """
+    require_same_command(folder)
     saved = saved_settings(folder)
     first, *later = map(_overrides, _commands(folder))
     named = [override for overrides in later for override in overrides] + _overrides(command_line())
@@ -35,6 +37,16 @@ def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
     for key in OF_THIS_START:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     return saved
+
+
+def require_same_command(folder: Path) -> None:
+    """Raise UserError if another command than this one made the run in ``folder``: it trains otherwise."""
+    made, this = (Path(shlex.split(command)[1]).name for command in (_commands(folder)[0], command_line()))
+    if made != this:
+        raise UserError(
+            f"resume: {folder} is a run of {made}, not of {this}; resume it with src/{made}, or start a new run with "
+            f"model.path={folder / RunFile.MODEL}"
+        )
 
 
 def saved_settings(folder: Path) -> DictConfig:
