@@ -356,3 +356,11 @@ def test_a_run_whose_validations_are_turned_off_ends_with_the_weights_of_its_las
     summary = run(tmp_path, "trainer.max_steps=1", "+trainer.limit_val_batches=0")
     assert summary["best_val_score"] is None and summary["after"]["n"]["all"] == 6
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_a_run_that_resumes_before_its_best_step_keeps_nothing_of_what_it_dropped(tmp_path):
+    run(tmp_path)
+    best, last, previous = (tmp_path / "checkpoints" / f"{name}.ckpt" for name in ("best", "last", "previous"))
+    shutil.copyfile(last, best)  # as if the last validation had been the best
+    run(tmp_path, "trainer.max_steps=3", f"resume={previous}")
+    assert torch.load(best, weights_only=True)["global_step"] == 3

@@ -4,8 +4,10 @@ stops between two steps: by Ctrl-C or SIGTERM, or because the engine of its roll
 
 import logging
 import os
+import pickle
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -20,6 +22,8 @@ from loupe.runs.config import override
 from loupe.runs.files import BEST, LAST, PREVIOUS
 
 LOG = logging.getLogger(__name__)
+UNREADABLE = (RuntimeError, ValueError, EOFError, pickle.UnpicklingError)
+"""What torch raises for a file that is damaged, or no checkpoint."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -56,8 +60,25 @@ def make_last(path: Path, folder: Path) -> None:
                 shutil.copyfile(path, partial)
 
 
+def drop_later_best(folder: Path, step: int) -> None:
+    """Remove ``best.ckpt`` if it was saved after ``step``, from which a run resumes, or cannot be read."""
+    path = folder / BEST
+    with suppress(*UNREADABLE):
+        if not path.exists() or read(path)["global_step"] <= step:
+            return
+    path.unlink()
+
+
+def read(path: str | Path) -> dict:
+    """The content of a checkpoint, mapped into memory. Raises one of ``UNREADABLE`` if it is damaged."""
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+
+
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps ``best.ckpt``, by validation score. Its state has no absolute paths, so that a run may be moved."""
+    """Keeps ``best.ckpt``, by validation score. Its state has no absolute paths, so that a run may be moved.
+
+    A resumed run without that file looks for the best one anew.
+    """
 
     def __init__(self, folder: Path):
         super().__init__(folder, Path(BEST).stem, monitor="val/score", mode="max", enable_version_counter=False)
@@ -70,7 +91,12 @@ class BestCheckpoint(ModelCheckpoint):
         return moved(super().state_dict(), str(self.dirpath), ".")
 
     def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(moved(state, state["dirpath"], str(self.dirpath)))
+        state = moved(state, state["dirpath"], str(self.dirpath))
+        kept = state["best_model_path"]
+        if distributed.anywhere(bool(kept) and not os.path.exists(kept)):
+            LOG.warning("%s: the best one so far is not there; the best one from here on is kept", kept)
+        else:
+            super().load_state_dict(state)
 
 
 class LastCheckpoint(Checkpoint):

@@ -3,13 +3,11 @@
 import json
 import logging
 import os
-import pickle
 import shutil
 from functools import reduce
 from itertools import count
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
 from loupe.atomic import remove_partial, write_json
@@ -19,7 +17,7 @@ from loupe.grpo.module import NON_FINITE
 from loupe.logs.jsonl import JsonlLogger
 from loupe.logs.rows import read_rows
 from loupe.paths import moved
-from loupe.runs.checkpoints import make_last
+from loupe.runs import checkpoints
 from loupe.runs.config import SAME_JOB, in_sweep, resolved
 from loupe.runs.files import ANSWERS, BEST, LAST, PREVIOUS, SETTINGS, RunFile, read_json
 from loupe.runs.provenance import write_provenance
@@ -94,7 +92,8 @@ def open_for_training(cfg: DictConfig, folder: Path) -> dict:
     path, earlier = checkpoint_path(cfg), read_checkpoint(cfg)
     if distributed.is_main():
         if path:
-            make_last(Path(path), folder / RunFile.CHECKPOINTS)  # first: later rows are lost with it
+            checkpoints.make_last(Path(path), folder / RunFile.CHECKPOINTS)  # first: later rows are lost with it
+            checkpoints.drop_later_best(folder / RunFile.CHECKPOINTS, earlier["global_step"])
             JsonlLogger(folder).resume(earlier["global_step"])
             drop_later(folder / RunFile.SNAPSHOTS, earlier["global_step"])
         elif aside := set_aside(folder):
@@ -191,8 +190,8 @@ def read_checkpoint(cfg: DictConfig) -> dict:
             f"resume={cfg.resume}: a run resumes in its own folder; leave out paths.output_dir, or copy {own}"
         )
     try:
-        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        state = checkpoints.read(path)
+    except checkpoints.UNREADABLE as error:
         others = [other for name in (PREVIOUS, BEST) if (other := Path(path).with_name(name)).is_file()]
         named = " or ".join(f"resume={other}" for other in others if other != Path(path))
         fix = f"{named} continues from there" if named else "give another"
