@@ -106,6 +106,22 @@ def test_an_entry_that_does_not_train_keeps_the_records_of_a_run(first, tmp_path
     assert (tmp_path / "new").is_dir()
 
 
+@pytest.mark.parametrize("left", ["metrics.jsonl", "summary.json", "model"])
+def test_what_is_left_of_a_run_is_still_one(tmp_path, left):
+    (tmp_path / left).touch()
+    with pytest.raises(UserError, match="holds a run; choose another folder"):
+        open_for_entry(compose_config(), tmp_path)
+
+
+@pytest.mark.parametrize("left", ["answers.jsonl", "evaluation.json"])
+def test_a_run_keeps_the_records_of_an_evaluation(tmp_path, left):
+    for name in (left, "config.yaml"):
+        (tmp_path / name).write_text("kept")
+    with pytest.raises(UserError, match="holds answers of an evaluation or a mining; choose another folder"):
+        open_for_training(compose_config(), tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {left: "kept", "config.yaml": "kept"}
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -19,13 +19,15 @@ from loupe.logs.rows import read_rows
 from loupe.paths import moved
 from loupe.runs import checkpoints
 from loupe.runs.config import SAME_JOB, in_sweep, resolved
-from loupe.runs.files import ANSWERS, BEST, LAST, PREVIOUS, SETTINGS, RunFile, read_json
+from loupe.runs.files import ANSWERS, BEST, EVALUATION, LAST, PREVIOUS, SETTINGS, RunFile, read_json
 from loupe.runs.provenance import write_provenance
 from loupe.runs.resume import changed_settings, record_part, require_same_command, saved_settings
 from loupe.runs.snapshots import drop_later
 
 LOG = logging.getLogger(__name__)
 MOVING = "previous.moving"
+OF_RUN = (RunFile.CHECKPOINTS, RunFile.METRICS, RunFile.SUMMARY, RunFile.MODEL)
+"""A folder with any of these holds a training run, whatever else has been deleted."""
 
 
 def run_folder(resume: str | None, new: str) -> str:
@@ -96,7 +98,7 @@ def open_for_training(cfg: DictConfig, folder: Path) -> dict:
             checkpoints.drop_later_best(folder / RunFile.CHECKPOINTS, earlier["global_step"])
             JsonlLogger(folder).resume(earlier["global_step"])
             drop_later(folder / RunFile.SNAPSHOTS, earlier["global_step"])
-        elif aside := set_aside(folder):
+        elif aside := make_room(folder):
             LOG.info("%s held an earlier run, which is now in %s", folder, aside)
         folder.mkdir(parents=True, exist_ok=True)
         for place in (folder, folder / RunFile.CHECKPOINTS, folder / RunFile.SNAPSHOTS):
@@ -117,7 +119,7 @@ def open_for_entry(cfg: DictConfig, folder: Path) -> None:
     """Prepare the folder of an entry that does not train. Raises UserError if it would overwrite a run."""
     if cfg.resume:
         raise UserError(f"resume={cfg.resume}: only training can be resumed; give model.path=<run>/model")
-    if (folder / RunFile.CHECKPOINTS).exists():
+    if any((folder / name).exists() for name in OF_RUN):
         raise UserError(f"paths.output_dir={folder}: holds a run; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -152,6 +154,14 @@ def _changed(now: object, earlier: object, answered: set[str]) -> bool:
         both = now["known"].keys() & earlier["known"].keys() & answered
         now, earlier = (given | {"known": {name: given["known"][name] for name in both}} for given in (now, earlier))
     return now != earlier
+
+
+def make_room(folder: Path) -> Path | None:
+    """:func:`set_aside`. Raises UserError for a folder with answers alone, whose records a run would overwrite."""
+    aside = set_aside(folder)
+    if not aside and any((folder / name).exists() for name in (ANSWERS, EVALUATION)):
+        raise UserError(f"paths.output_dir={folder}: holds answers of an evaluation or a mining; choose another folder")
+    return aside
 
 
 def set_aside(folder: Path) -> Path | None:
