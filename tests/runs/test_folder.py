@@ -134,6 +134,13 @@ def test_a_run_is_not_resumed_as_another(first, overrides, message):
         read_checkpoint(compose_config(f"resume={first}", *overrides))
 
 
+@pytest.mark.parametrize(("steps", "finished"), [(1, True), (2, False)])
+def test_a_run_that_goes_on_is_not_finished(first, tmp_path, steps, finished):
+    run = shutil.copytree(first, tmp_path / "run")
+    open_for_training(compose_config(f"resume={run}", "model=tiny_random", f"trainer.max_steps={steps}"), run)
+    assert (run / "summary.json").exists() == finished
+
+
 @pytest.mark.parametrize("other", ["sft", "pretrain"])
 def test_a_run_of_another_command_is_left_as_it_is(first, tmp_path, other):
     run = shutil.copytree(first, tmp_path / "run")

@@ -94,6 +94,10 @@ def open_for_training(cfg: DictConfig, folder: Path) -> dict:
     path, earlier = checkpoint_path(cfg), read_checkpoint(cfg)
     if distributed.is_main():
         if path:
+            if (
+                earlier["global_step"] < cfg.trainer.max_steps
+            ):  # otherwise a finished run that is extended looks finished
+                (folder / RunFile.SUMMARY).unlink(missing_ok=True)
             checkpoints.make_last(Path(path), folder / RunFile.CHECKPOINTS)  # first: later rows are lost with it
             checkpoints.drop_later_best(folder / RunFile.CHECKPOINTS, earlier["global_step"])
             JsonlLogger(folder).resume(earlier["global_step"])

@@ -69,10 +69,20 @@ def own_folders(folder: Path) -> list[Path]:
 
 def whole_command(folder: Path) -> str:
     """The command that would make the run in ``folder`` at one go, without the folder, for other people to read."""
-    commands = _commands(folder)
-    overrides = [override for command in commands for override in _overrides(command)]
     places = (f"{CONFIG_DIR}{place.name}" for place in own_folders(folder))
-    return shlex.join([*shlex.split(commands[0])[:2], *places, *_latest(overrides)])
+    return shlex.join([*shlex.split(_commands(folder)[0])[:2], *places, *own_overrides(folder)])
+
+
+def own_overrides(folder: Path) -> list[str]:
+    """The overrides of the commands that started a run and resumed it, of each key the last one."""
+    return _latest([override for command in _commands(folder) for override in _overrides(command)])
+
+
+def own_seed(folder: Path) -> int:
+    """The seed that a run had last."""
+    seed = parsed(folder / RunFile.CONFIG, lambda text: OmegaConf.create(text)["seed"])
+    *_, last = [{"changed": {}}, *_parts(folder)]  # each part names all that differs from the start
+    return last["changed"].get("seed", seed)
 
 
 def record_part(folder: Path, step: int, changed: dict) -> None:
@@ -110,8 +120,11 @@ def changed_settings(before: dict, after: dict, prefix: str = "") -> dict:
 
 def _commands(folder: Path) -> list[str]:
     """The commands that started a run and resumed it."""
-    parts = read_rows(folder / RunFile.PARTS) if (folder / RunFile.PARTS).exists() else []
-    return [part["command"] for part in (read_json(folder / RunFile.PROVENANCE), *parts)]
+    return [part["command"] for part in (read_json(folder / RunFile.PROVENANCE), *_parts(folder))]
+
+
+def _parts(folder: Path) -> list[dict]:
+    return read_rows(folder / RunFile.PARTS) if (folder / RunFile.PARTS).exists() else []
 
 
 def _overrides(command: str) -> list[str]:
