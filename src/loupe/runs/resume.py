@@ -44,7 +44,7 @@ def require_same_command(folder: Path) -> None:
     made, this = (Path(shlex.split(command)[1]).name for command in (_commands(folder)[0], command_line()))
     if made != this:
         raise UserError(
-            f"resume: {folder} is a run of {made}, not of {this}; resume it with src/{made}, or start a new run with "
+            f"resume: {folder} is a run of {made}, not of {this}; resume it with src/{made}, or take up its model by "
             f"model.path={folder / RunFile.MODEL}"
         )
 
