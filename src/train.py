@@ -4,7 +4,6 @@ Configuration: conf/train.yaml and the groups beside it. Results: ``paths.output
 """
 
 from loupe.runs import build, cli, folder, run
-from loupe.runs.config import instantiate
 from loupe.runs.lock import locked
 
 
@@ -13,16 +12,17 @@ def train(cfg) -> dict:
     with run.job(cfg) as out, locked(out):
         if summary := folder.finished_before(cfg, out):
             return summary
-        module, data = build.build_module(cfg), instantiate(cfg.data)
-        trainer = build.build_trainer(cfg, out)
+        module, data = build.build_module(cfg), build.build_data(cfg)
+        assert data.train is not None  # which build_data has checked
+        trainer = build.build_trainer(cfg, out, keep_best=data.val is not None)
         earlier = folder.open_for_training(cfg, out)
         with run.finishing(trainer):
-            module.before = earlier.get("before") or run.measure_before(trainer, module, data)
+            module.before = earlier["before"] if earlier else run.measure_before(trainer, module, data)
             trainer.fit(module, data, ckpt_path=folder.checkpoint_path(cfg))
             seconds = module.seconds
             run.load_best(trainer, module)
             after = run.evaluate(trainer, module, data, "after")
-            return run.finish(cfg, out, module, seconds, after)
+            return run.finish(cfg, out, module, seconds, after, data.train[0])
 
 
 main = cli.entry(train, objective=lambda summary: summary["best_val_score"])

@@ -174,8 +174,8 @@ def test_ctrl_c_saves_and_the_resumed_run_continues_exactly(tmp_path, monkeypatc
     make = entry.build.build_trainer
     with monkeypatch.context() as patch:
 
-        def with_interrupt(cfg, folder):
-            trainer = make(cfg, folder)
+        def with_interrupt(*arguments, **options):
+            trainer = make(*arguments, **options)
             trainer.callbacks.append(InterruptAfter(step))
             return trainer
 
@@ -350,3 +350,17 @@ def test_a_killed_run_continues_from_its_last_validation(tmp_path, seconds):
     again = [*start, f"resume={killed}"]
     subprocess.run(again, cwd=ROOT, env=environment, check=True, capture_output=True)
     assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_a_run_whose_validations_are_turned_off_ends_with_the_weights_of_its_last_step(tmp_path):
+    summary = run(tmp_path, "trainer.max_steps=1", "+trainer.limit_val_batches=0")
+    assert summary["best_val_score"] is None and summary["after"]["n"]["all"] == 6
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_a_run_that_resumes_before_its_best_step_keeps_nothing_of_what_it_dropped(tmp_path):
+    run(tmp_path)
+    best, last, previous = (tmp_path / "checkpoints" / f"{name}.ckpt" for name in ("best", "last", "previous"))
+    shutil.copyfile(last, best)  # as if the last validation had been the best
+    run(tmp_path, "trainer.max_steps=3", f"resume={previous}")
+    assert torch.load(best, weights_only=True)["global_step"] == 3

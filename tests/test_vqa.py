@@ -4,14 +4,19 @@ import csv
 import json
 
 import datasets
+import pytest
+import torch
 from conftest import compose_config
 from helpers import own_data
-from helpers.commands import FEW
+from helpers.commands import FEW, lines
 from PIL import Image
 
 import evaluate as judging
 import mine as mining
 import train as training
+from loupe.errors import Interrupted
+from loupe.models.load import load_policy
+from loupe.runs.checkpoints import LastCheckpoint
 
 COMMAND = ["data=vqa", "model=tiny_random", "resolution=56", "crop=20", *FEW, "rollout.max_new_tokens=4"]
 
@@ -52,3 +57,39 @@ def test_a_picture_that_is_added_later_is_asked_about(tmp_path, monkeypatch):
 
     assert mine("a", "c") == (["a", "c"], 2)
     assert mine("b") == (["a", "b", "c"], 3)
+
+
+def checkpoints(folder):
+    found = {path.name: torch.load(path, weights_only=True) for path in (folder / "checkpoints").iterdir()}
+    return {name: state["global_step"] for name, state in found.items()}, found["last.ckpt"]["state_dict"]
+
+
+def test_without_held_out_questions_the_weights_are_those_of_the_last_step(tmp_path, monkeypatch):
+    """Checkpoints are written where validations would be; a run that is stopped at one resumes from there."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    own_data.mixed_json(tmp_path / "own")
+    given = [*COMMAND, f"data.path={tmp_path / 'own' / 'mine_train.json'}", "data.split={val: 0, test: 0}"]
+    given += ["trainer.max_steps=5", "trainer.val_check_interval=2"]
+
+    def train(out, *overrides):
+        return training.train(compose_config(*given, f"paths.output_dir={out}", *overrides))
+
+    summary = train(whole := tmp_path / "whole")
+    assert summary["before"] == summary["after"] == {} and summary["best_val_score"] is None
+    steps, last = checkpoints(whole)
+    assert steps == {"last.ckpt": 5, "previous.ckpt": 4}
+    loaded = load_policy(str(whole / "model")).state_dict()
+    assert all(torch.equal(loaded[name.removeprefix("policy.")], tensor) for name, tensor in last.items())
+
+    save = LastCheckpoint._save
+
+    def signalled(self, trainer):
+        self.requested = trainer.global_step == 2
+        save(self, trainer)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="stopped after step 2"):
+        patch.setattr(LastCheckpoint, "_save", signalled)
+        train(parts := tmp_path / "parts")
+    monkeypatch.setattr(training.run, "measure_before", None)  # a resumed run has it, though it is empty
+    train(parts, f"resume={parts}")
+    assert lines(parts / "metrics.jsonl") == lines(whole / "metrics.jsonl")

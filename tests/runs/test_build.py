@@ -5,7 +5,7 @@ import pytest
 from conftest import compose_config
 
 from loupe.errors import UserError
-from loupe.runs.build import build_trainer
+from loupe.runs.build import build_data, build_trainer
 
 
 def trainer(folder, callbacks: str) -> lightning.Trainer:
@@ -57,3 +57,19 @@ def test_what_is_no_logger(tmp_path, options):
 def test_anything_else_is_refused(tmp_path, given):
     with pytest.raises(UserError, match=r"trainer\.callbacks=.*: must be a list of callbacks"):
         trainer(tmp_path, given)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=none"], "no training split; use it for evaluation, or choose another with data="),
+        (["data.n_train=3", "data.batch_size=4"], "the training set has 3 examples, but one step takes 4"),
+        (
+            ["data.n_train=6", "data.batch_size=4", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"],
+            "has 6 examples, but one step takes 8",
+        ),
+    ],
+)
+def test_questions_that_make_no_step(overrides, message):
+    with pytest.raises(UserError, match=message):
+        build_data(compose_config(*overrides))

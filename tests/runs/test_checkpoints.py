@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from loupe.errors import EngineLost
-from loupe.runs.checkpoints import LastCheckpoint, WholeCheckpoints, make_last
+from loupe.runs.checkpoints import BestCheckpoint, LastCheckpoint, WholeCheckpoints, drop_later_best, make_last
 
 
 def held(folder):
@@ -90,3 +90,29 @@ def test_the_one_that_a_run_resumes_from_becomes_the_last(tmp_path, monkeypatch,
     assert held(tmp_path) == {"best.ckpt": 1, "last.ckpt": 2}
     make_last(tmp_path / "best.ckpt", tmp_path)
     assert held(tmp_path) == {"best.ckpt": 1, "last.ckpt": 1}
+
+
+@pytest.mark.parametrize(("step", "left"), [(2, []), (3, ["best.ckpt"]), (4, ["best.ckpt"])])
+def test_the_best_one_is_dropped_if_the_run_resumes_before_it(tmp_path, step, left):
+    save(tmp_path, 3, "best")
+    drop_later_best(tmp_path, step)
+    assert [path.name for path in tmp_path.iterdir()] == left
+    drop_later_best(tmp_path, step)
+
+
+def test_a_damaged_best_one_is_dropped(tmp_path):
+    (tmp_path / "best.ckpt").write_bytes(b"half")
+    drop_later_best(tmp_path, 9)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_its_file_the_best_score_counts_no_more(tmp_path, caplog):
+    kept, resumed, anew = (BestCheckpoint(tmp_path) for _ in range(3))
+    kept.best_model_path, kept.best_model_score = str(tmp_path / "best.ckpt"), torch.tensor(0.75)
+    save(tmp_path, 3, "best")
+    resumed.load_state_dict(kept.state_dict())
+    assert (resumed.best_model_path, resumed.best_score()) == (kept.best_model_path, 0.75) and not caplog.text
+    (tmp_path / "best.ckpt").unlink()
+    anew.load_state_dict(kept.state_dict())
+    assert (anew.best_model_path, anew.best_score()) == ("", None)
+    assert "best.ckpt: the best one so far is not there; the best one from here on is kept" in caplog.text

@@ -1,6 +1,7 @@
 """May a job write in a folder, resume there, or has it finished?"""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,13 +9,21 @@ from conftest import compose_config
 from helpers.commands import run
 from omegaconf import OmegaConf
 
+from loupe.atomic import write_json
 from loupe.errors import UserError
 from loupe.evaluation.settings import answer_settings
 from loupe.grpo.module import NON_FINITE
 from loupe.runs import folder
 from loupe.runs.config import sweep_name
-from loupe.runs.files import RunFile
-from loupe.runs.folder import finished_before, open_for_answers, open_for_entry, read_checkpoint, set_aside
+from loupe.runs.files import RunFile, read_json
+from loupe.runs.folder import (
+    finished_before,
+    open_for_answers,
+    open_for_entry,
+    open_for_training,
+    read_checkpoint,
+    set_aside,
+)
 from loupe.runs.lock import LOCK
 
 
@@ -97,6 +106,22 @@ def test_an_entry_that_does_not_train_keeps_the_records_of_a_run(first, tmp_path
     assert (tmp_path / "new").is_dir()
 
 
+@pytest.mark.parametrize("left", ["metrics.jsonl", "summary.json", "model"])
+def test_what_is_left_of_a_run_is_still_one(tmp_path, left):
+    (tmp_path / left).touch()
+    with pytest.raises(UserError, match="holds a run; choose another folder"):
+        open_for_entry(compose_config(), tmp_path)
+
+
+@pytest.mark.parametrize("left", ["answers.jsonl", "evaluation.json"])
+def test_a_run_keeps_the_records_of_an_evaluation(tmp_path, left):
+    for name in (left, "config.yaml"):
+        (tmp_path / name).write_text("kept")
+    with pytest.raises(UserError, match="holds answers of an evaluation or a mining; choose another folder"):
+        open_for_training(compose_config(), tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {left: "kept", "config.yaml": "kept"}
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -107,6 +132,25 @@ def test_an_entry_that_does_not_train_keeps_the_records_of_a_run(first, tmp_path
 def test_a_run_is_not_resumed_as_another(first, overrides, message):
     with pytest.raises(UserError, match=message):
         read_checkpoint(compose_config(f"resume={first}", *overrides))
+
+
+@pytest.mark.parametrize(("steps", "finished"), [(1, True), (2, False)])
+def test_a_run_that_goes_on_is_not_finished(first, tmp_path, steps, finished):
+    run = shutil.copytree(first, tmp_path / "run")
+    open_for_training(compose_config(f"resume={run}", "model=tiny_random", f"trainer.max_steps={steps}"), run)
+    assert (run / "summary.json").exists() == finished
+
+
+@pytest.mark.parametrize("other", ["sft", "pretrain"])
+def test_a_run_of_another_command_is_left_as_it_is(first, tmp_path, other):
+    run = shutil.copytree(first, tmp_path / "run")
+    command = f"python src/{other}.py traces=x paths.output_dir={run}"
+    write_json(run / "provenance.json", read_json(run / "provenance.json") | {"command": command})
+    kept = (run / "metrics.jsonl").read_bytes()
+    message = rf"{run} is a run of {other}\.py, not of train\.py; .* model\.path={run}/model$"
+    with pytest.raises(UserError, match=message):
+        open_for_training(compose_config(f"resume={run}", "model=tiny_random"), run)
+    assert (run / "metrics.jsonl").read_bytes() == kept and not (run / "parts.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers.commands import ROOT, SMALL, lines
+from helpers.commands import ROOT, SMALL, jobs, lines
 from omegaconf import OmegaConf
 
 from loupe.errors import UserError
@@ -56,6 +56,11 @@ def test_it_keeps_its_settings_and_changes_what_is_named(copy):
     (stated,) = re.findall(r"\| command \| `(.*)` \|", (copy / "model" / "README.md").read_text())
     assert "seed=3" in stated and "crop=200" in stated and "trainer.max_steps=4" in stated  # the run as a whole
     assert "crop=300" not in stated and str(copy) not in stated
+
+
+def test_another_command_says_which_one_resumes_it(copy, monkeypatch):
+    with pytest.raises(SystemExit, match=r"is a run of train\.py, not of sft\.py; resume it with src/train\.py, or"):
+        jobs(monkeypatch, "sft", f"resume={copy}", "trainer.max_steps=4")
 
 
 @pytest.mark.slow

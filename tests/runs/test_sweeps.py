@@ -50,6 +50,18 @@ def test_a_folder_with_configuration_is_no_setting(tmp_path):
     assert row["command"] == "python src/train.py -m '--config-dir=/my conf' reward=brief"
 
 
+def test_what_a_resume_changed_is_a_setting_of_the_job(tmp_path):
+    job(tmp_path, 1, ["crop=300", "seed=3"], summary={"after": {"score": {"all": SCORE}}})
+    command = "python src/train.py crop=300 seed=3 trainer.max_steps=9 crop=200"
+    first = {"command": command, "changed": {"crop": 200, "trainer.max_steps": 9}}
+    second = {"command": f"{command} seed=4", "changed": first["changed"] | {"seed": 4}}
+    (tmp_path / "1" / "parts.jsonl").write_text("".join(json.dumps(part) + "\n" for part in (first, second)))
+    (row,) = collect(tmp_path)
+    settings = {key: value for key, value in row.items() if key.startswith("setting/")}
+    assert settings == {"setting/crop": "200", "setting/seed": 4, "setting/trainer.max_steps": "9"}
+    assert row["command"] == "python src/train.py -m crop=200 seed=4 trainer.max_steps=9"
+
+
 @pytest.mark.parametrize("name", ["summary.json", "provenance.json", "config.yaml"])
 def test_a_job_with_a_damaged_file_is_left_out_and_named(tmp_path, caplog, name):
     for number in (1, 2):

@@ -8,10 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from loupe.errors import UserError
 from loupe.logs.rows import METRICS, read_rows
-from loupe.pages.contents import EVALUATION, job_settings
+from loupe.pages.contents import job_settings
 from loupe.pages.curves import side_by_side
 from loupe.runs.config import WITHOUT_EFFECT
-from loupe.runs.files import RunFile, read_json
+from loupe.runs.files import EVALUATION, RunFile, read_json
 from loupe.runs.text import COMPARED, format_value
 
 LACKING = object()  # of a setting that came later than the run

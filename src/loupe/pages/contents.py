@@ -15,12 +15,12 @@ from loupe.metrics.rows import Rows
 from loupe.pages.cards import VALIDATION, gallery, pointed
 from loupe.pages.curves import advantages, charts, overlaid
 from loupe.paths import CONF
-from loupe.runs.files import ANSWERS, RunFile, read_json
+from loupe.runs.files import ANSWERS, EVALUATION, RunFile, read_json
 from loupe.runs.resume import changed_settings, saved_settings
 from loupe.runs.sweeps import SETTING, compared, job_rows, settings_of
 from loupe.runs.text import comparison, format_value
 
-EVALUATION, PARQUET = "evaluation.json", "answers.parquet"
+PARQUET = "answers.parquet"
 STATED = ("score", "iou", "zoom_rate", "failed_call_rate", "n")
 
 

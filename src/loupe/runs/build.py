@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from loupe.data.datamodule import LoupeDataModule, StepSampler
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
 from loupe.errors import UserError, require_choice, require_int
@@ -58,12 +59,21 @@ def build_module(cfg: DictConfig) -> GRPOModule:
     )
 
 
+def build_data(cfg: DictConfig) -> LoupeDataModule:
+    """The questions of a training run. Raises UserError without a training split, or with less than a step of it."""
+    data = instantiate(cfg.data)
+    data.train_dataloader()  # raises it, for one rank
+    StepSampler(len(data.train), data.batch_size, data.seed, world_size=count_ranks(cfg))
+    return data
+
+
 def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_device: bool = False) -> lightning.Trainer:
     """The Lightning trainer with loggers, best and last checkpoint, an orderly stop on Ctrl-C, and own callbacks."""
     settings, checkpoints = cfg.trainer.copy(), folder / RunFile.CHECKPOINTS
     every = require_int("trainer.val_check_interval", settings.val_check_interval, 1)
     settings.val_check_interval = min(every, settings.max_steps)
     last = LastCheckpoint(checkpoints, command_line())
+    keep_best = keep_best and settings.get("limit_val_batches") != 0
     callbacks = [BestCheckpoint(checkpoints), last] if keep_best else [last]
     if settings.enable_progress_bar:
         callbacks.append(ProgressBar())

@@ -1,11 +1,13 @@
-"""Checkpoints to resume from: after every validation, and when a run stops between two steps: by Ctrl-C or SIGTERM, or
-because the engine of its rollouts has ended.
+"""Checkpoints to resume from: at every validation, or where one would be if there were questions for it, and when a run
+stops between two steps: by Ctrl-C or SIGTERM, or because the engine of its rollouts has ended.
 """
 
 import logging
 import os
+import pickle
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -20,6 +22,8 @@ from loupe.runs.config import override
 from loupe.runs.files import BEST, LAST, PREVIOUS
 
 LOG = logging.getLogger(__name__)
+UNREADABLE = (RuntimeError, ValueError, EOFError, pickle.UnpicklingError)
+"""What torch raises for a file that is damaged, or no checkpoint."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -56,21 +60,49 @@ def make_last(path: Path, folder: Path) -> None:
                 shutil.copyfile(path, partial)
 
 
+def drop_later_best(folder: Path, step: int) -> None:
+    """Remove ``best.ckpt`` if it was saved after ``step``, from which a run resumes, or cannot be read."""
+    path = folder / BEST
+    with suppress(*UNREADABLE):
+        if not path.exists() or read(path)["global_step"] <= step:
+            return
+    path.unlink()
+
+
+def read(path: str | Path) -> dict:
+    """The content of a checkpoint, mapped into memory. Raises one of ``UNREADABLE`` if it is damaged."""
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+
+
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps ``best.ckpt``, by validation score. Its state has no absolute paths, so that a run may be moved."""
+    """Keeps ``best.ckpt``, by validation score. Its state has no absolute paths, so that a run may be moved.
+
+    A resumed run without that file looks for the best one anew.
+    """
 
     def __init__(self, folder: Path):
         super().__init__(folder, Path(BEST).stem, monitor="val/score", mode="max", enable_version_counter=False)
+
+    def best_score(self) -> float | None:
+        """None before the first validation."""
+        return None if self.best_model_score is None else self.best_model_score.item()
 
     def state_dict(self) -> dict:
         return moved(super().state_dict(), str(self.dirpath), ".")
 
     def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(moved(state, state["dirpath"], str(self.dirpath)))
+        state = moved(state, state["dirpath"], str(self.dirpath))
+        kept = state["best_model_path"]
+        if distributed.anywhere(bool(kept) and not os.path.exists(kept)):
+            LOG.warning("%s: the best one so far is not there; the best one from here on is kept", kept)
+        else:
+            super().load_state_dict(state)
 
 
 class LastCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` after every validation, and stops the run in an orderly way on a signal.
+
+    A run without validations writes it at the steps at which they would be.
 
     folder: of the checkpoints. command: of this job, to which ``resume=`` is added. It is a ``Checkpoint`` so that
     Lightning calls it after the callback that keeps the best one, whose state it saves.
@@ -87,8 +119,10 @@ class LastCheckpoint(Checkpoint):
         self.earlier = {number: signal.signal(number, self._request) for number in numbers}
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        validation_follows = trainer.should_stop or trainer.global_step % trainer.val_check_batch == 0
-        if distributed.anywhere(self.requested) and not validation_follows:
+        step, last = trainer.global_step, trainer.max_steps
+        due = trainer.should_stop or step == last or step % trainer.val_check_batch == 0
+        validation_follows = due and sum(trainer.num_val_batches) > 0
+        if (distributed.anywhere(self.requested) or due) and not validation_follows:
             self._save(trainer)
 
     def on_validation_end(self, trainer, module) -> None:

@@ -48,6 +48,7 @@ LAST = "last.ckpt"  # the checkpoint to resume from
 PREVIOUS = "previous.ckpt"  # the last but one, in case the last is damaged
 BEST = "best.ckpt"  # the one with the best validation score
 SETTINGS, ANSWERS = "settings.json", "answers.jsonl"  # what an evaluation resumes from
+EVALUATION = "evaluation.json"  # what a finished one leaves
 
 
 def parsed(path: Path, parse: Callable[[str], Content]) -> Content:

@@ -3,13 +3,11 @@
 import json
 import logging
 import os
-import pickle
 import shutil
 from functools import reduce
 from itertools import count
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
 from loupe.atomic import remove_partial, write_json
@@ -19,15 +17,17 @@ from loupe.grpo.module import NON_FINITE
 from loupe.logs.jsonl import JsonlLogger
 from loupe.logs.rows import read_rows
 from loupe.paths import moved
-from loupe.runs.checkpoints import make_last
+from loupe.runs import checkpoints
 from loupe.runs.config import SAME_JOB, in_sweep, resolved
-from loupe.runs.files import ANSWERS, BEST, LAST, PREVIOUS, SETTINGS, RunFile, read_json
+from loupe.runs.files import ANSWERS, BEST, EVALUATION, LAST, PREVIOUS, SETTINGS, RunFile, read_json
 from loupe.runs.provenance import write_provenance
-from loupe.runs.resume import changed_settings, record_part, saved_settings
+from loupe.runs.resume import changed_settings, record_part, require_same_command, saved_settings
 from loupe.runs.snapshots import drop_later
 
 LOG = logging.getLogger(__name__)
 MOVING = "previous.moving"
+OF_RUN = (RunFile.CHECKPOINTS, RunFile.METRICS, RunFile.SUMMARY, RunFile.MODEL)
+"""A folder with any of these holds a training run, whatever else has been deleted."""
 
 
 def run_folder(resume: str | None, new: str) -> str:
@@ -94,10 +94,13 @@ def open_for_training(cfg: DictConfig, folder: Path) -> dict:
     path, earlier = checkpoint_path(cfg), read_checkpoint(cfg)
     if distributed.is_main():
         if path:
-            make_last(Path(path), folder / RunFile.CHECKPOINTS)  # first: later rows are lost with it
+            if earlier["global_step"] < cfg.trainer.max_steps:  # a finished run that is extended is unfinished again
+                (folder / RunFile.SUMMARY).unlink(missing_ok=True)
+            checkpoints.make_last(Path(path), folder / RunFile.CHECKPOINTS)  # first: later rows are lost with it
+            checkpoints.drop_later_best(folder / RunFile.CHECKPOINTS, earlier["global_step"])
             JsonlLogger(folder).resume(earlier["global_step"])
             drop_later(folder / RunFile.SNAPSHOTS, earlier["global_step"])
-        elif aside := set_aside(folder):
+        elif aside := make_room(folder):
             LOG.info("%s held an earlier run, which is now in %s", folder, aside)
         folder.mkdir(parents=True, exist_ok=True)
         for place in (folder, folder / RunFile.CHECKPOINTS, folder / RunFile.SNAPSHOTS):
@@ -118,7 +121,7 @@ def open_for_entry(cfg: DictConfig, folder: Path) -> None:
     """Prepare the folder of an entry that does not train. Raises UserError if it would overwrite a run."""
     if cfg.resume:
         raise UserError(f"resume={cfg.resume}: only training can be resumed; give model.path=<run>/model")
-    if (folder / RunFile.CHECKPOINTS).exists():
+    if any((folder / name).exists() for name in OF_RUN):
         raise UserError(f"paths.output_dir={folder}: holds a run; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -153,6 +156,14 @@ def _changed(now: object, earlier: object, answered: set[str]) -> bool:
         both = now["known"].keys() & earlier["known"].keys() & answered
         now, earlier = (given | {"known": {name: given["known"][name] for name in both}} for given in (now, earlier))
     return now != earlier
+
+
+def make_room(folder: Path) -> Path | None:
+    """:func:`set_aside`. Raises UserError for a folder with answers alone, whose records a run would overwrite."""
+    aside = set_aside(folder)
+    if not aside and any((folder / name).exists() for name in (ANSWERS, EVALUATION)):
+        raise UserError(f"paths.output_dir={folder}: holds answers of an evaluation or a mining; choose another folder")
+    return aside
 
 
 def set_aside(folder: Path) -> Path | None:
@@ -191,14 +202,15 @@ def read_checkpoint(cfg: DictConfig) -> dict:
             f"resume={cfg.resume}: a run resumes in its own folder; leave out paths.output_dir, or copy {own}"
         )
     try:
-        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        state = checkpoints.read(path)
+    except checkpoints.UNREADABLE as error:
         others = [other for name in (PREVIOUS, BEST) if (other := Path(path).with_name(name)).is_file()]
         named = " or ".join(f"resume={other}" for other in others if other != Path(path))
         fix = f"{named} continues from there" if named else "give another"
         raise UserError(f"resume={cfg.resume}: {path} is damaged or not a checkpoint; {fix}") from error
     if not isinstance(state, dict) or "global_step" not in state:
         raise UserError(f"resume={cfg.resume}: not a checkpoint of a training run")
+    require_same_command(own)
     if state["global_step"] > cfg.trainer.max_steps:
         raise UserError(
             f"trainer.max_steps={cfg.trainer.max_steps}: the checkpoint is of step {state['global_step']}; "

@@ -9,6 +9,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from loupe.errors import UserError
 from loupe.logs.rows import keep_rows, read_rows
 from loupe.paths import moved
 from loupe.runs.config import CONFIG_DIR, command_line, quoted, search_path
@@ -25,8 +26,9 @@ def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
 
     An override changes what it would have changed at the start of the run, interpolations and groups included.
     Everything else stays as it was, even if the files in conf/ have changed since. Overrides of earlier resumes still
-    hold. Raises UserError if a file of the run that records its settings is missing or damaged.
+    hold. Raises UserError for a run of another command, and if a file that records its settings is missing or damaged.
     """
+    require_same_command(folder)
     saved = saved_settings(folder)
     first, *later = map(_overrides, _commands(folder))
     named = [override for overrides in later for override in overrides] + _overrides(command_line())
@@ -35,6 +37,16 @@ def own_settings(cfg: DictConfig, folder: Path) -> DictConfig:
     for key in OF_THIS_START:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     return saved
+
+
+def require_same_command(folder: Path) -> None:
+    """Raise UserError if another command than this one made the run in ``folder``: it trains otherwise."""
+    made, this = (Path(shlex.split(command)[1]).name for command in (_commands(folder)[0], command_line()))
+    if made != this:
+        raise UserError(
+            f"resume: {folder} is a run of {made}, not of {this}; resume it with src/{made}, or take up its model by "
+            f"model.path={folder / RunFile.MODEL}"
+        )
 
 
 def saved_settings(folder: Path) -> DictConfig:
@@ -57,10 +69,20 @@ def own_folders(folder: Path) -> list[Path]:
 
 def whole_command(folder: Path) -> str:
     """The command that would make the run in ``folder`` at one go, without the folder, for other people to read."""
-    commands = _commands(folder)
-    overrides = [override for command in commands for override in _overrides(command)]
     places = (f"{CONFIG_DIR}{place.name}" for place in own_folders(folder))
-    return shlex.join([*shlex.split(commands[0])[:2], *places, *_latest(overrides)])
+    return shlex.join([*shlex.split(_commands(folder)[0])[:2], *places, *own_overrides(folder)])
+
+
+def own_overrides(folder: Path) -> list[str]:
+    """The overrides of the commands that started a run and resumed it, of each key the last one."""
+    return _latest([override for command in _commands(folder) for override in _overrides(command)])
+
+
+def own_seed(folder: Path) -> int:
+    """The seed that a run had last."""
+    seed = parsed(folder / RunFile.CONFIG, lambda text: OmegaConf.create(text)["seed"])
+    *_, last = [{"changed": {}}, *_parts(folder)]  # each part names all that differs from the start
+    return last["changed"].get("seed", seed)
 
 
 def record_part(folder: Path, step: int, changed: dict) -> None:
@@ -98,8 +120,11 @@ def changed_settings(before: dict, after: dict, prefix: str = "") -> dict:
 
 def _commands(folder: Path) -> list[str]:
     """The commands that started a run and resumed it."""
-    parts = read_rows(folder / RunFile.PARTS) if (folder / RunFile.PARTS).exists() else []
-    return [part["command"] for part in (read_json(folder / RunFile.PROVENANCE), *parts)]
+    return [part["command"] for part in (read_json(folder / RunFile.PROVENANCE), *_parts(folder))]
+
+
+def _parts(folder: Path) -> list[dict]:
+    return read_rows(folder / RunFile.PARTS) if (folder / RunFile.PARTS).exists() else []
 
 
 def _overrides(command: str) -> list[str]:

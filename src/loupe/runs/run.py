@@ -39,6 +39,7 @@ NOISE = (
     ".*isinstance.treespec, LeafSpec.*",  # inside Lightning
     ".*is_gradient_checkpointing.*",  # inside peft
     ".*sync_dist=True.*",  # what is logged already covers all ranks
+    "Total length of .* across ranks is zero.*",  # no validation split
     "Checkpoint directory .* exists and is not empty.*",  # a resumed run
 )
 
@@ -103,11 +104,11 @@ def evaluate(trainer: Trainer, module: ScoringModule, data: LoupeDataModule, spl
 
 
 def load_best(trainer: Trainer, module: ScoringModule) -> None:
-    """Restore the weights with the best validation score, if there are validation questions."""
-    if not isinstance(trainer.checkpoint_callback, BestCheckpoint):
-        return
-    state = torch.load(trainer.checkpoint_callback.best_model_path, map_location=module.device, mmap=True)
-    module.load_state_dict(state["state_dict"], strict=False)
+    """Restore the weights with the best validation score; if nothing was validated, those of the last step stay."""
+    kept = trainer.checkpoint_callback
+    if isinstance(kept, BestCheckpoint) and kept.best_model_path:
+        state = torch.load(kept.best_model_path, map_location=module.device, mmap=True)
+        module.load_state_dict(state["state_dict"], strict=False)
 
 
 def finish(
@@ -116,7 +117,7 @@ def finish(
     module: ScoringModule,
     seconds: float,
     after: Summary,
-    example: Example | None = None,
+    example: Example,
 ) -> dict:
     """Save the model with its card, the plots and summary.json, and print the scores before and after.
 
@@ -128,7 +129,7 @@ def finish(
         "seed": cfg.seed,
         "seconds": round(seconds, 1),
         "skipped_rows": len(module.skipped),
-        "best_val_score": kept.best_model_score.item() if isinstance(kept, BestCheckpoint) else None,
+        "best_val_score": kept.best_score() if isinstance(kept, BestCheckpoint) else None,
         "before": module.before,
         "after": after,
     }
@@ -145,7 +146,6 @@ def finish(
         LOG.warning("no group had rewards that differ, so nothing was learned (random weights earn none)")
     LOG.info("trained for %.0f s; everything is in %s", seconds, folder)
     example = module.evaluated[0].example if module.evaluated else example
-    assert example is not None
     write_card(cfg, module.rollout.dialogue, example, summary, folder)
     write_json(folder / RunFile.SUMMARY, summary)  # the last file, because it marks a finished run
     return summary

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from loupe.atomic import replacing
 from loupe.errors import UserError
 from loupe.metrics.intervals import ENDS, flat, without_ends
 from loupe.runs.config import CONFIG_DIR, WITHOUT_EFFECT
-from loupe.runs.files import RunFile, parsed, read_json
+from loupe.runs.files import RunFile, read_json
+from loupe.runs.resume import own_folders, own_overrides, own_seed
 from loupe.runs.text import format_value, in_columns
 
 LOG = logging.getLogger(__name__)
@@ -70,18 +71,16 @@ def job_rows(folder: Path) -> list[dict]:
 def job_row(job: Path) -> dict:
     """The settings, commit, command and metrics of one job's folder; intervals as :func:`flat` writes them.
 
-    The command is a sweep of this one job: without ``-m`` the experiment would fill in its own sweep.
+    The settings of a resumed job are those that it had last. The command is a sweep of this one job: without ``-m`` the
+    experiment would fill in its own sweep.
     """
     results = read_json(next(job / name for name in RESULTS if (job / name).exists()))
     provenance = read_json(job / RunFile.PROVENANCE)  # .hydra may be that of a later sweep
-    python, entry, *arguments = shlex.split(provenance["command"])
-    places = [argument for argument in arguments if argument.startswith(CONFIG_DIR)]
-    overrides = arguments[len(places) :]
-    given = {override: override.lstrip("+~").partition("=")[::2] for override in overrides}
+    python, entry, *_ = shlex.split(provenance["command"])
+    places = [f"{CONFIG_DIR}{place}" for place in own_folders(job)]
+    given = {override: override.lstrip("+~").partition("=")[::2] for override in own_overrides(job)}
     given = {override: pair for override, pair in given.items() if pair[0] not in WITHOUT_EFFECT}
-    settings = dict(given.values()) | {
-        "seed": parsed(job / RunFile.CONFIG, lambda text: OmegaConf.create(text)["seed"])
-    }
+    settings = dict(given.values()) | {"seed": own_seed(job)}
     commit = results.pop("settings", provenance)["commit"]  # an evaluation's is the one that it started with
     if provenance.get("uncommitted", (job / "diff.patch").exists()):
         commit += "-dirty"
