@@ -5,7 +5,7 @@ python experiments/draw.py
 
 from pathlib import Path
 
-from loupe.studies import cures, dots, effects, generalization, interfaces
+from loupe.studies import cures, dots, effects, generalization, interfaces, mixtures
 from loupe.studies import plots as study_plots
 from loupe.studies.tables import results
 
@@ -15,6 +15,11 @@ HERE = Path(__file__).resolve().parent
 def where():
     table = results("where", "validations")
     return study_plots.learning_figure(table, study_plots.pointing_controls(table))
+
+
+def mix():
+    table = mixtures.named(results("mix"))
+    return dots.conditions_figure(table, table[mixtures.MIXTURE])
 
 
 def interface():
@@ -27,6 +32,7 @@ FIGURES = {
     "where": where,
     "cures": lambda: cures.figure(cures.runs(results("cures"))),
     "med": lambda: effects.effects_figure(results("med")),
+    "mix": mix,
     "interface": interface,
     "generalization": lambda: generalization.figure(generalization.judged(results("generalization"))),
     "advantages": lambda: study_plots.advantages_figure(results("advantages")),

@@ -13,7 +13,7 @@ from loupe.runs.plots import SUBSET_COLORS, ZOOMS, parts, percent
 from loupe.studies.plots import SCORE
 from loupe.studies.tables import by_part
 
-LABEL_WIDTH = 14
+LABEL_WIDTH = 10
 """Characters after which the name of a condition goes on in the next line."""
 
 
@@ -34,7 +34,7 @@ def dots(axes: Axes, found: pandas.DataFrame, x: str, y: str, by: str, colors: M
             spread = width * np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else np.zeros(len(values))
             axes.plot(center + spread, values, "o", color=colors[name], markersize=4.5, alpha=0.8, label=label)
             label = "_"  # named once
-    axes.set_xticks(range(len(places)), [fill(str(name), LABEL_WIDTH) for name in places])
+    axes.set_xticks(range(len(places)), [fill(str(name).replace("_", " "), LABEL_WIDTH) for name in places])
 
 
 def conditions_figure(table: pandas.DataFrame, condition: pandas.Series) -> Figure:
