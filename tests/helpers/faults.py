@@ -49,7 +49,8 @@ JOBS = {
 LITTLE = (Stage(1.0, (1, 1), 0, 0.1, {"point": 1}, views=1, pictures=1),)
 
 NOT_COMPARED = {"train.log", "evaluate.log", "mine.log", "pretrain.log", "timing.jsonl", "provenance.json"}
-NOT_COMPARED |= {"parts.jsonl", ".lock"}
+NOT_COMPARED |= {"parts.jsonl", ".lock", "report.html"}
+"""They name times, folders and commands."""
 
 
 class Job:
