@@ -7,6 +7,7 @@ import pytest
 from helpers.faults import AtChange, Job, assert_same, assert_whole, changes, limit_files
 
 pytestmark = pytest.mark.slow
+PAGE = "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,18 @@ def goes_on(job: Job, fault, expected: Path) -> None:
 def test_from_the_first_write_of_each_file_on(whole, tmp_path, entry):
     made = changes(whole[entry])
     for at, change in enumerate(made):
-        if change[0] == "write" and change not in made[:at]:
+        if change[0] == "write" and change not in made[:at] and not change[1].startswith(PAGE):
             job = Job(entry, tmp_path / str(at))
             goes_on(job, AtChange(job.folder, at + 1, torn=True, full=True), whole[entry])
+
+
+@pytest.mark.parametrize("entry", ["train", "evaluate"])
+def test_without_room_for_its_page_a_job_ends_well_and_says_so(whole, tmp_path, entry):
+    at = next(i for i, (kind, name) in enumerate(changes(whole[entry])) if kind == "write" and name.startswith(PAGE))
+    job = Job(entry, tmp_path / "run")
+    assert job.run(AtChange(job.folder, at + 1, torn=True, full=True)) == 0
+    assert "no page: [Errno 28] No space left on device" in job.output.read_text()
+    assert_same(job.folder, whole[entry])
 
 
 @pytest.mark.parametrize(
