@@ -56,6 +56,7 @@ class Policy(nn.Module):
         ban = torch.zeros(vocabulary)
         ban[sorted(self.banned)] = -torch.inf
         self.register_buffer("ban", ban, persistent=False)
+        self.adapter_loaded = False  # whether there is an adapter that is not new
         self.starting_adapter: dict[str, torch.Tensor] = {}  # see ``adapter.as_reference``
 
     @property

@@ -8,7 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from loupe.engine import update
-from loupe.engine.adapter import as_reference
+from loupe.engine.adapter import as_reference, remember_adapter
 from loupe.engine.policy import Policy
 from loupe.errors import UserError, require_choice, require_int, require_number
 from loupe.grpo import distributed
@@ -44,6 +44,8 @@ class Objective:
         self.importance_cap = importance_cap
         self.microbatch_tokens = require_int("algorithm.microbatch_tokens", microbatch_tokens, 1)
         self.reference = policy.frozen_copy() if loss.beta and not policy.has_adapter else None
+        if loss.beta and policy.adapter_loaded:  # before a checkpoint is loaded
+            remember_adapter(policy)
 
     def prepare(self, groups: list[Group]) -> None:
         """Fill in token_weight, old_logprobs and, with a KL term, ref_logprobs. All ranks call this.

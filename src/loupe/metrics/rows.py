@@ -26,11 +26,11 @@ def answer_row(trajectory: Trajectory, group: Group, condition: str, factor: int
     chosen: the letter of the option that the answer names. box: the answered box in original pixels, where one is asked
     for; box_error: why the answer is not a valid box. answered: whether there is an answer of the kind asked for.
     score: ``terms.accuracy``; score_leave_one_out: the published form of VQA accuracy, if it is the score and there are
-    several references. forced: the tag that was written for the
-    policy. calls: "ok" or the kind of failure; tools: the name that each call gives, if readable; told: the
-    text of its result, or why it failed. keypoints, crops: of the executed calls that have one, in original pixels;
-    hits: whether each crop shows a target, None where no target is known or the crops come from another picture.
-    image_tokens, pixels: of all pictures shown. reward and terms: as scored at that step of training.
+    several references. forced: the tag that was written for the policy. calls: "ok" or the kind of failure; tools: the
+    name that each call gives, if readable; told: the text of its result, or why it failed. keypoints, crops: of the
+    executed calls that have one, in original pixels; hits: whether each crop shows a target, None where no target is
+    known or the crops come from another picture. image_tokens, pixels: of all pictures shown. reward and terms: as
+    scored at that step of training.
     """
     example, answer = group.example, trajectory.answer
     option = chosen_option(answer, example.options) if answer and example.options else None

@@ -26,7 +26,6 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from loupe import hub
-from loupe.engine.adapter import remember_adapter
 from loupe.engine.policy import Policy
 from loupe.errors import UserError, require_choice
 from loupe.models.adapters import keep_own_settings, with_adapter
@@ -85,8 +84,7 @@ def load_policy(
         model = with_adapter(model, lora, train_vision) if lora else model
     policy = Policy(model, tokenizer, image_processor, logits_chunk)
     _set_trained(policy, trainable, train_vision, dtype, four_bit)
-    if adapted:
-        remember_adapter(policy)
+    policy.adapter_loaded = adapted
     if recompute:
         _recompute_mlps(policy)
     return policy

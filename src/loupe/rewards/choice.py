@@ -48,7 +48,7 @@ def chosen_option(answer: str, options: Sequence[str]) -> int | None:
         if any(ALTERNATIVE.match(answer, one.end()) for one in found):
             return None
         numbers = {number for one in found if (number := _number(one, answer, options)) is not None}
-        if numbers and found and found[0].re is NAMED:
+        if numbers and found[0].re is NAMED:
             numbers |= _others(answer, options)
         if numbers:
             return numbers.pop() if len(numbers) == 1 else None

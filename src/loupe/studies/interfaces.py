@@ -4,6 +4,7 @@ import pandas
 
 from loupe.errors import UserError
 from loupe.runs.sweeps import SETTING
+from loupe.studies.tables import rank
 
 INTERFACE = f"{SETTING}interface"
 FORM, BASE = f"{SETTING}tool.call", f"{SETTING}model.path"
@@ -19,9 +20,8 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
         raise UserError(f"no column {FORM}: this study sweeps the form of calls")
     other = table[BASE].notna() if BASE in table else pandas.Series(False, table.index)
     names = table[FORM].where(~other, table[FORM].map(OTHER_BASE.format))
-    forms = [*ORDER, *sorted(set(table[FORM]) - set(ORDER))]
-    rank = table[FORM].map(forms.index) + other / 2
-    return table.assign(**{INTERFACE: names, "rank": rank}).sort_values("rank", kind="stable").drop(columns="rank")
+    places = rank(table[FORM], ORDER) + other / 2
+    return table.assign(**{INTERFACE: names, "rank": places}).sort_values("rank", kind="stable").drop(columns="rank")
 
 
 def calls(table: pandas.DataFrame) -> pandas.DataFrame:

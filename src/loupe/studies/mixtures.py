@@ -1,9 +1,12 @@
 """The study of which questions to train on (experiments/mix)."""
 
+from functools import partial
+
 import pandas
 
 from loupe.errors import UserError
 from loupe.runs.sweeps import SETTING
+from loupe.studies.tables import rank
 
 MIXTURE = f"{SETTING}mixture"
 HARD = f"{SETTING}data.hard_fraction"
@@ -17,7 +20,4 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
         raise UserError(f"no column {key}: this study sweeps the mixture of training questions")
     fraction = table[HARD] if HARD in table else pandas.Series(float("nan"), table.index)
     names = table[key].where(fraction.isna(), fraction.map("{:.0%} hard".format))
-    order = [*ORDER, *sorted(set(names) - set(ORDER))]
-    return table.assign(**{MIXTURE: names}).sort_values(
-        MIXTURE, key=lambda found: found.map(order.index), kind="stable"
-    )
+    return table.assign(**{MIXTURE: names}).sort_values(MIXTURE, key=partial(rank, order=ORDER), kind="stable")

@@ -1,6 +1,6 @@
 """Tables of studies, recorded ones (experiments/<study>/results.csv) or of a user's own sweep, read and made tidy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas
@@ -71,6 +71,11 @@ def over_seeds(tidy: pandas.DataFrame, by: list[str]) -> pandas.DataFrame:
 def score_text(row: pandas.Series) -> str:
     """A score with its interval, as the tables print it: ``0.86 [0.84, 0.89]``."""
     return f"{row.score:.2f} [{row.low:.2f}, {row.high:.2f}]"
+
+
+def rank(names: pandas.Series, order: Sequence[str]) -> pandas.Series:
+    """The place of each name in ``order``; those that it lacks come last, sorted."""
+    return names.map([*order, *sorted(set(names) - set(order))].index)
 
 
 def seed_scores(table: pandas.DataFrame, conditions: Mapping[str, str]) -> pandas.DataFrame:
