@@ -21,6 +21,25 @@ def test_panels_hold_what_was_logged_under_their_keys():
     assert [curve["name"] for curve in panels["Reward and its terms"]["curves"]] == ["mean", "tool"]
 
 
+def test_of_a_run_that_does_not_learn_the_panels_show_why():
+    rows = [{"step": 1, "zero_variance_share": 1.0, "stop/out_of_tokens": 0.75, "stop/answered": 0.25, "kl": 0.1}]
+    curves = {panel["title"]: panel["curves"] for panel in charts(rows)}
+    assert curves == {
+        "Groups whose rewards are all equal": [{"name": "zero_variance_share", "steps": [1], "values": [1.0]}],
+        "Trajectories out of tokens": [{"name": "out_of_tokens", "steps": [1], "values": [0.75]}],
+        "KL to the base": [{"name": "kl", "steps": [1], "values": [0.1]}],
+    }
+
+
+def test_supervised_training_has_its_loss_in_training_and_on_held_out_lessons():
+    rows = [{"step": 0, "val/loss": 2.0}, {"step": 1, "loss": 1.5}, {"step": 1, "val/loss": 1.0}]
+    training, heldout = charts(rows)
+    assert training["title"] == "Loss" and training["smooth"]
+    assert training["curves"] == [{"name": "loss", "steps": [1], "values": [1.5]}]
+    assert heldout["title"] == "Loss on held-out lessons" and not heldout["smooth"]
+    assert heldout["curves"] == [{"name": "loss", "steps": [0, 1], "values": [2.0, 1.0]}]
+
+
 def test_advantages_by_type_and_part():
     counts = {"counts": [0, 2], "edges": [-3, 0, 3]}
     rows = [{"step": 0, "val/score/all": 0.5}]

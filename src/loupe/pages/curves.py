@@ -14,8 +14,13 @@ PANELS = {
     "Score in training": (r"score/([^/]+)", True),
     "Zoom rate in training": (r"zoom_rate/([^/]+)", True),
     "Reward and its terms": (r"reward/([^/]+)", False),
+    "Groups whose rewards are all equal": (r"(zero_variance_share)", True),
     "Failed calls, as a share": (r"failed_call_rate/([^/]+)", True),
+    "Trajectories out of tokens": (r"stop/(out_of_tokens)", True),
     "Entropy (nats per token)": (r"(entropy)", False),
+    "KL to the base": (r"(kl)", False),
+    "Loss": (r"(loss)", False),
+    "Loss on held-out lessons": (r"val/(loss)", False),
     "Gradient norm": (r"(grad_norm)", False),
 }
 """Title -> (pattern of the keys, of which it names the curves; whether the values are shares)."""
