@@ -13,15 +13,16 @@ from loupe.studies.tables import by_part, seed_scores
 NONE = "none"
 CURE, BONUS, SEED = f"{SETTING}cure", f"{SETTING}bonus", f"{SETTING}seed"
 CURES = {
-    "decaying bonus": ("reward.weights.tool", r"\{"),
-    "KL to the base": ("algorithm.loss.beta", "[1-9]"),
-    "entropy": ("algorithm.loss.entropy", "[1-9]"),
-    "only if needed": ("reward", "tool_if_needed"),
-    "measured benefit": ("reward", "tool_by_benefit"),
-    "balanced groups": ("rollout.balance", "[1-9]"),
-    "balanced, learned": ("rollout.learn_forced", "(?i)true"),
+    "decaying bonus": {"reward.weights.tool": r"\{"},
+    "KL to the base": {"algorithm.loss.beta": "[1-9]"},
+    "entropy": {"algorithm.loss.entropy": "[1-9]"},
+    "only if needed": {"reward": "tool_if_needed"},
+    "measured benefit": {"reward": "tool_by_benefit"},
+    "balanced groups": {"rollout.balance": "[1-9]"},
+    "balanced, learned": {"rollout.learn_forced": "(?i)true"},
+    "benefit and balanced, learned": {"reward": "tool_by_benefit", "rollout.learn_forced": "(?i)true"},
 }
-"""By name, which setting makes it, and what its value has in it."""
+"""By name, which settings make it, and what their values have in them. Later ones take precedence."""
 COLORS = {"0.1": "#E69F00", "0.5": "#D55E00"}
 """By bonus, which is where a decaying one starts."""
 COLLAPSED = 0.5
@@ -39,12 +40,19 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
     if others := sorted(set(table[weights][~bonus.isin(list(COLORS))].astype(str))):
         raise UserError(f"setting/reward.weights.tool={others[0]}: this study knows {' and '.join(COLORS)}")
     cure = pandas.Series(NONE, table.index)
-    for name, (setting, value) in CURES.items():
-        if (key := f"{SETTING}{setting}") in table:
-            cure[table[key].astype(object).fillna("").astype(str).str.contains(value)] = name
+    for name, settings in CURES.items():
+        made = [_holds(table, f"{SETTING}{setting}", value) for setting, value in settings.items()]
+        cure[pandas.concat(made, axis=1).all(axis=1)] = name
     rank = cure.map([NONE, *CURES].index)
     keys = ["rank", BONUS, *(key for key in [SEED] if key in table)]
     return table.assign(**{CURE: cure, BONUS: bonus, "rank": rank}).sort_values(keys).drop(columns="rank")
+
+
+def _holds(table: pandas.DataFrame, key: str, value: str) -> pandas.Series:
+    """Whether this column, where there is one, has ``value`` in it."""
+    if key not in table:
+        return pandas.Series(False, table.index)
+    return table[key].astype(object).fillna("").astype(str).str.contains(value)
 
 
 def runs(table: pandas.DataFrame) -> pandas.DataFrame:
