@@ -4,10 +4,13 @@ import pytest
 from loupe.errors import UserError
 from loupe.studies.generalization import figure, judged, means
 
+ADAPTER = {"setting/experiment": "generalization", "setting/seed": 1, "setting/model.lora": "{r: 8}"}
 TRAINED = [
     {"job": "a1", "setting/experiment": "generalization", "setting/seed": 1},
     {"job": "a2", "setting/experiment": "generalization", "setting/seed": 2},
     {"job": "k1", "setting/experiment": "generalization", "setting/seed": 1, "setting/algorithm.loss.beta": 0.04},
+    {"job": "l1"} | ADAPTER,
+    {"job": "l2", "setting/algorithm.optimizer.lr": 0.001} | ADAPTER,
     {"job": "s1", "setting/experiment": "generalization_sft", "setting/seed": 1},
     {"job": "s5", "setting/experiment": "generalization_sft", "setting/seed": 1, "setting/epochs": 5},
 ]
@@ -19,9 +22,10 @@ def asked(path, iou, **settings):
     return row | {f"setting/{key}": value for key, value in settings.items()}
 
 
+ASKED = {"a1": 0.7, "a2": 0.5, "k1": 0.6, "l2": 0.75, "l1": 0.55}
 ROWS = [
     asked("outputs/generalization/s5/model", 0.9),
-    *(asked(f"outputs/generalization/{job}/model", iou) for job, iou in (("a1", 0.7), ("a2", 0.5), ("k1", 0.6))),
+    *(asked(f"outputs/generalization/{job}/model", iou) for job, iou in ASKED.items()),
     asked("outputs/generalization/a1/model", 0.3, **{"data.canvas": "[2400,1800]"}),
     asked("outputs/generalization/s1/model", 0.4, **{"data.n_signs": "[4,4]", "data.clutter": 12}),
     asked("src/loupe/models/miniature_boxes", 0.2),
@@ -44,6 +48,8 @@ def test_each_policy_has_its_method_and_each_evaluation_its_kind_of_pictures(fou
         ["GRPO", "larger canvas", 0.3, 0.15],
         ["GRPO", "as in training", 0.5, 0.25],
         ["GRPO, KL", "as in training", 0.6, 0.3],
+        ["GRPO, adapter", "as in training", 0.55, 0.275],
+        ["GRPO, adapter, higher rate", "as in training", 0.75, 0.375],
         ["supervised", "more signs", 0.4, 0.2],
         ["supervised, five passes", "as in training", 0.9, 0.45],
     ]
@@ -53,7 +59,7 @@ def test_means_over_the_runs(found):
     shown = means(found)
     assert list(shown) == ["as in training", "larger canvas", "more signs", "shown larger", "runs"]
     assert shown.loc["GRPO"].tolist()[:2] == pytest.approx([0.6, 0.3])
-    assert list(shown.runs) == [1, 2, 1, 1, 1]
+    assert list(shown.runs) == [1, 2, 1, 1, 1, 1, 1]
 
 
 def test_every_run_is_a_dot(found):

@@ -4,7 +4,7 @@ import pandas
 import pytest
 
 from loupe.errors import UserError
-from loupe.studies.tables import by_part, over_seeds, results, score_text, seed_scores, write
+from loupe.studies.tables import by_part, named_by, over_seeds, results, score_text, seed_scores, write
 
 
 def test_rows_with_different_columns_go_into_one_table(tmp_path):
@@ -82,3 +82,11 @@ def test_scores_over_seeds_are_texts_by_condition_and_part():
     assert shown.to_dict("records") == [
         {"tool": "zoom", "runs": 5, "all": "0.50 [0.40, 0.60]", "small": "0.25 [0.15, 0.35]"}
     ]
+
+
+def test_rows_are_named_by_the_settings_that_make_them():
+    rows = [(None, None), ("0.5", None), ("{start: 0.5}", None), ("0.5", 1), (None, 1)]
+    table = pandas.DataFrame(rows, columns=["setting/bonus", "setting/balance"], index=[4, 3, 2, 1, 0])
+    made_by = {"paid": {"bonus": "."}, "decaying": {"bonus": r"\{"}, "both": {"bonus": ".", "balance": "1"}}
+    assert named_by(table, "none", made_by).tolist() == ["none", "paid", "decaying", "both", "none"]
+    assert named_by(table[["setting/bonus"]], "none", made_by).tolist() == ["none", "paid", "decaying", "paid", "none"]

@@ -8,7 +8,7 @@ from loupe.metrics.intervals import share
 from loupe.runs.plots import ZOOMS, percent
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots
-from loupe.studies.tables import by_part, seed_scores
+from loupe.studies.tables import by_part, named_by, seed_scores
 
 NONE = "none"
 CURE, BONUS, SEED = f"{SETTING}cure", f"{SETTING}bonus", f"{SETTING}seed"
@@ -22,7 +22,7 @@ CURES = {
     "balanced, learned": {"rollout.learn_forced": "(?i)true"},
     "benefit and balanced, learned": {"reward": "tool_by_benefit", "rollout.learn_forced": "(?i)true"},
 }
-"""By name, which settings make it, and what their values have in them. Later ones take precedence."""
+"""As ``tables.named_by`` reads them."""
 COLORS = {"0.1": "#E69F00", "0.5": "#D55E00"}
 """By bonus, which is where a decaying one starts."""
 COLLAPSED = 0.5
@@ -39,20 +39,10 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
     bonus = table[weights].astype(str).str.extract(r"([\d.]+)", expand=False)
     if others := sorted(set(table[weights][~bonus.isin(list(COLORS))].astype(str))):
         raise UserError(f"setting/reward.weights.tool={others[0]}: this study knows {' and '.join(COLORS)}")
-    cure = pandas.Series(NONE, table.index)
-    for name, settings in CURES.items():
-        made = [_holds(table, f"{SETTING}{setting}", value) for setting, value in settings.items()]
-        cure[pandas.concat(made, axis=1).all(axis=1)] = name
+    cure = named_by(table, NONE, CURES)
     rank = cure.map([NONE, *CURES].index)
     keys = ["rank", BONUS, *(key for key in [SEED] if key in table)]
     return table.assign(**{CURE: cure, BONUS: bonus, "rank": rank}).sort_values(keys).drop(columns="rank")
-
-
-def _holds(table: pandas.DataFrame, key: str, value: str) -> pandas.Series:
-    """Whether this column, where there is one, has ``value`` in it."""
-    if key not in table:
-        return pandas.Series(False, table.index)
-    return table[key].astype(object).fillna("").astype(str).str.contains(value)
 
 
 def runs(table: pandas.DataFrame) -> pandas.DataFrame:

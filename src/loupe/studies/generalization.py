@@ -1,6 +1,5 @@
 """The study of boxes on other kinds of pictures than those of the training (experiments/generalization)."""
 
-from collections.abc import Mapping
 from pathlib import PurePath
 
 import pandas
@@ -10,24 +9,27 @@ from loupe.errors import UserError
 from loupe.runs.plots import unframed
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots
+from loupe.studies.tables import named_by
 
 TRAINED = "as in training"
 KINDS = {
-    "larger canvas": ("data.canvas", None),
-    "more signs": ("data.n_signs", None),
-    "shown larger": ("resolution", None),
+    "larger canvas": {"data.canvas": "."},
+    "more signs": {"data.n_signs": "."},
+    "shown larger": {"resolution": "."},
 }
-"""Other kinds of pictures: the setting that makes each, and its value (None: any)."""
+"""Other kinds of pictures, as ``tables.named_by`` reads them."""
 BASE = "base"
 METHODS = {
-    "GRPO": ("experiment", "generalization", "#0072B2"),
-    "GRPO, KL": ("algorithm.loss.beta", None, "#56B4E9"),
-    "GRPO, adapter": ("model.lora", None, "#009E73"),
-    "GRPO, frozen tower": ("model.train_vision", None, "#CC79A7"),
-    "supervised": ("experiment", "generalization_sft", "#E69F00"),
-    "supervised, five passes": ("epochs", None, "#D55E00"),
+    "GRPO": {"experiment": "^generalization$"},
+    "GRPO, KL": {"algorithm.loss.beta": "."},
+    "GRPO, adapter": {"model.lora": "."},
+    "GRPO, adapter, higher rate": {"model.lora": ".", "algorithm.optimizer.lr": "."},
+    "GRPO, frozen tower": {"model.train_vision": "."},
+    "supervised": {"experiment": "^generalization_sft$"},
+    "supervised, five passes": {"epochs": "."},
 }
-"""Methods: the setting that makes each, its value (None: any), and a color. Later ones take precedence."""
+COLORS = ("#888888", "#0072B2", "#56B4E9", "#44AA99", "#117733", "#CC79A7", "#E69F00", "#D55E00")
+"""Of the base and the methods."""
 
 
 def judged(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -40,22 +42,13 @@ def judged(table: pandas.DataFrame) -> pandas.DataFrame:
     if missing := [column for column in (f"{SETTING}model.path", *columns) if column not in table]:
         raise UserError(f"no column {missing[0]}: this table has no evaluation of boxes")
     rows = table.dropna(subset=list(columns)).rename(columns=columns)
-    trained = table[["job", f"{SETTING}seed"]].assign(method=_names(table, BASE, METHODS)).set_index("job")
+    trained = table[["job", f"{SETTING}seed"]].assign(method=named_by(table, BASE, METHODS)).set_index("job")
     jobs = [PurePath(path).parent.name for path in rows[f"{SETTING}model.path"].fillna("").astype(str)]
     made = trained.reindex(jobs).set_axis(["seed", "method"], axis=1).fillna({"method": BASE})
-    kind = _names(rows, TRAINED, KINDS)
+    kind = named_by(rows, TRAINED, KINDS)
     found = rows[list(columns.values())].assign(method=made.method.values, seed=made.seed.values, kind=kind)
     rank = found.method.map([BASE, *METHODS].index)
     return found.assign(rank=rank).sort_values(["rank", "seed"]).drop(columns="rank").reset_index(drop=True)
-
-
-def _names(table: pandas.DataFrame, otherwise: str, made_by: Mapping[str, tuple]) -> pandas.Series:
-    """The name of each row by the setting that makes it, as in ``KINDS`` and ``METHODS``."""
-    names = pandas.Series(otherwise, table.index)
-    for name, (setting, value, *_) in made_by.items():
-        if (key := f"{SETTING}{setting}") in table:
-            names[table[key].notna() if value is None else table[key] == value] = name
-    return names
 
 
 def means(found: pandas.DataFrame, metric: str = "iou") -> pandas.DataFrame:
@@ -67,7 +60,7 @@ def means(found: pandas.DataFrame, metric: str = "iou") -> pandas.DataFrame:
 
 def figure(found: pandas.DataFrame, metric: str = "iou", label: str = "mean IoU") -> Figure:
     """Every run as a dot, by kind of pictures and method."""
-    colors = {BASE: "#888888"} | {name: color for name, (*_, color) in METHODS.items()}
+    colors = dict(zip([BASE, *METHODS], COLORS, strict=True))
     order = {kind: number for number, kind in enumerate((TRAINED, *KINDS))}
     shown = found.sort_values("kind", key=lambda kinds: kinds.map(order), kind="stable")
     made = Figure(figsize=(11, 4.2), layout="constrained")

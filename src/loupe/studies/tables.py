@@ -78,6 +78,20 @@ def rank(names: pandas.Series, order: Sequence[str]) -> pandas.Series:
     return names.map([*order, *sorted(set(names) - set(order))].index)
 
 
+def named_by(table: pandas.DataFrame, otherwise: str, made_by: Mapping[str, Mapping[str, str]]) -> pandas.Series:
+    """The name of each row by the settings that make it; later names take precedence.
+
+    made_by: by name, the settings and what the value of each has in it (a regular expression; ``.``: any value).
+    """
+    names = pandas.Series(otherwise, table.index)
+    for name, settings in made_by.items():
+        patterns = {f"{SETTING}{setting}": pattern for setting, pattern in settings.items()}
+        if set(patterns) <= set(table):
+            texts = table[list(patterns)].astype(object).fillna("").astype(str)
+            names[texts.apply(lambda text, like=patterns: text.str.contains(like[text.name])).all(axis=1)] = name
+    return names
+
+
 def seed_scores(table: pandas.DataFrame, conditions: Mapping[str, str]) -> pandas.DataFrame:
     """The scores of ``seeds.csv`` (``studies.gains.seed_rows``) by part as text, and the number of ``runs``.
 
