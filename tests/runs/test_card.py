@@ -153,9 +153,16 @@ def test_the_card_says_that_an_adapter_on_random_weights_cannot_be_loaded(tmp_pa
     assert not code(text)
 
 
+def test_the_card_says_that_pictures_are_squeezed(tmp_path):
+    _, text = saved(tmp_path, LORA, "prompt.aspect=1")
+    squeezed = "Squeeze the picture to 1 times as wide as high, leaving its longer side as it is. Resize the picture to"
+    assert squeezed in " ".join(text.split())
+
+
 def test_the_card_has_protocol_scores_and_settings(tmp_path):
     rollout, text = saved(tmp_path, LORA, "crop=300", "resolution=168", "seed=5", "coordinates=original")
     assert rollout.dialogue.system in text and "{tool}" not in code(text, "text")[0]
+    assert "Squeeze" not in text
     assert "300x300 pixels" in text and "a long side of 168 pixels" in text and "multiples of 28" in text
     assert "are given in pixels of the original picture" in text
     assert "which is {original_width}x{original_height}. {question}" in code(text, "text")[1]

@@ -161,6 +161,14 @@ def test_an_empty_output_folder(monkeypatch, tmp_path, empty):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("empty", ["", "' '"])
+def test_an_empty_run_to_resume(monkeypatch, tmp_path, empty):
+    monkeypatch.chdir(tmp_path)
+    line = complain(monkeypatch, f"resume={empty}")
+    assert line == "error: resume is empty; name the folder of a run, or leave it out"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [

@@ -73,7 +73,8 @@ def iou(trajectory: Trajectory, group: Group) -> float:
     """
     example = group.example
     if example.answer_box is None:
-        raise UserError(f"{example.id}: the answer is not a box; the reward term iou needs data=boxes or data=refcoco")
+        fix = "choose another reward or, if these data are boxes, data.metric=iou, which skips rows without one"
+        raise UserError(f"{example.id}: the answer is not a box, which the reward term iou needs; {fix}")
     strays = read_box(trajectory.answer, group.prompt.frame) is BoxError.OUT_OF_FRAME
     return 0.0 if strays else answer_iou(trajectory, group)
 

@@ -116,7 +116,8 @@ def with_own_settings(cfg: DictConfig) -> DictConfig:
 def output_folder(arguments: list[str]) -> Path:
     """The folder that a job will write to, or one above it; Hydra makes it before it calls the job.
 
-    Raises UserError if it is empty, which would mean the current folder.
+    Raises UserError if it is empty, which would mean the current folder, or if ``resume`` is, which would mean a new
+    run.
     """
     given: dict = {"resume": None, "paths.output_dir": "outputs"}
     for argument in arguments:
@@ -125,6 +126,8 @@ def output_folder(arguments: list[str]) -> Path:
     resume, output = given.values()
     if not str(output or "").strip():
         raise UserError("paths.output_dir is empty; name a folder, or leave it out")
+    if isinstance(resume, str) and not resume.strip():
+        raise UserError("resume is empty; name the folder of a run, or leave it out")
     return Path(folder.run_folder(resume if isinstance(resume, str) else None, str(output))).absolute()
 
 
