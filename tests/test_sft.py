@@ -175,7 +175,7 @@ def test_it_resumes_bit_for_bit(job, first, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "traces=: not there; give a run's folder, or a file"),
+        ([], "traces is empty; give a run's folder, a file with conversations, or references"),
         (["traces=nowhere"], "traces=nowhere: not there"),
         (["traces={folder}"], "holds no answers of a run, an evaluation or a mining"),
         (["traces={folder}/t.json", "min_score=1"], "min_score=1: only answers of a run have scores"),

@@ -309,3 +309,9 @@ def test_built_weights_attend_as_they_are_told_and_are_not_in_4_bits(monkeypatch
     monkeypatch.setattr(load, "_nf4", lambda dtype: "4 bits")
     with pytest.raises(UserError, match=r"model\.four_bit=true: only weights from files can be in 4 bits"):
         load_policy(None, build, LORA, four_bit=True)
+
+
+def test_of_the_folder_of_a_run_the_model_in_it_is_named(tmp_path):
+    (tmp_path / "model").mkdir()
+    with pytest.raises(UserError, match=rf"no config\.json there; give model\.path={tmp_path}/model$"):
+        load_policy(str(tmp_path))

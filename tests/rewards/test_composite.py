@@ -151,10 +151,11 @@ def test_settings_are_checked(change, message):
         CompositeReward(**{"terms": TERMS, "weights": {}} | change)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_term_that_is_not_finite_is_a_bug(value):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "1"])
+def test_a_term_that_returns_no_finite_number_is_named(value):
     reward = CompositeReward({"accuracy": terms.accuracy, "odd": lambda trajectory, group: value}, {"accuracy": 1.0})
-    with pytest.raises(ValueError, match=r"'odd' returned (nan|inf) for example 'q7'"):
+    message = rf"reward\.terms\.odd: returned {value} for the question q7; a term returns a number from 0 to 1"
+    with pytest.raises(UserError, match=message):
         reward.score_group(group(*four()), step=0)
 
 

@@ -192,7 +192,9 @@ def _load(path: str, options: dict) -> Parts:
     if not folder.exists():
         hub.prepare()
     elif not (folder / "config.json").is_file():
-        raise UserError(f"model.path={path}: no config.json there; give a folder written by save_pretrained")
+        within = folder / "model"  # of a run
+        fix = f"give model.path={within}" if within.is_dir() else "give a folder written by save_pretrained"
+        raise UserError(f"model.path={path}: no config.json there; {fix}")
     tokenizer, image_processor = _load_processors(path)
     with _errors_in_one_line(path):
         return AutoModelForImageTextToText.from_pretrained(path, **NO_CODE, **options), tokenizer, image_processor

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import cast
+from typing import SupportsFloat, cast
 
 from loupe.errors import UserError, is_number, require_choice, require_int
 from loupe.names import did_you_mean, located, nearest
@@ -138,10 +138,11 @@ def _takes_two(function: object) -> bool:
 
 
 def _value(name: str, term: Term, trajectory: Trajectory, group: Group) -> float:
-    value = float(term(trajectory, group))
-    if not math.isfinite(value):
-        raise ValueError(f"reward term {name!r} returned {value} for example {group.example.id!r}")
-    return value
+    value = term(trajectory, group)
+    if not (isinstance(value, SupportsFloat) and math.isfinite(value)):
+        fix = "a term returns a number from 0 to 1"
+        raise UserError(f"reward.terms.{name}: returned {value} for the question {group.example.id}; {fix}")
+    return float(value)
 
 
 def _require_term(key: str, name: str, terms: Mapping[str, object]) -> None:

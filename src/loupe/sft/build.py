@@ -63,7 +63,8 @@ def read(cfg: DictConfig, tag: str) -> tuple[list[Trace], LoupeDataModule]:
         data = instantiate(cfg.data)
         return read_references(data, choice.splits), data
     if not cfg.traces or not (path := Path(str(cfg.traces))).exists():
-        raise UserError(f"traces={cfg.traces or ''}: not there; give a run's folder, or a file with conversations")
+        problem = f"traces={cfg.traces}: not there" if cfg.traces else "traces is empty"
+        raise UserError(f"{problem}; give a run's folder, a file with conversations, or {REFERENCES}")
     keep = require_choice("keep_system", cfg.keep_system, (True, False))
     if files := recorded.answer_files(path):
         cfg.data = data_settings(cfg, files[0].parent)
