@@ -5,7 +5,7 @@ python experiments/draw.py
 
 from pathlib import Path
 
-from loupe.studies import cures, dots, effects, generalization, interfaces, mixtures
+from loupe.studies import cures, dots, effects, generalization, interfaces, mixtures, sizes
 from loupe.studies import plots as study_plots
 from loupe.studies.tables import results
 
@@ -27,6 +27,11 @@ def interface():
     return dots.conditions_figure(table, table[interfaces.INTERFACE])
 
 
+def train_resolution():
+    table = sizes.named(results("train_resolution"))
+    return dots.conditions_figure(table, table[sizes.SIZE])
+
+
 FIGURES = {
     "main": lambda: study_plots.main_figure(results("main")),
     "where": where,
@@ -35,6 +40,7 @@ FIGURES = {
     "mix": mix,
     "interface": interface,
     "generalization": lambda: generalization.figure(generalization.judged(results("generalization"))),
+    "train_resolution": train_resolution,
     "advantages": lambda: study_plots.advantages_figure(results("advantages")),
     "resolution": lambda: study_plots.panels_by_part(
         study_plots.resolution_lines(results("resolution"), results("main")), "resolution", "score", "shown at, px"

@@ -13,8 +13,8 @@ from loupe.runs.plots import SUBSET_COLORS, ZOOMS, parts, percent
 from loupe.studies.plots import SCORE
 from loupe.studies.tables import by_part
 
-LABEL_WIDTH = 10
-"""Characters after which the name of a condition goes on in the next line."""
+LABEL_WIDTH, AXIS_WIDTH = 10, 60
+"""Characters after which the name of a condition goes on in the next line, and those that all of them may take."""
 
 
 def dots(axes: Axes, found: pandas.DataFrame, x: str, y: str, by: str, colors: Mapping[str, str]) -> None:
@@ -34,7 +34,9 @@ def dots(axes: Axes, found: pandas.DataFrame, x: str, y: str, by: str, colors: M
             spread = width * np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else np.zeros(len(values))
             axes.plot(center + spread, values, "o", color=colors[name], markersize=4.5, alpha=0.8, label=label)
             label = "_"  # named once
-    axes.set_xticks(range(len(places)), [fill(str(name).replace("_", " "), LABEL_WIDTH) for name in places])
+    room = min(LABEL_WIDTH, AXIS_WIDTH // len(places))
+    labels = [fill(str(name).replace("_", " "), room, break_long_words=False) for name in places]
+    axes.set_xticks(range(len(places)), labels)
 
 
 def conditions_figure(table: pandas.DataFrame, condition: pandas.Series) -> Figure:

@@ -7,12 +7,12 @@ from loupe.runs.sweeps import SETTING
 
 SIZE = f"{SETTING}size"
 OVERVIEW, CROP, ASPECT = f"{SETTING}resolution", f"{SETTING}tool.zoom.output_size", f"{SETTING}prompt.aspect"
-KINDS = ("overview {:.0f}", "crop {:.0f}", "squeezed")
-"""What distinguishes a run: the pixels of its overview, those of its crops, or an overview that is a square."""
+KINDS = ("{:.0f} px", "crop {:.0f} px", "square")
+"""What distinguishes a run: the pixels of its overview, those of its crops, or an overview squeezed into a square."""
 
 
 def named(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The same rows with ``setting/size``: overviews from small to large, then crops, then those that are squeezed.
+    """The same rows with ``setting/size``: overviews from small to large, then crops, then squares.
 
     Raises UserError for another study.
     """
