@@ -96,6 +96,7 @@ def test_a_film_strip_leads_through_its_frames(tab, address):
     assert "right at 1 of 2 validations" in tab.locator("#films .meta").inner_text()
     frames.nth(0).click()
     assert tab.url.endswith("#val-0/v/0")
+    tab.locator("dialog .pill").first.wait_for()  # keys before that go nowhere
     tab.keyboard.press("ArrowRight")
     tab.locator("dialog .pill", has_text="no tool call").wait_for()
     assert tab.url.endswith("#val-25/v/0") and tab.locator("dialog [aria-label=Next]").is_disabled()
