@@ -270,6 +270,17 @@ def test_a_file_that_is_no_yaml(monkeypatch, tmp_path):
     assert line.startswith(f"error: {tmp_path}/experiment/mine.yaml, line 2: not valid YAML; ")
 
 
+def test_a_mistyped_setting_of_an_own_data_set(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_text("_target_: my_data_set.build\nbatch_size: 2\n")
+    (tmp_path / "my_data_set.py").write_text("def build(batch_size, heldout=8): ...\n")
+    monkeypatch.setattr(sys, "argv", ["train.py", f"--config-dir={tmp_path}", "data=mine", "data.heldot=3"])
+    with pytest.raises(SystemExit) as stopped:
+        entry.main()
+    assert stopped.value.code == "error: data.heldot=3: there is no such setting; did you mean +data.heldout?"
+
+
 def test_a_bug_in_what_is_built_keeps_its_traceback():
     cfg = OmegaConf.create({"a": {"b": {"_target_": "json.loads", "s": "{"}, "_target_": "builtins.dict"}})
     with pytest.raises(InstantiationException) as raised:

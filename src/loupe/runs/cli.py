@@ -144,7 +144,9 @@ def explain(error: BaseException) -> str | None:
         return None  # raised by what is built
     if isinstance(error, HydraException):
         with suppress(UserError):  # the settings that would explain it may be damaged as well
-            return f"error: {explained(error, Command(Path(sys.argv[0]).stem, tuple(sys.argv[1:])))}"
+            command = Command(Path(sys.argv[0]).stem, tuple(sys.argv[1:]))
+            config.make_importable(place for place in command.folders if place != CONF)  # own code says what it takes
+            return f"error: {explained(error, command)}"
     if isinstance(error, InterpolationKeyError):
         return f"error: {error.full_key}: {str(error).splitlines()[0]}; it names a setting that there is not"
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):
