@@ -137,7 +137,8 @@ def test_length():
 
 
 def test_iou_needs_questions_about_boxes():
-    with pytest.raises(UserError, match=r"q: the answer is not a box, .* iou needs; .*data\.metric=iou"):
+    needed = "q: the answer is not a box, which the reward term iou needs; choose another reward or, if these data are "
+    with pytest.raises(UserError, match=f"^{needed}boxes, data\\.metric=iou, which skips rows without one$"):
         iou(answered([0, 0, 1, 1]), bare_group(Example("q", b"", "?", ("7",))))
 
 
