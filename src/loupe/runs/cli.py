@@ -144,9 +144,7 @@ def explain(error: BaseException) -> str | None:
         return None  # raised by what is built
     if isinstance(error, HydraException):
         with suppress(UserError):  # the settings that would explain it may be damaged as well
-            command = Command(Path(sys.argv[0]).stem, tuple(sys.argv[1:]))
-            config.make_importable(place for place in command.folders if place != CONF)  # own code says what it takes
-            return f"error: {explained(error, command)}"
+            return f"error: {explained(error, Command(Path(sys.argv[0]).stem, tuple(sys.argv[1:])))}"
     if isinstance(error, InterpolationKeyError):
         return f"error: {error.full_key}: {str(error).splitlines()[0]}; it names a setting that there is not"
     if isinstance(error, HydraException | OmegaConfBaseException | MisconfigurationException):

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from loupe.errors import UserError
 from loupe.names import did_you_mean, nearest
 from loupe.paths import CONF
-from loupe.runs.config import quoted, search_path
+from loupe.runs.config import make_importable, quoted, search_path
 from loupe.runs.files import RunFile
 from loupe.runs.folder import run_folder
 from loupe.runs.known import GROUPS, OPEN, exists, hint
@@ -57,6 +57,7 @@ class Command:
         """The settings that the command can change: those of the resumed run, or those of its choices and additions."""
         if self.resumed:
             return saved_settings(self.resumed)
+        make_importable(self.folders[1:])  # own code says which settings it takes
         kept = [line for override in self.overrides if (line := self._choice(override))]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             try:
