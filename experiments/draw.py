@@ -17,30 +17,15 @@ def where():
     return study_plots.learning_figure(table, study_plots.pointing_controls(table))
 
 
-def mix():
-    table = mixtures.named(results("mix"))
-    return dots.conditions_figure(table, table[mixtures.MIXTURE])
-
-
-def interface():
-    table = interfaces.named(results("interface"))
-    return dots.conditions_figure(table, table[interfaces.INTERFACE])
-
-
-def train_resolution():
-    table = sizes.named(results("train_resolution"))
-    return dots.conditions_figure(table, table[sizes.SIZE])
-
-
 FIGURES = {
     "main": lambda: study_plots.main_figure(results("main")),
     "where": where,
     "cures": lambda: cures.figure(cures.runs(results("cures"))),
     "med": lambda: effects.effects_figure(results("med")),
-    "mix": mix,
-    "interface": interface,
+    "mix": lambda: dots.conditions_figure(mixtures.named(results("mix")), mixtures.MIXTURE),
+    "interface": lambda: dots.conditions_figure(interfaces.named(results("interface")), interfaces.INTERFACE),
     "generalization": lambda: generalization.figure(generalization.judged(results("generalization"))),
-    "train_resolution": train_resolution,
+    "train_resolution": lambda: dots.conditions_figure(sizes.named(results("train_resolution")), sizes.SIZE),
     "advantages": lambda: study_plots.advantages_figure(results("advantages")),
     "resolution": lambda: study_plots.panels_by_part(
         study_plots.resolution_lines(results("resolution"), results("main")), "resolution", "score", "shown at, px"

@@ -22,11 +22,11 @@ def test_each_row_is_a_dot_above_its_value_and_in_the_color_of_its_group():
 
 
 def table(*parts):
-    row = {"job": "1", "command": "", "setting/seed": 3}
+    row = {"job": "1", "command": "", "setting/heat": "mild"}
     for part, score in parts:
         row |= {f"after/score/{part}": score, f"after/score/{part}/low": 0.0, f"after/score/{part}/high": 1.0}
         row |= {f"after/zoom_rate/{part}": score / 2}
-    return pandas.DataFrame([row, row | {"job": "2"}])
+    return pandas.DataFrame([row, row | {"job": "2", "setting/heat": "hot"}])
 
 
 def drawn(figure):
@@ -34,11 +34,11 @@ def drawn(figure):
 
 
 def test_a_run_has_a_dot_for_each_subset_under_its_condition():
-    figure = conditions_figure(table(("all", 0.5), ("small", 0.2), ("large", 0.8)), pandas.Series(["mild", "hot"]))
+    figure = conditions_figure(table(("all", 0.5), ("small", 0.2), ("large", 0.8)), "setting/heat")
     assert drawn(figure) == [[0.2, 0.2, 0.8, 0.8], [0.1, 0.1, 0.4, 0.4]]
     assert [text.get_text() for text in figure.axes[1].get_xticklabels()] == ["mild", "hot"]
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["small", "large"]
 
 
 def test_without_subsets_all_questions_are_drawn():
-    assert drawn(conditions_figure(table(("all", 0.5)), pandas.Series(["mild", "hot"]))) == [[0.5, 0.5], [0.25, 0.25]]
+    assert drawn(conditions_figure(table(("all", 0.5)), "setting/heat")) == [[0.5, 0.5], [0.25, 0.25]]

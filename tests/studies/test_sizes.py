@@ -2,7 +2,9 @@ import pandas
 import pytest
 
 from loupe.errors import UserError
-from loupe.studies.sizes import ASPECT, CROP, OVERVIEW, SIZE, named
+from loupe.studies.sizes import CROP, OVERVIEW, SIZE, named
+
+ASPECT = "setting/prompt.aspect"
 
 
 def test_overviews_come_first_then_crops_each_from_small_to_large():

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from loupe.runs.plots import SUBSET_COLORS, ZOOMS, parts, percent
+from loupe.runs.sweeps import SETTING
 from loupe.studies.plots import SCORE
 from loupe.studies.tables import by_part
 
@@ -39,20 +40,19 @@ def dots(axes: Axes, found: pandas.DataFrame, x: str, y: str, by: str, colors: M
     axes.set_xticks(range(len(places)), labels)
 
 
-def conditions_figure(table: pandas.DataFrame, condition: pandas.Series) -> Figure:
+def conditions_figure(table: pandas.DataFrame, condition: str) -> Figure:
     """Score and zoom rate of every run after training, on each subset of the questions, by its ``condition``.
 
-    condition: the name of each row of ``table`` (``tables.results``); conditions are drawn in the order of the table.
+    condition: the setting of ``table`` (``tables.results``) that names it; conditions are drawn in the table's order.
     """
-    names = dict(zip(table.job, condition, strict=True))
     tidied = by_part(table, "after")
     *subsets, everything = parts(tidied.part)
-    found = tidied.assign(condition=tidied.job.map(names))[tidied.part.isin(subsets or [everything])]
+    found = tidied[tidied.part.isin(subsets or [everything])]
     colors = dict(zip([everything, *reversed(subsets)], cycle(SUBSET_COLORS)))
     colors = {name: colors[name] for name in subsets or [everything]}
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     for axes, (column, title) in zip(figure.subplots(1, 2), {"score": SCORE, "zoom_rate": ZOOMS}.items(), strict=True):
-        dots(axes, found, "condition", column, "part", colors)
+        dots(axes, found, condition.removeprefix(SETTING), column, "part", colors)
         percent(axes, title=title)
     figure.axes[0].legend(frameon=False)
     return figure

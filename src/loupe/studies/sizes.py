@@ -4,11 +4,14 @@ import pandas
 
 from loupe.errors import UserError
 from loupe.runs.sweeps import SETTING
+from loupe.studies.tables import named_by, rank
 
 SIZE = f"{SETTING}size"
-OVERVIEW, CROP, ASPECT = f"{SETTING}resolution", f"{SETTING}tool.zoom.output_size", f"{SETTING}prompt.aspect"
-KINDS = ("{:.0f} px", "crop {:.0f} px", "square")
-"""What distinguishes a run: the pixels of its overview, those of its crops, or an overview squeezed into a square."""
+OVERVIEW, CROP = f"{SETTING}resolution", f"{SETTING}tool.zoom.output_size"
+OVERVIEWS, CROPS, SQUARES = "{:.0f} px", "crop {:.0f} px", "square"
+"""The names of runs, by what distinguishes them: pixels of the overview or of the crops, or a squeezed overview."""
+MADE_BY = {CROPS: {"tool.zoom.output_size": "."}, SQUARES: {"prompt.aspect": "."}}
+"""As ``tables.named_by`` reads them."""
 
 
 def named(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -18,9 +21,8 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
     """
     if OVERVIEW not in table:
         raise UserError(f"no column {OVERVIEW}: this study sweeps the size at which pictures are shown")
-    given = table.reindex(columns=[OVERVIEW, CROP, ASPECT])
-    kind = given[CROP].notna().where(given[ASPECT].isna(), 2).astype(int)
-    pixels = given[OVERVIEW].where(kind != 1, given[CROP])
-    names = [KINDS[number].format(shown) for number, shown in zip(kind, pixels, strict=True)]
-    places = table.assign(**{SIZE: names, "kind": kind, "pixels": pixels})
-    return places.sort_values(["kind", "pixels"], kind="stable").drop(columns=["kind", "pixels"])
+    kind = named_by(table, OVERVIEWS, MADE_BY)
+    pixels = table[CROP].where(kind == CROPS, table[OVERVIEW]) if CROP in table else table[OVERVIEW]
+    names = [form.format(size) for form, size in zip(kind, pixels, strict=True)]
+    sized = table.assign(**{SIZE: names, "rank": rank(kind, (OVERVIEWS, CROPS, SQUARES)), "pixels": pixels})
+    return sized.sort_values(["rank", "pixels"], kind="stable").drop(columns=["rank", "pixels"])

@@ -85,10 +85,9 @@ def named_by(table: pandas.DataFrame, otherwise: str, made_by: Mapping[str, Mapp
     """
     names = pandas.Series(otherwise, table.index)
     for name, settings in made_by.items():
-        patterns = {f"{SETTING}{setting}": pattern for setting, pattern in settings.items()}
-        if set(patterns) <= set(table):
-            texts = table[list(patterns)].astype(object).fillna("").astype(str)
-            names[texts.apply(lambda text, like=patterns: text.str.contains(like[text.name])).all(axis=1)] = name
+        values = table.reindex(columns=[f"{SETTING}{setting}" for setting in settings]).astype(object).fillna("")
+        held = [values[f"{SETTING}{setting}"].astype(str).str.contains(like) for setting, like in settings.items()]
+        names[pandas.concat(held, axis=1).all(axis=1)] = name
     return names
 
 
