@@ -31,7 +31,8 @@ def evaluate(cfg) -> dict:
         result |= report(answers.rows, resamples)
         write_parquet(answers.rows, out / "answers.parquet")
         write_json(out / "evaluation.json", result)
-        LOG.info("%s\n%s\nevery answer is in %s", table(result), settings_line(answers.settings), out)
+        line = settings_line(answers.settings, {row["condition"] for row in answers.rows})
+        LOG.info("%s\n%s\nevery answer is in %s", table(result), line, out)
         return result
 
 

@@ -12,7 +12,7 @@ def train(cfg) -> dict:
     with run.job(cfg) as out, locked(out):
         if summary := folder.finished_before(cfg, out):
             return summary
-        module, data = build.build_module(cfg), build.build_data(cfg)
+        data, module = build.build_data(cfg), build.build_module(cfg)  # a mistake in the data is told at once
         assert data.train is not None  # which build_data has checked
         trainer = build.build_trainer(cfg, out, keep_best=data.val is not None)
         earlier = folder.open_for_training(cfg, out)

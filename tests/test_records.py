@@ -3,7 +3,12 @@ import torch
 from PIL import Image
 
 from loupe.geometry import Frame
-from loupe.records import OK, ImagePatches, Prompt, ToolEvent, Trajectory, TrajectoryType
+from loupe.records import OK, Example, ImagePatches, Prompt, ToolEvent, Trajectory, TrajectoryType
+
+
+def test_the_letters_of_a_text_are_not_taken_for_references():
+    with pytest.raises(TypeError, match=r"references='10': must be a tuple of texts, such as \('10',\)"):
+        Example("1", b"", "How many?", "10")
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,11 @@ def test_ctrl_c_during_the_first_evaluation_says_so(tmp_path, monkeypatch, capsy
     assert "stopped at once; there is no checkpoint to resume from yet" in capsys.readouterr().out
 
 
+def test_a_mistake_in_the_data_is_told_before_a_model_is_loaded(tmp_path):
+    with pytest.raises(UserError, match=r"data\.path=nowhere: no such file"):
+        run(tmp_path / "run", "data=vqa", "data.path=nowhere", "model=qwen2_5_vl_3b", "model.path=nowhere/either")
+
+
 def test_a_bad_setting_leaves_an_earlier_run_where_it_is(tmp_path):
     run(tmp_path, "trainer.max_steps=1")
     with pytest.raises(UserError, match="crop=0"):

@@ -1,10 +1,7 @@
 """The records that flow through the project: Example -> Prompt -> Trajectory -> Group.
 
-Shape vocabulary, used in names and docstrings everywhere:
-    P  prompts (questions) in a batch
-    G  trajectories per group (one group per prompt)
-    R  trajectories (rows) in a batch, R = P * G
-    T  tokens; V  vocabulary; D  hidden width
+Shapes, in names and docstrings everywhere: P prompts (questions) in a batch; G trajectories per group, one group per
+prompt; R = P * G trajectories (rows) in a batch; T tokens; V vocabulary; D hidden width.
 """
 
 from dataclasses import dataclass, field, replace
@@ -49,6 +46,11 @@ class Example:
     earlier_images: tuple[Path | bytes | Renderable, ...] = ()
     metric: str = "vqa"
 
+    def __post_init__(self) -> None:
+        given: object = self.references
+        if isinstance(given, str):  # its letters would be taken for references
+            raise TypeError(f"references={given!r}: must be a tuple of texts, such as ({given!r},)")
+
 
 @dataclass
 class ImagePatches:
@@ -79,8 +81,7 @@ class ImagePatches:
 class Prompt:
     """The part that all trajectories of a group share, up to where the policy begins to write.
 
-    ids: token ids, image placeholders included.
-    images: the pictures behind the placeholders, in order.
+    ids: token ids, image placeholders included. images: the pictures behind the placeholders, in order.
     picture: what tools act on, at full resolution: the original or ``Example.zoom_image``; None in a light copy.
     shown_size: (width, height) of the picture as the model sees it, as stated in the prompt.
     frame: the coordinate frame of the boxes in an answer.
@@ -133,10 +134,9 @@ OK = "ok"
 class ToolEvent:
     """One attempted call. ``status`` is "ok" or the kind of failure (``tools.errors``).
 
-    tool, arguments, image: the name, the arguments and the number of the picture that the call gives, if it could be
-        read. text: what the policy was told: the text of the result, or why the call failed.
-    keypoint, box: the point that the call named, and the part that it showed, in pixels of the question's picture.
-    pictured: whether it showed a picture.
+    tool, arguments, image: the name, the arguments and the number of the picture in the call, if it could be read.
+    text: what the policy was told: the text of the result, or why the call failed. keypoint, box: the point that was
+    named and the part that was shown, in pixels of the question's picture. pictured: whether a picture was shown.
     """
 
     status: str

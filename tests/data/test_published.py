@@ -97,8 +97,8 @@ def test_unusable_rows_are_named(tmp_path, caplog):
         datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / f"{split}.parquet")
     with caplog.at_level(logging.WARNING):
         module = data("textvqa", f"data.path={tmp_path}", "data.n_val=1", "data.n_test=null")
-    assert "TextVQA train: skipped rows without a usable question: 1\n" in caplog.text
-    assert "TextVQA train: skipped rows without a usable answers: 2\n" in caplog.text
+    assert "TextVQA train: skipped rows without a usable question: 2\n" in caplog.text
+    assert "TextVQA train: skipped rows without a usable answers: 3\n" in caplog.text
     test = rows_of(module.test)
     assert [e.id for e in test] == ["textvqa/1", "textvqa/4", "textvqa/5"]
     for example in test[:2]:  # noticed when the picture is opened
@@ -299,7 +299,7 @@ def test_a_rotation_of_hrbench_counts_once(tmp_path, caplog):
     rows = published.hrbench_rows(1)
     datasets.Dataset.from_list([*rows, rows[2]]).to_parquet(tmp_path / "hr_bench_4k.parquet")
     assert len(data("hrbench_4k", f"data.path={tmp_path}").test) == 4
-    assert "skipped rows that repeat the index and cycle_category of an earlier one: 4\n" in caplog.text
+    assert "skipped rows that repeat the index and cycle_category of an earlier one: 5\n" in caplog.text
 
 
 def test_hrbench_8k_is_another_file(folders):
@@ -319,7 +319,7 @@ def test_hand_written_rows_of_hrbench(tmp_path, caplog):
     (tmp_path / "hr_bench_4k.tsv").write_text("\n".join([head, *rows]) + "\n")
     with caplog.at_level(logging.WARNING):
         first, second = rows_of(data("hrbench_4k", f"data.path={tmp_path}").test)
-    assert "hrbench_4k: skipped rows without a usable answer: 1\n" in caplog.text
+    assert "hrbench_4k: skipped rows without a usable answer: 2\n" in caplog.text
     assert first.options == ("None", "null", "07", "8")  # texts, not missing values or numbers
     assert open_picture(first.image).size == (40, 30)
     with pytest.raises(BadExample):

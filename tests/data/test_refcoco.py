@@ -106,7 +106,7 @@ def test_held_out_pictures_are_not_trained_on(files, tmp_path, caplog):
     data = load(tmp_path / "copy", n_train=1)  # whichever part of the file is used
     assert [data.val[i].cluster for i in range(4)] == ["refcoco/val/500"] * 2 + ["refcoco/val/502"] * 2
     assert len(data.val) == 4 and len(data.test) == 6
-    assert "refcoco/val: skipped rows whose picture is in the training file: 1\n" in caplog.text
+    assert "refcoco/val: skipped rows whose picture is in the training file: 2\n" in caplog.text
     for row in rows:
         row["file_name"] = "COCO_train2014_000000000004_2.jpg"
     datasets.Dataset.from_list(rows).to_parquet(file)
@@ -160,9 +160,9 @@ def test_unusable_rows_are_named(files, tmp_path, caplog):
     file.write_text("\n".join(lines) + "\n")
     train = load(files, train=str(file), images=str(files)).train
     assert [example.id for example in train] == ["some_train/4", "some_train/5"]
-    assert f"{file}: skipped rows without a usable image: 0, 6\n" in caplog.text
-    assert f"{file}: skipped rows without a usable expression: 3, 6\n" in caplog.text
-    assert f"{file}: skipped rows without a usable box: 1, 2, 6\n" in caplog.text
+    assert f"{file}: skipped rows without a usable image: 1, 7\n" in caplog.text
+    assert f"{file}: skipped rows without a usable expression: 4, 7\n" in caplog.text
+    assert f"{file}: skipped rows without a usable box: 2, 3, 7\n" in caplog.text
 
 
 def test_a_box_outside_the_picture_is_refused_by_name(shared_policy):

@@ -48,14 +48,14 @@ def test_a_mistyped_row_is_skipped_and_named(write, caplog, change):
         test = load(write(json.dumps({"data": entries}))).test
     assert [test[i].id for i in range(len(test))] == ["textvqa/1", "textvqa/10"]
     assert test[0].references == ("x",) * 10 and open_picture(test[0].image).size == (40, 30)
-    assert f"TextVQA validation: skipped rows without a usable {next(iter(change))}: 1\n" in caplog.text
+    assert f"TextVQA validation: skipped rows without a usable {next(iter(change))}: 2\n" in caplog.text
 
 
 def test_a_question_counts_once(write, caplog):
     entries = [GOOD, GOOD | {"image_id": "b"}, GOOD | {"image_id": "b", "question_id": 2}]
     with caplog.at_level(logging.WARNING):
         assert len(load(write(json.dumps({"data": entries}))).test) == 2
-    assert "TextVQA validation: skipped rows that repeat the question_id of an earlier one: 1\n" in caplog.text
+    assert "TextVQA validation: skipped rows that repeat the question_id of an earlier one: 2\n" in caplog.text
 
 
 @pytest.mark.parametrize("entry", [None, 3, "x", [], {}], ids=repr)

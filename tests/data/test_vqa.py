@@ -238,7 +238,9 @@ def test_broken_lines(write, load, caplog):
     assert "with more or fewer cells than the header; quote cells that hold the separator: 2" in caplog.text
     assert "with a quote that is never closed, or stands within a cell; double it: 3" in caplog.text
     write(text, "l.csv")
-    with pytest.raises(UserError, match=r"l\.csv: has no rows"):
+    with pytest.raises(
+        UserError, match=r"l\.csv: none of its first rows is usable \(the first is one of those with a quote"
+    ):
         load(folder)
     (folder / "l.csv").unlink()
     write(f"{json.dumps(ROW)}\n{{\n[]\n", "l.jsonl")

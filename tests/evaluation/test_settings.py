@@ -16,7 +16,9 @@ def test_settings_state_what_results_depend_on():
     assert found["most_pixels"] == {"overview": 224**2, "crop": 112**2}
     assert (found["crop"], found["precision"], found["rollout"]["temperature"]) == (400, "32-true", 1.0)
     assert found["evaluate"]["known"]["sampled"]["samples"] == 4
-    assert "resolution 224 (at most 50,176 pixels per picture), crop 400" in settings_line(found)
+    assert "resolution 224 (at most 50,176 pixels per picture), crop 400" in settings_line(found, ["greedy"])
+    assert "k =" not in settings_line(found, ["greedy"])
+    assert "greedy or k = 4 at temperature 1.0, seed" in settings_line(found, ["greedy", "sampled"])
     assert stated("tool=none")["most_pixels"]["crop"] == 112**2
     assert stated("resolution=1024")["most_pixels"]["overview"] == 1036**2  # on the patch grid
 

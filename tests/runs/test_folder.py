@@ -202,7 +202,11 @@ def test_for_a_damaged_checkpoint_the_others_are_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("override", "named"),
-    [("crop=300", "crop, tool"), ("seed=1", "seed, data, rollout"), ("evaluate.samples=2", "evaluate")],
+    [
+        ("crop=300", "crop, tool.zoom.crop"),
+        ("seed=1", "data.order_seed, data.seed, rollout.seed, seed"),
+        ("evaluate.samples=2", "evaluate.known.sampled.samples, evaluate.samples"),
+    ],
 )
 def test_answers_given_under_other_settings_are_kept_apart(tmp_path, override, named):
     open_for_answers(tmp_path, stated())
@@ -226,7 +230,7 @@ def test_conditions_may_be_added_but_not_changed(tmp_path):
     answered(tmp_path, "greedy", "direct")
     open_for_answers(tmp_path, stated("+evaluate.known.mine={tool: false}"))
     open_for_answers(tmp_path, stated())
-    with pytest.raises(UserError, match=r"other settings \(evaluate\)"):
+    with pytest.raises(UserError, match=r"other settings \(evaluate\.known\.direct\.tool\)"):
         open_for_answers(tmp_path, stated("evaluate.known.direct.tool=true"))
 
 
@@ -235,7 +239,7 @@ def test_a_condition_without_answers_may_be_changed(tmp_path):
     answered(tmp_path, "greedy")
     open_for_answers(tmp_path, stated("evaluate.describe=''", "evaluate.conditions=[greedy,textcot]"))
     answered(tmp_path, "greedy", "textcot")
-    with pytest.raises(UserError, match=r"other settings \(evaluate\)"):
+    with pytest.raises(UserError, match=r"other settings \(evaluate\.known\.textcot\.prompt\.user\)"):
         open_for_answers(tmp_path, stated())
 
 

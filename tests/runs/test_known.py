@@ -41,11 +41,18 @@ def require_known(cfg):
         ("paths.foo", "paths has output_dir"),
         ("crop.x", "crop is a value, not a group of settings"),
         ("model.lora.r", "model.lora is empty; give it as a whole: model.lora='{r: ..}'"),
-        ("evaluate.split", "evaluate belongs to another command"),
+        ("evaluate.split", "evaluate belongs to src/evaluate.py and src/mine.py"),
     ],
 )
 def test_what_was_meant(key, expected):
     assert hint(key, CFG) == expected
+
+
+def test_an_argument_without_a_default_can_be_added_where_no_command_gives_it():
+    cfg = CFG.copy()
+    OmegaConf.update(cfg, "reward.terms.mine", {"_target_": SCHEDULE}, force_add=True)
+    assert hint("reward.terms.mine.start", cfg) == "to add it, write +reward.terms.mine.start"
+    assert "policy" not in hint("algorithm.policy", cfg)
 
 
 def test_whatever_is_suggested_exists():

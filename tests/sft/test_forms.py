@@ -100,7 +100,7 @@ def test_a_row_says_the_same_in_every_form(read, row):
     for name in ("t.jsonl", "t.json"):
         (trace,) = read(row, name=name)
         assert told(trace) == EXCHANGE
-        assert trace.system is None and trace.name == f"{name}/0"
+        assert trace.system is None and trace.name == f"{name}/1"
 
 
 def test_a_picture_that_is_marked_nowhere_belongs_to_the_question(read):
@@ -160,8 +160,8 @@ BAD = {
 @pytest.mark.parametrize("reason", BAD)
 def test_a_broken_row_is_skipped_and_named(read, caplog, reason):
     (trace,) = read(BAD[reason], GOOD)
-    assert trace.name == "t.jsonl/1"
-    assert "skipped rows" in caplog.text and reason in caplog.text and ": 0" in caplog.text
+    assert trace.name == "t.jsonl/2"
+    assert "skipped rows" in caplog.text and reason in caplog.text and ": 1" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 from conftest import INSTRUCTION, NO_TOOL, compose_config, zoom_call, zoom_tools
@@ -122,7 +123,9 @@ def test_functions_have_json_schemas():
         ({"budgets": [1]}, r"tool\.budgets=\[1\]: must be numbers of calls by tool, such as {zoom: 2}"),
         ({"budgets": {"zoom": 1}}, r"tool\.budgets\.zoom: there is no such tool; there are echo"),
         ({"budgets": {"echo": 0}}, r"tool\.budgets\.echo=0: must be a whole number, 1 or more"),
-        ({"pixels": "shown"}, r"tool\.pixels=shown: is not a tool.*tool\.<its name>\.pixels"),
+        ({"pixels": "shown"}, r"tool\.pixels=shown: is not a tool, .*; .*tool\.<its name>\.pixels"),
+        ({"other": SimpleNamespace(instruction="", arguments={})}, "not a tool, because it has no description, run; "),
+        ({"other": Echo(arguments=["x"])}, r"tool\.other\.arguments=\['x'\]: must be arguments by their names"),
         ({"a b": Echo()}, "the name of a tool must consist of letters, digits and underscores"),
         ({"other": Echo(instruction=None)}, r"tool\.other\.instruction=None: must be text"),
         ({"other": Echo(arguments={"image": text("image")})}, r"tool\.other: an argument must not be called image"),

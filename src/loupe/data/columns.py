@@ -168,7 +168,7 @@ def is_box(value: Any) -> bool:
 
 def _box(value: Any, form: str, unit: str) -> Box:
     if not is_four_numbers(value):
-        raise BadExample("with a box that is not four numbers")
+        raise BadExample("with a box that is not four numbers, such as [8, 20, 31, 45]")
     x1, y1, x2, y2 = map(float, value)
     box = (x1, y1, x1 + x2, y1 + y2) if form == "xywh" else (x1, y1, x2, y2)
     if not area(box):

@@ -61,9 +61,12 @@ class Reading:
 
     def names(self, file: Path) -> Names:
         """The columns of a table. Raises UserError if it lacks one that is needed, or has no rows."""
-        rows = [row for row in islice(files.read_rows(file), PEEK) if isinstance(row, dict)]
-        if not rows:
-            raise UserError(f"{file}: has no rows; give a table with a header and a row for each question")
+        peeked = list(islice(files.read_rows(file), PEEK))
+        if not (rows := [row for row in peeked if isinstance(row, dict)]):
+            found = (
+                f"none of its first rows is usable (the first is one of those {peeked[0]})" if peeked else "has no rows"
+            )
+            raise UserError(f"{file}: {found}; give a table with a header and a row for each question")
         has = list(dict.fromkeys(name for row in rows for name in row))
         names = columns.find_columns(has, self.columns, file)
         answers = "boxes" if self.metric == "iou" and "boxes" in names else "answers"
@@ -102,7 +105,7 @@ class Reading:
         boxes = read_boxes(cell(row, names.get("boxes")))
         choices = columns.options(cell(row, names.get("options"))) if metric in (None, "choice") else []
         if len(choices) == 1 or (metric == "choice" and not choices):
-            raise BadExample("with fewer than two options")
+            raise BadExample('with fewer than two options; a cell holds a list, such as ["red", "blue"]')
         if choices:
             return {"references": [columns.letter(columns.texts(raw), choices)], "options": choices, "boxes": boxes}
         if metric == "iou" or (metric is None and columns.is_box(raw)):

@@ -135,9 +135,14 @@ def usable_rows(
 
 
 def report_skipped(name: str, why: str, rows: Sequence[int]) -> None:
-    """Name the rows of a table that are left out, if there are any. why: completes "skipped rows"."""
+    """Name the rows of a table that are left out, if there are any, counting from 1, without a header.
+
+    why: completes "skipped rows". rows: their indices.
+    """
     if rows:
-        numbers = ", ".join(map(str, rows[:5])) + (f" .. ({len(rows)} in all)" if len(rows) > 5 else "")
+        numbers = ", ".join(str(index + 1) for index in rows[:5]) + (
+            f" .. ({len(rows)} in all)" if len(rows) > 5 else ""
+        )
         LOG.warning("%s: skipped rows %s: %s", name, why, numbers)
 
 

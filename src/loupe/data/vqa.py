@@ -122,11 +122,11 @@ def _usable(table: datasets.Dataset, path: str) -> list[int]:
                 row["file"], f"whose picture is not there (such as {file[-200:]}; data.images)"
             )
         if problem:
-            skipped[row["file"], problem].append(row["row"])
+            skipped[row["file"], problem].append(row["row"] - 1)
         else:
             good.append(number)
-    for (file, problem), numbers in skipped.items():
-        tables.report_skipped(file, problem, numbers)
+    for (file, problem), indices in skipped.items():
+        tables.report_skipped(file, problem, indices)
     if not good:
         raise UserError(f"data.path={path}: none of its {len(table)} rows is usable; see the skipped rows above")
     return good

@@ -58,7 +58,7 @@ def collect_answers(cfg: DictConfig, folder: Path, examples: Questions, shard: t
                     journal.add(outcomes)
                     bar.update(len(outcomes))
     except KeyboardInterrupt as stop:
-        command = f"{command_line()} {override('paths.output_dir', cfg.paths.output_dir)}"
+        command = f"{command_line(typed=True)} {override('paths.output_dir', cfg.paths.output_dir)}"
         raise Interrupted(f"stopped; to resume: {command}") from stop
     for line in journal.skipped:
         LOG.warning("skipped: %s", line)

@@ -1,6 +1,7 @@
 """The settings that the answers of an evaluation depend on: stated with its results, compared before it resumes."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -42,11 +43,14 @@ def weights(path: str | None) -> dict[str, list[int]]:
     return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
-def settings_line(settings: dict) -> str:
-    """The settings without which scores cannot be compared, in one line."""
-    known = settings["evaluate"]["known"].get("sampled", {})
+def settings_line(settings: dict, conditions: Iterable[str]) -> str:
+    """The settings without which scores cannot be compared, in one line. conditions: those that were asked for."""
+    known = settings["evaluate"]["known"]
+    samples = sorted({count for name in conditions if (count := known.get(name, {}).get("samples"))})
+    temperature = settings["rollout"]["temperature"]
+    sampled = f" or k = {', '.join(map(str, samples))} at temperature {temperature}" if samples else ""
     return (
         f"resolution {settings['resolution']} (at most {settings['most_pixels']['overview']:,} pixels per picture), "
-        f"crop {settings['crop']}, greedy or k = {known.get('samples')} at temperature "
-        f"{settings['rollout']['temperature']}, seed {settings['seed']}, 95% bootstrap intervals over questions"
+        f"crop {settings['crop']}, greedy{sampled}, "
+        f"seed {settings['seed']}, 95% bootstrap intervals over questions"
     )

@@ -72,7 +72,7 @@ def build_trainer(cfg: DictConfig, folder: Path, keep_best: bool = True, one_dev
     settings, checkpoints = cfg.trainer.copy(), folder / RunFile.CHECKPOINTS
     every = require_int("trainer.val_check_interval", settings.val_check_interval, 1)
     settings.val_check_interval = min(every, settings.max_steps)
-    last = LastCheckpoint(checkpoints, command_line())
+    last = LastCheckpoint(checkpoints, command_line(typed=True))
     keep_best = keep_best and settings.get("limit_val_batches") != 0
     callbacks = [BestCheckpoint(checkpoints), last] if keep_best else [last]
     if settings.enable_progress_bar:

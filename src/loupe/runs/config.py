@@ -70,13 +70,17 @@ def make_importable(folders: Iterable[Path]) -> None:
             sys.path.append(str(place))
 
 
-def command_line() -> str:
-    """The command of this job, quoted for the shell, without its output folder and what it resumes."""
+def command_line(typed: bool = False) -> str:
+    """The command of this job, quoted for the shell, without its output folder and what it resumes.
+
+    typed: with the entry's path as it was typed, which works in the current folder; else it works in the project's.
+    """
     job, overrides = "train", []
     if HydraConfig.initialized():
         job, overrides = HydraConfig.get().job.config_name, HydraConfig.get().overrides.task
     kept = [override for override in overrides if not override.startswith(("paths.output_dir=", "resume="))]
-    return shlex.join(["python", f"src/{job}.py", *(f"{CONFIG_DIR}{folder}" for folder in config_folders()), *kept])
+    entry = sys.argv[0] if typed and Path(sys.argv[0]).name == f"{job}.py" else f"src/{job}.py"
+    return shlex.join(["python", entry, *(f"{CONFIG_DIR}{folder}" for folder in config_folders()), *kept])
 
 
 def override(key: str, value: str | Path) -> str:

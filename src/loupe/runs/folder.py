@@ -136,8 +136,8 @@ def open_for_answers(folder: Path, settings: dict) -> dict:
     if path.exists() and (folder / ANSWERS).exists():
         earlier = read_json(path)
         answered = {row["condition"] for row in read_rows(folder / ANSWERS)}
-        pairs = {key: (settings[key], earlier.get(key)) for key in settings if key != "commit"}
-        if changed := [key for key, (now, then) in pairs.items() if _changed(now, then, answered)]:
+        then, now = ({key: given.get(key) for key in settings if key != "commit"} for given in (earlier, settings))
+        if changed := changed_settings(*_without_unanswered(then, now, answered)):
             raise UserError(
                 f"paths.output_dir={folder}: holds answers given under other settings ({', '.join(changed)}); "
                 "choose another folder, or delete this one"
@@ -150,12 +150,15 @@ def open_for_answers(folder: Path, settings: dict) -> dict:
     return settings
 
 
-def _changed(now: object, earlier: object, answered: set[str]) -> bool:
-    """Whether a setting differs. answered: the conditions with answers, which alone may not be changed."""
-    if isinstance(now, dict) and isinstance(earlier, dict) and "known" in now:
-        both = now["known"].keys() & earlier["known"].keys() & answered
-        now, earlier = (given | {"known": {name: given["known"][name] for name in both}} for given in (now, earlier))
-    return now != earlier
+def _without_unanswered(then: dict, now: dict, answered: set[str]) -> tuple[dict, dict]:
+    """Both settings, of the conditions only those that both know and that have answers; others may be changed."""
+    then_known, now_known = ((given["evaluate"] or {}).get("known", {}) for given in (then, now))
+    both = then_known.keys() & now_known.keys() & answered
+
+    def reduced(given: dict, known: dict) -> dict:
+        return given | {"evaluate": (given["evaluate"] or {}) | {"known": {name: known[name] for name in both}}}
+
+    return reduced(then, then_known), reduced(now, now_known)
 
 
 def make_room(folder: Path) -> Path | None:

@@ -17,6 +17,8 @@ from loupe.paths import CONF
 
 OPEN = ("reward.terms", "evaluate.known")
 """Groups to which a user adds settings of any name."""
+WHOLE = ("data", "model", "tool", "reward")
+"""Groups whose parts are made of their settings alone, so that each argument without a default is one of them."""
 OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 GLOBAL = ("experiment", "course")
 """Groups whose files change settings outside of them."""
@@ -181,13 +183,26 @@ def hint(key: str, cfg: DictConfig) -> str:
             return f"to add it, write +{fixed}" if near[0] == wrong else did_you_mean([f"+{fixed}"])
         return did_you_mean([fixed]) if not rest or exists(fixed, cfg) else hint(fixed, cfg)
     if not place and wrong in documented():
-        return f"{wrong} belongs to another command"
+        return f"{wrong} belongs to {' and '.join(_commands_with(wrong)) or 'another command'}"
     names = [name for name in _names("", cfg) if not f"{name}.".startswith(f"{key}.")]
     below = [name for name in names if place and name.startswith(f"{place}.")]
     meant = _same(f"{wrong}.{rest}".strip("."), below, names) or _similar(wrong, below if place else names)
     return (
         did_you_mean(meant) or f"{place or 'the configuration'} has {', '.join(beside or arguments) or 'no settings'}"
     )
+
+
+def _commands_with(key: str) -> list[str]:
+    """The commands whose own files in conf/, or those that they include, have this setting."""
+
+    def has(name: str) -> bool:
+        file = OmegaConf.load(CONF / f"{name}.yaml")
+        included = [
+            other for other in file.get("defaults", []) if isinstance(other, str) and (CONF / f"{other}.yaml").exists()
+        ]
+        return key in file or any(has(other) for other in included)
+
+    return [f"src/{path.name}" for path in sorted(CONF.parent.glob("src/*.py")) if has(path.stem)]
 
 
 def _astray(key: str, cfg: DictConfig) -> tuple[str, str, str]:
@@ -204,9 +219,10 @@ def exists(key: str, cfg: DictConfig) -> bool:
 
 
 def _further_arguments(key: str, node: DictConfig) -> list[str]:
-    """The arguments of what ``node`` describes that it does not set, but could."""
+    """The arguments of what ``node`` describes that it does not set, but could; the commands give some themselves."""
     parameters = (parameters_of(key, node) if "_target_" in node else None) or {}
-    return [name for name, p in parameters.items() if name not in node and p.default is not p.empty]
+    whole = key.partition(".")[0] in WHOLE
+    return [name for name, p in parameters.items() if name not in node and (whole or p.default is not p.empty)]
 
 
 def _names(prefix: str, node: DictConfig) -> Iterator[str]:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loupe.data.datamodule import LoupeDataModule, StepSampler
 from loupe.errors import UserError, require_choice, require_int
+from loupe.paths import CONF
 from loupe.runs.build import build_rollout, count_ranks
 from loupe.runs.config import instantiate, resolved
 from loupe.runs.resume import changed_settings, saved_settings
@@ -58,29 +59,32 @@ def read(cfg: DictConfig, tag: str) -> tuple[list[Trace], LoupeDataModule]:
     choice = recorded.Choice(
         **{key: resolved(cfg)[key] for key in ("min_score", "per_question", "splits", "conditions")}
     )
+    keep = require_choice("keep_system", cfg.keep_system, (True, False))
     if cfg.traces == REFERENCES:
-        _require_no_scores(choice, f"traces={REFERENCES}")
+        _require_unset(cfg, f"traces={REFERENCES}", "min_score", "per_question", "conditions", "images", "keep_system")
         data = instantiate(cfg.data)
         return read_references(data, choice.splits), data
     if not cfg.traces or not (path := Path(str(cfg.traces))).exists():
         problem = f"traces={cfg.traces}: not there" if cfg.traces else "traces is empty"
         raise UserError(f"{problem}; give a run's folder, a file with conversations, or {REFERENCES}")
-    keep = require_choice("keep_system", cfg.keep_system, (True, False))
     if files := recorded.answer_files(path):
+        _require_unset(cfg, "answers of a job", "images", "keep_system")
         cfg.data = data_settings(cfg, files[0].parent)
         data = instantiate(cfg.data)
         return recorded.choose((row for file in files for row in recorded.read_answers(file)), data, choice), data
     if path.is_dir():
         raise UserError(f"traces={path}: holds no answers of a run, an evaluation or a mining; give another, or a file")
-    _require_no_scores(choice, "a file")
+    _require_unset(cfg, "a file with conversations", "min_score", "per_question", "splits", "conditions")
     from loupe.sft.forms import read_traces  # late, because it needs what loads tables
 
     return read_traces(path, cfg.images, keep, tag), instantiate(cfg.data)
 
 
-def _require_no_scores(choice: recorded.Choice, traces: str) -> None:
-    if choice.min_score is not None:
-        raise UserError(f"min_score={choice.min_score}: only answers of a run have scores; leave it out for {traces}")
+def _require_unset(cfg: DictConfig, traces: str, *keys: str) -> None:
+    """Raise UserError if one of these settings differs from conf/traces.yaml; they mean nothing for such traces."""
+    usual = OmegaConf.load(CONF / "traces.yaml")
+    if changed := [key for key in keys if cfg[key] != usual[key]]:
+        raise UserError(f"{changed[0]}={cfg[changed[0]]}: means nothing for {traces}; leave it out")
 
 
 def data_settings(cfg: DictConfig, job: Path) -> DictConfig:

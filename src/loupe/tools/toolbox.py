@@ -12,6 +12,7 @@ from loupe.tools.errors import CallError, Failure
 from loupe.tools.forms import FORMS
 from loupe.tools.parse import MAX_CHARACTERS, Call, check_call
 
+PARTS = ("instruction", "description", "arguments", "run")
 NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
@@ -140,11 +141,16 @@ def _check_tool(name: str, tool: object) -> None:
     """Refuse what does not implement :class:`Tool`, in one line."""
     if not isinstance(tool, Tool):
         whose = f"set those of a tool as tool.<its name>.{name}"
-        raise UserError(f"tool.{name}={tool}: is not a tool (needs instruction, description, arguments, run); {whose}")
+        lacking = ", ".join(part for part in PARTS if not hasattr(tool, part))
+        raise UserError(f"tool.{name}={tool}: is not a tool, because it has no {lacking}; {whose}")
     if not NAME.fullmatch(name):
         raise UserError(f"tool.{name}: the name of a tool must consist of letters, digits and underscores")
     if not isinstance(tool.instruction, str):
         raise UserError(f"tool.{name}.instruction={tool.instruction}: must be text")
+    if not isinstance(tool.arguments, Mapping):
+        raise UserError(
+            f"tool.{name}.arguments={tool.arguments}: must be arguments by their names, as in docs/tools.md"
+        )
     if taken := tool.arguments.keys() & {"name", "image"}:
         raise UserError(f"tool.{name}: an argument must not be called {min(taken)}, which every call may have")
 
