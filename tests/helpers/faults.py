@@ -87,7 +87,7 @@ def _run(entry, arguments, output, fault):
             os.dup2(file.fileno(), descriptor)
     torch.set_num_threads(1)
     curriculum.COURSES["base"] = LITTLE
-    sys.argv = [f"{entry}.py", *arguments]
+    sys.argv = [f"src/{entry}.py", *arguments]
     if fault:
         fault()
     importlib.import_module(entry).main()
