@@ -42,7 +42,8 @@ def test_every_kind_of_trajectory_is_that_of_the_packed_decoder(shared_policy):
         assert ours.entropies == []
 
 
-def test_forced_tags_are_those_of_the_packed_decoder(shared_policy):
+@pytest.mark.parametrize("learn", [False, True])
+def test_forced_tags_are_those_of_the_packed_decoder(shared_policy, learn):
     """A request ends with the thought, and the next one goes on behind the tag."""
     script = [[call("[20, 40]"), ANSWER], [ANSWER], [ANSWER]]
     (zoom, _), (answer,), _ = ([shared_policy.tokenizer.encode(turn) for turn in turns] for turns in script)
@@ -50,14 +51,16 @@ def test_forced_tags_are_those_of_the_packed_decoder(shared_policy):
     parts = [(ids[:cut], ids[cut + 1 :]) for ids, cut in zip((zoom, answer), cuts, strict=True)]
     (thought, rest), (other, end) = parts
     engine = FakeEngine(shared_policy, [[thought, other, answer], [rest, end], [answer]])
-    options, found = {"max_new_tokens": 60, "balance": 1}, []
+    options, found, logprobs = {"max_new_tokens": 60, "balance": 1, "learn_forced": learn}, [], []
     packed = make_rollout(shared_policy, ScriptedRollout, script=script, **options)
     for rollout in (rollout_with(shared_policy, engine, **options), packed):
         groups, _ = rollout.prompts(examples(1), 3)
         rollout.force(groups)
         rollout.sample(groups, step=0)
         found.append([(t.ids, t.sampled, t.turns, t.stop, t.forced) for t in groups[0].trajectories])
+        logprobs.append([logprob for t in groups[0].trajectories for logprob in t.sampled_logprobs])
     assert found[0] == found[1]
+    assert_close(*logprobs, atol=1e-5)
     # The thought and the tag, of one token, count for the turn as well.
     assert [asked.max_tokens for asked in engine.requests] == [60, 60, 60, 59 - len(thought), 59 - len(other), 60]
     assert [len(asked.stops) for asked in engine.requests] == [3, 3, 2, 2, 2, 2]

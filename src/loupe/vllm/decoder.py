@@ -6,12 +6,14 @@ time that the engine has read exactly these tokens, pictures included, and has e
 
 from collections.abc import Callable, Sequence
 
+from loupe.engine import update
 from loupe.engine.decoder import Branch, Random, Sampling
 from loupe.engine.dialogue import Observation
 from loupe.engine.invariants import InvariantError
+from loupe.engine.policy import Policy
 from loupe.errors import UserError
 from loupe.records import Group
-from loupe.vllm.canary import Canary
+from loupe.vllm.canary import BUDGET, Canary
 from loupe.vllm.protocol import PICTURES, Engine, Request, Written, request
 
 SEEDS = 2**31
@@ -38,7 +40,7 @@ class VllmDecoder:
         if self.stale:
             self.canary.check(self.engine, groups[0], sampling)
             self.stale = False
-        return VllmBatch(self.engine, self.context, groups, random, sampling)
+        return VllmBatch(self.engine, self.canary.policy, self.context, groups, random, sampling)
 
     def refresh(self) -> None:
         """The engine takes over the weights before it writes again."""
@@ -53,8 +55,11 @@ class VllmDecoder:
 class VllmBatch:
     """See ``engine.decoder.Batch``."""
 
-    def __init__(self, engine: Engine, context: int, groups: list[Group], random: Random, sampling: Sampling):
-        self.engine, self.context, self.sampling = engine, context, sampling
+    def __init__(
+        self, engine: Engine, policy: Policy, context: int, groups: list[Group], random: Random, sampling: Sampling
+    ):
+        self.engine, self.policy, self.context = engine, policy, context
+        self.groups, self.sampling = groups, sampling
         self.branches = [
             Branch(trajectory, group.prompt, random(group, trajectory))
             for group in groups
@@ -62,7 +67,8 @@ class VllmBatch:
         ]
 
     def decode(self, live: Sequence[Branch]) -> None:
-        """Let the engine write a turn of each branch."""
+        """Let the engine write a turn of each branch, behind the tags that are forced and learned."""
+        self._give([branch for branch in live if branch.due])
         requests = [next_request(branch, self.sampling) for branch in live]
         for asked in requests:
             self._require_room(asked)
@@ -71,6 +77,20 @@ class VllmBatch:
 
     def observe(self, branch: Branch, observation: Observation) -> None:
         """The next request has the observation in it."""
+
+    def _give(self, branches: list[Branch]) -> None:
+        """Add the tokens that must be sampled next, with the probability that the policy gives them: an engine tells
+        none of what it is given.
+        """
+        given = {id(branch.trajectory): len(branch.due) for branch in branches}
+        for branch in branches:
+            for token in branch.due:
+                self.sampling.turns.append(branch, token, 0.0, None)
+            branch.due = []
+        groups = [Group(g.example, g.prompt, [t for t in g.trajectories if id(t) in given]) for g in self.groups]
+        for trajectory, logprobs in update.logprobs(self.policy, groups, self.sampling.temperature, BUDGET):
+            n = given[id(trajectory)]
+            trajectory.logprobs[-n:] = logprobs[-n:]
 
     def _require_room(self, asked: Request) -> None:
         needed = len(asked.ids) + asked.max_tokens

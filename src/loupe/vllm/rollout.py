@@ -26,7 +26,6 @@ class VllmRollout(GroupRollout):
     gpus: int = 1
     canary_gap: float | None = None
     fixed_shapes: bool | str = field(default=False, init=False)  # of the packed decoder
-    learn_forced: bool = field(default=False, init=False)  # an engine tells no probability of what it is given
 
     def __post_init__(self) -> None:
         requirements.require_vllm()
