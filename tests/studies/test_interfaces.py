@@ -14,6 +14,17 @@ def test_forms_are_in_order_each_followed_by_that_from_another_base():
     assert list(named(pandas.DataFrame({FORM: ["function"]}))[INTERFACE]) == ["function"]
 
 
+def test_balanced_groups_stand_beside_the_same_base_without_them():
+    rows = [
+        ("box_yaml", "x/model", None),
+        ("box_yaml", None, "balanced"),
+        ("box_json", None, None),
+        ("box_yaml", None, None),
+    ]
+    found = named(pandas.DataFrame(rows, columns=[FORM, BASE, "setting/rollout"]))
+    assert list(found[INTERFACE]) == ["box_yaml", "box_yaml, balanced", "box_yaml, other base", "box_json"]
+
+
 def test_how_a_form_is_called_is_a_mean_over_its_runs():
     rows = [("function", when, value, None) for when in ("before", "after") for value in (0.25, 0.75)]
     table = pandas.DataFrame(rows, columns=[FORM, "when", "calling", "side"])

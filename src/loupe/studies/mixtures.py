@@ -1,12 +1,10 @@
 """The study of which questions to train on (experiments/mix)."""
 
-from functools import partial
-
 import pandas
 
 from loupe.errors import UserError
 from loupe.runs.sweeps import SETTING
-from loupe.studies.tables import rank
+from loupe.studies.tables import BALANCED, balanced, rank
 
 MIXTURE = f"{SETTING}mixture"
 HARD = f"{SETTING}data.hard_fraction"
@@ -15,9 +13,14 @@ ORDER = ("25% hard", "one_to_one", "all", "75% hard", "at_most_half", "zero")
 
 
 def named(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The same rows with ``setting/mixture``, in the order of ``ORDER``. Raises UserError for another study."""
+    """The same rows with ``setting/mixture``, in the order of ``ORDER``, each followed by that with balanced groups.
+
+    Raises UserError for another study.
+    """
     if (key := f"{SETTING}data.mix") not in table:
         raise UserError(f"no column {key}: this study sweeps the mixture of training questions")
     fraction = table[HARD] if HARD in table else pandas.Series(float("nan"), table.index)
     names = table[key].where(fraction.isna(), fraction.map("{:.0%} hard".format))
-    return table.assign(**{MIXTURE: names}).sort_values(MIXTURE, key=partial(rank, order=ORDER), kind="stable")
+    places = rank(names, ORDER) + balanced(table) / 2
+    names = names.mask(balanced(table), names + BALANCED)
+    return table.assign(**{MIXTURE: names, "rank": places}).sort_values("rank", kind="stable").drop(columns="rank")

@@ -12,6 +12,9 @@ from loupe.runs.sweeps import SETTING
 RECORDED = PROJECT / "experiments"
 RUN = ("job", "commit", "command")  # the columns that, with the settings, say which run a row is about
 
+BALANCED = ", balanced"
+"""Ends the name of a condition whose runs had balanced groups."""
+
 
 def results(study: str, name: str = "results") -> pandas.DataFrame:
     """A table of a study; ``results`` has one row per run.
@@ -76,6 +79,11 @@ def score_text(row: pandas.Series) -> str:
 def rank(names: pandas.Series, order: Sequence[str]) -> pandas.Series:
     """The place of each name in ``order``; those that it lacks come last, sorted."""
     return names.map([*order, *sorted(set(names) - set(order))].index)
+
+
+def balanced(table: pandas.DataFrame) -> pandas.Series:
+    """Whether each row is of a run with ``rollout=balanced``."""
+    return table.get(f"{SETTING}rollout", pandas.Series(None, table.index)) == "balanced"
 
 
 def named_by(table: pandas.DataFrame, otherwise: str, made_by: Mapping[str, Mapping[str, str]]) -> pandas.Series:
