@@ -101,9 +101,13 @@ def test_other_values_are_refused(miniature, balance, max_calls):
         make_rollout(miniature, max_calls=max_calls, balance=balance)
 
 
-def test_whether_to_learn_is_true_or_false(miniature):
-    with pytest.raises(UserError, match=r"rollout\.learn_forced=maybe: must be one of true, false"):
+def test_whether_to_learn_is_true_or_false_or_depends(miniature):
+    with pytest.raises(UserError, match=r"rollout\.learn_forced=maybe: must be one of true, false, winning"):
         make_rollout(miniature, learn_forced="maybe")
+    written = [
+        [t.sampled for g in sampled(miniature, 2, learn_forced=x) for t in g.trajectories] for x in (True, "winning")
+    ]
+    assert written[0] == written[1]
 
 
 def forced(policy, tail, room=9):

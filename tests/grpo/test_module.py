@@ -72,6 +72,30 @@ def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
     assert 0 < report["ratio/logprob_gap"] < 1e-4
 
 
+@pytest.mark.parametrize("learn", [True, "winning"])
+def test_of_forced_trajectories_all_are_learned_or_those_that_win(policy, tmp_path, learn):
+    """Those that lose have no gradient, and count in the weights."""
+    from loupe.engine import reference
+
+    rollout = make_rollout(policy, max_new_tokens=6, balance=1, learn_forced=learn)
+    module = make_module(policy, tmp_path, rollout=rollout)
+    groups = scored(module, policy)
+    everyone = [(group, t) for group in groups for t in group.trajectories]
+    for number, (_, t) in enumerate(everyone):
+        t.forced = "tool" if number % 3 else None
+    losers = [t for _, t in everyone if t.forced and t.advantage <= 0]
+    assert 2 < len(losers) < len(everyone) / 2
+    for group, t in everyone:
+        if learn is True or not any(t is loser for loser in losers):
+            logp = reference.logprobs(policy, group.prompt, t, 1.0)
+            (-logp.mean() * t.advantage / len(everyone)).backward()
+    expected = {name: p.detach() - 0.1 * p.grad for name, p in policy.named_parameters()}
+    policy.zero_grad()
+    Alone(module)
+    module.optimize(groups)
+    assert all(torch.allclose(p, expected[name], atol=1e-5) for name, p in policy.named_parameters())
+
+
 def test_micro_batches_take_the_same_step(tmp_path):
     from loupe.engine.policy import Policy
     from loupe.models.tiny import build

@@ -25,6 +25,9 @@ from loupe.engine.policy import Policy
 from loupe.errors import BadExample, UserError, require_choice, require_int, require_number
 from loupe.records import Example, Group, Trajectory
 
+WINNING = "winning"
+"""Of ``learn_forced``: among trajectories with a forced tag, those with a positive advantage alone have a loss."""
+
 
 @dataclass(eq=False)
 class GroupRollout:
@@ -46,7 +49,7 @@ class GroupRollout:
     prompts_per_batch: int = 16
     fixed_shapes: bool | str = "auto"
     balance: int = 0
-    learn_forced: bool = False
+    learn_forced: bool | str = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,13 +59,16 @@ class GroupRollout:
         self.environment = Environment(self.dialogue, self.max_observation_tokens, self.max_total_tokens)
         require_choice("rollout.fixed_shapes", self.fixed_shapes, ("auto", True, False))
         require_int("rollout.balance", self.balance, 0)
-        require_choice("rollout.learn_forced", self.learn_forced, (True, False))
+        require_choice("rollout.learn_forced", self.learn_forced, (True, False, WINNING))
         tools = self.dialogue.tools
         if self.balance and not tools.max_calls:
             raise UserError(f"rollout.balance={self.balance}: there is no call to begin with; choose a tool, or 0")
         if self.learn_forced and not self.balance:
-            raise UserError("rollout.learn_forced=true: no tag is forced; set rollout.balance too, or leave it false")
-        self._turns = Turns(self.policy, tools.stop_texts, tools.forbidden_tag, self.learn_forced)
+            given = str(self.learn_forced).lower()
+            raise UserError(
+                f"rollout.learn_forced={given}: no tag is forced; set rollout.balance too, or leave it false"
+            )
+        self._turns = Turns(self.policy, tools.stop_texts, tools.forbidden_tag, bool(self.learn_forced))
         self.decoder = self.make_decoder()
 
     def make_decoder(self) -> Decoder:
@@ -100,7 +106,9 @@ class GroupRollout:
 
         With ``learn_forced`` it counts as sampled, with the probability that the policy gives it, so that the policy
         also learns to begin like this where that pays. That is a departure from the policy gradient, whose force on a
-        choice vanishes with its probability p: this one leaves out the factor p.
+        choice vanishes with its probability p: this one leaves out the factor p. So a beginning that loses is pushed
+        down on and on, with all that follows it, such as the form of calls. With ``WINNING`` only those forced
+        trajectories have a loss whose advantage is positive, and the push ends once the policy begins like them itself.
         """
         for group in groups:
             for tag, start in ((self.dialogue.tools.form.tag, 0), ("answer", self.balance)):

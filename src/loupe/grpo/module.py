@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from loupe.engine.decoder import leaves_a_thought
 from loupe.engine.policy import Policy
-from loupe.engine.rollout import GroupRollout
+from loupe.engine.rollout import WINNING, GroupRollout
 from loupe.errors import NonFiniteError, UserError, require_choice, require_int, require_number
 from loupe.grpo import distributed
 from loupe.grpo.advantages import Estimator, checked_estimator, group_std
@@ -72,7 +72,8 @@ class GRPOModule(TrainingModule):
         microbatch_tokens: int = 16384,
     ):
         super().__init__(policy, rollout, reward, reporter, total_steps)
-        self.objective = Objective(policy, loss, rollout.temperature, old_logprobs, importance_cap, microbatch_tokens)
+        settings = rollout.temperature, old_logprobs, importance_cap, microbatch_tokens
+        self.objective = Objective(policy, loss, *settings, winning_only=rollout.learn_forced == WINNING)
         self.make_optimizer = checked("algorithm.optimizer", optimizer)
         self.folder = Path(folder)
         self.group_size = require_int("algorithm.group_size", group_size, 2)

@@ -19,8 +19,9 @@ from loupe.records import Group, Trajectory
 class Objective:
     """A loss and what it needs to know of the whole batch: token weights, old log-probabilities, the reference's.
 
-    The settings are those of ``GRPOModule``. A frozen copy of the policy, if one is needed as the reference of the KL
-    term, lives here, where Lightning neither trains nor saves it.
+    The settings are those of ``GRPOModule``. winning_only: whether forced trajectories have a loss only if they win
+    (``rollout.WINNING``). A frozen copy of the policy, if one is needed as the reference of the KL term, lives here,
+    where Lightning neither trains nor saves it.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Objective:
         old_logprobs: str,
         importance_cap: float | None,
         microbatch_tokens: int,
+        winning_only: bool = False,
     ):
         if not isinstance(loss, GRPO):
             given = " is empty" if loss is None else f"={loss}: is not a loss"
@@ -41,7 +43,7 @@ class Objective:
             require_number("algorithm.importance_cap", importance_cap, 0, above=True)
             if old_logprobs != "update":
                 raise UserError(f"algorithm.importance_cap={importance_cap}: needs algorithm.old_logprobs=update")
-        self.importance_cap = importance_cap
+        self.importance_cap, self.winning_only = importance_cap, winning_only
         self.microbatch_tokens = require_int("algorithm.microbatch_tokens", microbatch_tokens, 1)
         self.reference = policy.frozen_copy() if loss.beta and not policy.has_adapter else None
         if loss.beta and policy.adapter_loaded:  # before a checkpoint is loaded
@@ -71,15 +73,17 @@ class Objective:
     def backward(self, groups: list[Group]) -> Counter:
         """Accumulate the gradient of prepared groups; returns the loss and sums over tokens for ``mean_report``."""
         sums: Counter = Counter()
-        # Without a KL or entropy term, zero advantage means no gradient; the tokens still count in the weights.
-        active = [
-            Group(g.example, g.prompt, [t for t in g.trajectories if t.advantage or self.loss.regularized])
-            for g in groups
-        ]
+        active = [Group(g.example, g.prompt, list(filter(self._has_gradient, g.trajectories))) for g in groups]
         loss_of = partial(self._loss, sums)
         entropies = self.loss.entropy > 0
         update.backward(self.policy, active, loss_of, self.temperature, self.microbatch_tokens, entropies)
         return sums
+
+    def _has_gradient(self, trajectory: Trajectory) -> bool:
+        """Without a KL or entropy term, zero advantage means no gradient; the tokens still count in the weights."""
+        if self.winning_only and trajectory.forced and trajectory.advantage <= 0:
+            return False
+        return bool(trajectory.advantage) or self.loss.regularized
 
     def _assign_token_weights(self, trajectories: list[Trajectory]) -> None:
         """Weights depend on the lengths of the trajectories of all ranks."""
