@@ -11,7 +11,9 @@ SETTINGS = [
     {"reward": "tool_by_benefit", "algorithm.loss.beta": "0.0"},
     {"rollout.balance": "1"},
     {"rollout.balance": "1", "rollout.learn_forced": "true"},
+    {"rollout": "balanced"},
     {"reward": "tool_by_benefit", "rollout.balance": "1", "rollout.learn_forced": "true"},
+    {"reward": "tool_by_benefit", "rollout.balance": "1", "rollout.learn_forced": "winning"},
 ]
 
 
@@ -37,7 +39,8 @@ def test_each_run_is_named_after_its_cure(found):
     assert named == [
         *(("none", "0.1"), ("decaying bonus", "0.5"), ("KL to the base", "0.1")),
         *(("measured benefit", "0.1"), ("balanced groups", "0.1"), ("balanced, learned", "0.1")),
-        ("benefit and balanced, learned", "0.1"),
+        *(("balanced, winning", "0.1"), ("benefit and balanced, learned", "0.1")),
+        ("benefit and balanced, winning", "0.1"),
     ]
     assert list(found[found.cure == "none"].seed) == [1, 2, 3]
     assert list(found[found.cure == "none"].collapsed) == [True, False, True]
@@ -45,13 +48,13 @@ def test_each_run_is_named_after_its_cure(found):
 
 def test_shares_have_exact_intervals(found):
     shares = cures.shares(found).set_index("cure")
-    assert list(shares.collapsed) == [2] * 7 and list(shares.runs) == [3] * 7
+    assert list(shares.collapsed) == [2] * 9 and list(shares.runs) == [3] * 9
     assert shares.loc["none", ["share", "low", "high"]].tolist() == pytest.approx([2 / 3, 0.0943, 0.9916], abs=1e-4)
 
 
 def test_every_run_is_a_dot(found):
     zooms, score = cures.figure(found).axes
-    assert sorted(y for line in zooms.lines for y in line.get_ydata()) == [0.0] * 7 + [0.6] * 7 + [1.0] * 7
+    assert sorted(y for line in zooms.lines for y in line.get_ydata()) == [0.0] * 9 + [0.6] * 9 + [1.0] * 9
     named = [label.get_text().replace("\n", " ") for label in score.get_xticklabels()]
     assert named == list(dict.fromkeys(found.cure))
 

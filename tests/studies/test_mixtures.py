@@ -12,7 +12,7 @@ def test_mixtures_are_in_the_order_of_their_share_of_hard_questions():
     table = pandas.DataFrame(rows, columns=[MIX, HARD])
     assert list(named(table)[MIXTURE]) == ["25% hard", "one_to_one", "all", "75% hard", "zero", "mine"]
     assert list(named(table[[MIX]].iloc[:1])[MIXTURE]) == ["zero"]
-    with_groups = named(table.assign(**{"setting/rollout": [None, None, None, None, "balanced", None]}))
+    with_groups = named(table.assign(**{"setting/rollout": [None] * 4 + ["balanced", None]}))
     assert list(with_groups[MIXTURE][:2]) == ["25% hard, balanced", "one_to_one"]
     assert list(named(pandas.concat([with_groups.drop(columns=MIXTURE), table]))[MIXTURE][:3]) == [
         *("25% hard", "25% hard, balanced", "one_to_one")

@@ -4,7 +4,7 @@ import pandas
 
 from loupe.errors import UserError
 from loupe.runs.sweeps import SETTING
-from loupe.studies.tables import BALANCED, balanced, rank
+from loupe.studies.tables import BALANCED, named_by, rank, with_preset
 
 MIXTURE = f"{SETTING}mixture"
 HARD = f"{SETTING}data.hard_fraction"
@@ -21,6 +21,6 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
         raise UserError(f"no column {key}: this study sweeps the mixture of training questions")
     fraction = table[HARD] if HARD in table else pandas.Series(float("nan"), table.index)
     names = table[key].where(fraction.isna(), fraction.map("{:.0%} hard".format))
-    places = rank(names, ORDER) + balanced(table) / 2
-    names = names.mask(balanced(table), names + BALANCED)
+    balanced = named_by(with_preset(table), "", BALANCED)
+    places, names = rank(names, ORDER) + rank(balanced, ["", *BALANCED]) / 4, names + balanced
     return table.assign(**{MIXTURE: names, "rank": places}).sort_values("rank", kind="stable").drop(columns="rank")

@@ -11,9 +11,10 @@ from loupe.runs.sweeps import SETTING
 
 RECORDED = PROJECT / "experiments"
 RUN = ("job", "commit", "command")  # the columns that, with the settings, say which run a row is about
-
-BALANCED = ", balanced"
-"""Ends the name of a condition whose runs had balanced groups."""
+PRESET = {"rollout.balance": "1", "rollout.learn_forced": "winning"}
+"""The settings of ``rollout=balanced``."""
+BALANCED = {", all learned": {"rollout.learn_forced": "(?i)true"}, ", balanced": {"rollout.learn_forced": "winning"}}
+"""What ends the name of a condition with balanced groups, as :func:`named_by` reads it."""
 
 
 def results(study: str, name: str = "results") -> pandas.DataFrame:
@@ -81,9 +82,16 @@ def rank(names: pandas.Series, order: Sequence[str]) -> pandas.Series:
     return names.map([*order, *sorted(set(names) - set(order))].index)
 
 
-def balanced(table: pandas.DataFrame) -> pandas.Series:
-    """Whether each row is of a run with ``rollout=balanced``."""
-    return table.get(f"{SETTING}rollout", pandas.Series(None, table.index)) == "balanced"
+def with_preset(table: pandas.DataFrame) -> pandas.DataFrame:
+    """The same rows, with the single settings of those that have ``rollout=balanced``."""
+    if f"{SETTING}rollout" not in table:
+        return table
+    chosen = table[f"{SETTING}rollout"] == "balanced"
+    keys = {f"{SETTING}{key}": value for key, value in PRESET.items()}
+    found = table.reindex(columns=[*table, *(key for key in keys if key not in table)]).astype(
+        dict.fromkeys(keys, object)
+    )
+    return found.assign(**{key: found[key].mask(chosen, value) for key, value in keys.items()})
 
 
 def named_by(table: pandas.DataFrame, otherwise: str, made_by: Mapping[str, Mapping[str, str]]) -> pandas.Series:
