@@ -7,7 +7,7 @@ from loupe.errors import UserError
 from loupe.metrics.intervals import share
 from loupe.runs.plots import ZOOMS, percent
 from loupe.runs.sweeps import SETTING
-from loupe.studies.dots import dots
+from loupe.studies.dots import dots, panels
 from loupe.studies.tables import by_part, named_by, seed_scores, with_preset
 
 NONE = "none"
@@ -77,9 +77,9 @@ def figure(found: pandas.DataFrame) -> Figure:
     """Zooms on large signs and the score of every run, by cure; the color is the bonus."""
     shown = found.assign(bonus="bonus " + found.bonus)
     colors = {f"bonus {bonus}": color for bonus, color in COLORS.items()}
-    made = Figure(figsize=(11, 3.8), layout="constrained")
-    panels = {"zooms": f"{ZOOMS}, large signs", "score": "Score, all signs"}
-    for axes, (column, title) in zip(made.subplots(1, 2), panels.items(), strict=True):
+    made, both = panels(shown.cure.nunique())
+    titles = {"zooms": f"{ZOOMS}, large signs", "score": "Score, all signs"}
+    for axes, (column, title) in zip(both, titles.items(), strict=True):
         dots(axes, shown, "cure", column, "bonus", colors)
         percent(axes, title=title)
     made.axes[0].legend(frameon=False)

@@ -14,14 +14,24 @@ from loupe.runs.sweeps import SETTING
 from loupe.studies.plots import SCORE
 from loupe.studies.tables import by_part
 
-LABEL_WIDTH, AXIS_WIDTH = 10, 60
-"""Characters after which the name of a condition goes on in the next line, and those that all of them may take."""
+LABEL_WIDTH, FIGURE_WIDTH = 10, 120
+"""Characters after which the name of a condition goes on in the next line, and those across a figure."""
+MANY = 9
+"""Conditions, of which more have two panels below each other, not side by side."""
+
+
+def panels(places: int) -> tuple[Figure, list[Axes]]:
+    """A figure with two panels, for so many conditions."""
+    rows, columns = (2, 1) if places > MANY else (1, 2)
+    figure = Figure(figsize=(11, 3.8 * rows), layout="constrained")
+    return figure, list(figure.subplots(rows, columns))
 
 
 def dots(axes: Axes, found: pandas.DataFrame, x: str, y: str, by: str, colors: Mapping[str, str]) -> None:
-    """Draw column ``y`` of every row: above the value of ``x``, side by side for the values of ``by``.
+    """Draw column ``y`` of every row, in one of two :func:`panels`.
 
-    The values of ``x`` are in the order of the table, those of ``by`` in the order of ``colors``.
+    Rows are above their value of ``x`` and, with the same value of ``by``, beside each other. The values of ``x``
+    are in the order of the table, those of ``by`` in the order of ``colors``.
     """
     places = list(dict.fromkeys(found[x]))
     names = [name for name in colors if name in set(found[by])]
@@ -35,7 +45,8 @@ def dots(axes: Axes, found: pandas.DataFrame, x: str, y: str, by: str, colors: M
             spread = width * np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else np.zeros(len(values))
             axes.plot(center + spread, values, "o", color=colors[name], markersize=4.5, alpha=0.8, label=label)
             label = "_"  # named once
-    room = min(LABEL_WIDTH, AXIS_WIDTH // len(places))
+    across = FIGURE_WIDTH if len(places) > MANY else FIGURE_WIDTH // 2
+    room = min(LABEL_WIDTH, across // len(places))
     labels = [fill(str(name).replace("_", " "), room, break_long_words=False) for name in places]
     axes.set_xticks(range(len(places)), labels)
 
@@ -50,8 +61,8 @@ def conditions_figure(table: pandas.DataFrame, condition: str) -> Figure:
     found = tidied[tidied.part.isin(subsets or [everything])]
     colors = dict(zip([everything, *reversed(subsets)], cycle(SUBSET_COLORS)))
     colors = {name: colors[name] for name in subsets or [everything]}
-    figure = Figure(figsize=(11, 3.8), layout="constrained")
-    for axes, (column, title) in zip(figure.subplots(1, 2), {"score": SCORE, "zoom_rate": ZOOMS}.items(), strict=True):
+    figure, both = panels(found[condition.removeprefix(SETTING)].nunique())
+    for axes, (column, title) in zip(both, {"score": SCORE, "zoom_rate": ZOOMS}.items(), strict=True):
         dots(axes, found, condition.removeprefix(SETTING), column, "part", colors)
         percent(axes, title=title)
     figure.axes[0].legend(frameon=False)

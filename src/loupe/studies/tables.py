@@ -13,7 +13,11 @@ RECORDED = PROJECT / "experiments"
 RUN = ("job", "commit", "command")  # the columns that, with the settings, say which run a row is about
 PRESET = {"rollout.balance": "1", "rollout.learn_forced": "winning"}
 """The settings of ``rollout=balanced``."""
-BALANCED = {", all learned": {"rollout.learn_forced": "(?i)true"}, ", balanced": {"rollout.learn_forced": "winning"}}
+BALANCED = {
+    ", all learned": {"rollout.learn_forced": "(?i)true"},
+    ", balanced": {"rollout.learn_forced": "winning"},
+    ", benefit and balanced": {"rollout.learn_forced": "winning", "reward": "tool_by_benefit"},
+}
 """What ends the name of a condition with balanced groups, as :func:`named_by` reads it."""
 
 
