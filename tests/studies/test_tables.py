@@ -2,9 +2,21 @@ import csv
 
 import pandas
 import pytest
+from conftest import compose_config
+from omegaconf import OmegaConf
 
 from loupe.errors import UserError
-from loupe.studies.tables import by_part, named_by, over_seeds, results, score_text, seed_scores, write
+from loupe.studies.tables import (
+    PRESET,
+    by_part,
+    named_by,
+    over_seeds,
+    results,
+    score_text,
+    seed_scores,
+    with_preset,
+    write,
+)
 
 
 def test_rows_with_different_columns_go_into_one_table(tmp_path):
@@ -82,6 +94,18 @@ def test_scores_over_seeds_are_texts_by_condition_and_part():
     assert shown.to_dict("records") == [
         {"tool": "zoom", "runs": 5, "all": "0.50 [0.40, 0.60]", "small": "0.25 [0.15, 0.35]"}
     ]
+
+
+def test_the_preset_of_balanced_groups_stands_for_its_settings():
+    cfg = compose_config("rollout=balanced")
+    assert {key: str(OmegaConf.select(cfg, key)) for key in PRESET} == PRESET
+    keys = [f"setting/{key}" for key in PRESET]
+    rows = pandas.DataFrame({"setting/rollout": ["balanced", None], keys[0]: [None, "2"]})
+    assert with_preset(rows)[keys].astype(object).where(lambda cell: cell.notna(), None).values.tolist() == [
+        ["1", "winning"],
+        ["2", None],
+    ]
+    assert with_preset(rows[[keys[0]]]).equals(rows[[keys[0]]])
 
 
 def test_rows_are_named_by_the_settings_that_make_them():
