@@ -108,7 +108,8 @@ class GroupRollout:
         also learns to begin like this where that pays. That is a departure from the policy gradient, whose force on a
         choice vanishes with its probability p: this one leaves out the factor p. So a beginning that loses is pushed
         down on and on, with all that follows it, such as the form of calls. With ``WINNING`` only those forced
-        trajectories have a loss whose advantage is positive, and the push ends once the policy begins like them itself.
+        trajectories have a loss whose advantage is positive (as in self-imitation learning, arXiv 1806.05635), and the
+        push ends once the policy begins like them itself.
         """
         for group in groups:
             for tag, start in ((self.dialogue.tools.form.tag, 0), ("answer", self.balance)):
