@@ -14,6 +14,8 @@ def test_mixtures_are_in_the_order_of_their_share_of_hard_questions():
     assert list(named(table[[MIX]].iloc[:1])[MIXTURE]) == ["zero"]
     with_groups = named(table.assign(**{"setting/rollout": [None] * 4 + ["balanced", None]}))
     assert list(with_groups[MIXTURE][:2]) == ["25% hard, balanced", "one_to_one"]
+    longer = named(table.assign(**{"setting/trainer.max_steps": [None, None, None, 150, None, None]}))
+    assert list(longer[MIXTURE][1:3]) == ["one_to_one", "all, 150 steps"]
     assert list(named(pandas.concat([with_groups.drop(columns=MIXTURE), table]))[MIXTURE][:3]) == [
         *("25% hard", "25% hard, balanced", "one_to_one")
     ]

@@ -13,7 +13,8 @@ ORDER = ("25% hard", "one_to_one", "all", "75% hard", "at_most_half", "zero")
 
 
 def named(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The same rows with ``setting/mixture``, in the order of ``ORDER``, each followed by that with balanced groups.
+    """The same rows with ``setting/mixture``, in the order of ``ORDER``, each followed by the same with balanced
+    groups and with more steps.
 
     Raises UserError for another study.
     """
@@ -21,6 +22,9 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
         raise UserError(f"no column {key}: this study sweeps the mixture of training questions")
     fraction = table[HARD] if HARD in table else pandas.Series(float("nan"), table.index)
     names = table[key].where(fraction.isna(), fraction.map("{:.0%} hard".format))
+    steps = table.get(f"{SETTING}trainer.max_steps", pandas.Series(float("nan"), table.index))
+    longer = steps.map(", {:.0f} steps".format).where(steps.notna(), "")
     balanced = named_by(with_preset(table), "", BALANCED)
-    places, names = rank(names, ORDER) + rank(balanced, ["", *BALANCED]) / 4, names + balanced
+    places = rank(names, ORDER) + rank(balanced, ["", *BALANCED]) / 4 + (longer != "") / 8
+    names = names + balanced + longer
     return table.assign(**{MIXTURE: names, "rank": places}).sort_values("rank", kind="stable").drop(columns="rank")
