@@ -140,10 +140,9 @@ def report_skipped(name: str, why: str, rows: Sequence[int]) -> None:
     why: completes "skipped rows". rows: their indices.
     """
     if rows:
-        numbers = ", ".join(str(index + 1) for index in rows[:5]) + (
-            f" .. ({len(rows)} in all)" if len(rows) > 5 else ""
-        )
-        LOG.warning("%s: skipped rows %s: %s", name, why, numbers)
+        numbers = ", ".join(str(index + 1) for index in rows[:5])
+        more = f" .. ({len(rows)} in all)" if len(rows) > 5 else ""
+        LOG.warning("%s: skipped rows %s: %s%s", name, why, numbers, more)
 
 
 def is_given(value: object) -> bool:

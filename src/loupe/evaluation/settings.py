@@ -51,6 +51,5 @@ def settings_line(settings: dict, conditions: Iterable[str]) -> str:
     sampled = f" or k = {', '.join(map(str, samples))} at temperature {temperature}" if samples else ""
     return (
         f"resolution {settings['resolution']} (at most {settings['most_pixels']['overview']:,} pixels per picture), "
-        f"crop {settings['crop']}, greedy{sampled}, "
-        f"seed {settings['seed']}, 95% bootstrap intervals over questions"
+        f"crop {settings['crop']}, greedy{sampled}, seed {settings['seed']}, 95% bootstrap intervals over questions"
     )

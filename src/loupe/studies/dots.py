@@ -28,10 +28,10 @@ def panels(places: int) -> tuple[Figure, list[Axes]]:
 
 
 def dots(axes: Axes, found: pandas.DataFrame, x: str, y: str, by: str, colors: Mapping[str, str]) -> None:
-    """Draw column ``y`` of every row, in one of two :func:`panels`.
+    """Draw column ``y`` of every row: above the value of ``x``, side by side for the values of ``by``.
 
-    Rows are above their value of ``x`` and, with the same value of ``by``, beside each other. The values of ``x``
-    are in the order of the table, those of ``by`` in the order of ``colors``.
+    axes: one of two :func:`panels`. The values of ``x`` are in the order of the table, those of ``by`` in the order of
+    ``colors``.
     """
     places = list(dict.fromkeys(found[x]))
     names = [name for name in colors if name in set(found[by])]
