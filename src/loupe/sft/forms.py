@@ -52,13 +52,13 @@ def read_traces(file: Path, images: str | None, keep_system: bool, tag: str) -> 
     folder = Path(images) if images else file.parent
     traces: list[Trace] = []
     skipped: dict[str, list[int]] = {}
-    for number, row in enumerate(files.read_rows(file), start=1):  # one at a time: each may hold pictures
+    for index, row in enumerate(files.read_rows(file)):  # one at a time: each may hold pictures
         try:
             if isinstance(row, str):
                 raise BadExample(row)
-            traces.append(_trace(row, f"{file.name}/{number}", folder, keep_system, tag))
+            traces.append(_trace(row, f"{file.name}/{index + 1}", folder, keep_system, tag))
         except BadExample as error:
-            skipped.setdefault(str(error), []).append(number - 1)
+            skipped.setdefault(str(error), []).append(index)
     if not traces and not skipped.keys() - {OTHER_FORM}:
         raise UserError(f"traces={file}: in no known form; {KNOWN}")
     for why, indices in skipped.items():

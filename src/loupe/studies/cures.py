@@ -8,7 +8,7 @@ from loupe.metrics.intervals import share
 from loupe.runs.plots import ZOOMS, percent
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots, panels
-from loupe.studies.tables import by_part, named_by, seed_scores, with_preset
+from loupe.studies.tables import by_part, named_by, seed_scores
 
 NONE = "none"
 CURE, BONUS, SEED = f"{SETTING}cure", f"{SETTING}bonus", f"{SETTING}seed"
@@ -41,7 +41,7 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
     bonus = table[weights].astype(str).str.extract(r"([\d.]+)", expand=False)
     if others := sorted(set(table[weights][~bonus.isin(list(COLORS))].astype(str))):
         raise UserError(f"setting/reward.weights.tool={others[0]}: this study knows {' and '.join(COLORS)}")
-    cure = named_by(with_preset(table), NONE, CURES)
+    cure = named_by(table, NONE, CURES)
     rank = cure.map([NONE, *CURES].index)
     keys = ["rank", BONUS, *(key for key in [SEED] if key in table)]
     return table.assign(**{CURE: cure, BONUS: bonus, "rank": rank}).sort_values(keys).drop(columns="rank")

@@ -30,8 +30,7 @@ def panels(places: int) -> tuple[Figure, list[Axes]]:
 def dots(axes: Axes, found: pandas.DataFrame, x: str, y: str, by: str, colors: Mapping[str, str]) -> None:
     """Draw column ``y`` of every row: above the value of ``x``, side by side for the values of ``by``.
 
-    axes: one of two :func:`panels`. The values of ``x`` are in the order of the table, those of ``by`` in the order of
-    ``colors``.
+    The values of ``x`` are in the order of the table, those of ``by`` in the order of ``colors``.
     """
     places = list(dict.fromkeys(found[x]))
     names = [name for name in colors if name in set(found[by])]
@@ -45,8 +44,8 @@ def dots(axes: Axes, found: pandas.DataFrame, x: str, y: str, by: str, colors: M
             spread = width * np.linspace(-0.3, 0.3, len(values)) if len(values) > 1 else np.zeros(len(values))
             axes.plot(center + spread, values, "o", color=colors[name], markersize=4.5, alpha=0.8, label=label)
             label = "_"  # named once
-    across = FIGURE_WIDTH if len(places) > MANY else FIGURE_WIDTH // 2
-    room = min(LABEL_WIDTH, across // len(places))
+    grid = axes.get_gridspec()
+    room = min(LABEL_WIDTH, FIGURE_WIDTH // (grid.ncols if grid else 1) // len(places))
     labels = [fill(str(name).replace("_", " "), room, break_long_words=False) for name in places]
     axes.set_xticks(range(len(places)), labels)
 

@@ -4,7 +4,7 @@ import pandas
 
 from loupe.errors import UserError
 from loupe.runs.sweeps import SETTING
-from loupe.studies.tables import BALANCED, named_by, rank, with_preset
+from loupe.studies.tables import BALANCED, named_by, ordered, rank
 
 INTERFACE = f"{SETTING}interface"
 FORM, BASE = f"{SETTING}tool.call", f"{SETTING}model.path"
@@ -20,9 +20,9 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
         raise UserError(f"no column {FORM}: this study sweeps the form of calls")
     other = table[BASE].notna() if BASE in table else pandas.Series(False, table.index)
     names = table[FORM].where(~other, table[FORM].map(OTHER_BASE.format))
-    balanced = named_by(with_preset(table), "", BALANCED)
+    balanced = named_by(table, "", BALANCED)
     places, names = rank(table[FORM], ORDER) + other / 2 + rank(balanced, ["", *BALANCED]) / 8, names + balanced
-    return table.assign(**{INTERFACE: names, "rank": places}).sort_values("rank", kind="stable").drop(columns="rank")
+    return ordered(table.assign(**{INTERFACE: names}), places)
 
 
 def calls(table: pandas.DataFrame) -> pandas.DataFrame:

@@ -4,7 +4,7 @@ import pandas
 
 from loupe.errors import UserError
 from loupe.runs.sweeps import SETTING
-from loupe.studies.tables import BALANCED, named_by, rank, with_preset
+from loupe.studies.tables import BALANCED, named_by, ordered, rank
 
 MIXTURE = f"{SETTING}mixture"
 HARD = f"{SETTING}data.hard_fraction"
@@ -24,7 +24,7 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
     names = table[key].where(fraction.isna(), fraction.map("{:.0%} hard".format))
     steps = table.get(f"{SETTING}trainer.max_steps", pandas.Series(float("nan"), table.index))
     longer = steps.map(", {:.0f} steps".format).where(steps.notna(), "")
-    balanced = named_by(with_preset(table), "", BALANCED)
+    balanced = named_by(table, "", BALANCED)
     places = rank(names, ORDER) + rank(balanced, ["", *BALANCED]) / 4 + (longer != "") / 8
     names = names + balanced + longer
-    return table.assign(**{MIXTURE: names, "rank": places}).sort_values("rank", kind="stable").drop(columns="rank")
+    return ordered(table.assign(**{MIXTURE: names}), places)

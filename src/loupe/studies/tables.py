@@ -86,6 +86,11 @@ def rank(names: pandas.Series, order: Sequence[str]) -> pandas.Series:
     return names.map([*order, *sorted(set(names) - set(order))].index)
 
 
+def ordered(table: pandas.DataFrame, places: pandas.Series) -> pandas.DataFrame:
+    """The rows by their ``places``; those of the same place stay in their order."""
+    return table.iloc[places.to_numpy().argsort(kind="stable")]
+
+
 def with_preset(table: pandas.DataFrame) -> pandas.DataFrame:
     """The same rows, with the single settings of those that have ``rollout=balanced``."""
     if f"{SETTING}rollout" not in table:
@@ -99,11 +104,11 @@ def with_preset(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def named_by(table: pandas.DataFrame, otherwise: str, made_by: Mapping[str, Mapping[str, str]]) -> pandas.Series:
-    """The name of each row by the settings that make it; later names take precedence.
+    """The name of each row by the settings that make it, also through a preset; later names take precedence.
 
     made_by: by name, the settings and what the value of each has in it (a regular expression; ``.``: any value).
     """
-    names = pandas.Series(otherwise, table.index)
+    names, table = pandas.Series(otherwise, table.index), with_preset(table)
     for name, settings in made_by.items():
         values = table.reindex(columns=[f"{SETTING}{setting}" for setting in settings]).astype(object).fillna("")
         held = [values[f"{SETTING}{setting}"].astype(str).str.contains(like) for setting, like in settings.items()]
