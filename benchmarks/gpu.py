@@ -38,13 +38,14 @@ class Part:
     cpu: dict | str
 
 
-def qwen(size: str, resolution: int, group: int = 8, tokens: int = 150, graphs: str = "auto") -> dict:
+def qwen(size: str, resolution: int, group: int = 8, tokens: int = 150, graphs: str = "auto", **more: int) -> dict:
     """The settings of two whole steps of a Qwen2.5-VL; the optimizer's moments are there from the second update on.
 
-    graphs: ``rollout.fixed_shapes``.
+    graphs: ``rollout.fixed_shapes``. more: settings of ``algorithm``.
     """
     given = {"model": f"qwen2_5_vl_{size}_lora", "model.path": "null", "resolution": resolution}
     given |= {"algorithm.group_size": group, "trainer.max_steps": 2, "rollout.fixed_shapes": graphs}
+    given |= {f"algorithm.{key}": value for key, value in more.items()}
     return {"overrides": [f"{key}={value}" for key, value in given.items()], "tokens": tokens, "size": size}
 
 
@@ -64,6 +65,7 @@ PARTS = {
     "3b, 448 px, no CUDA graphs": Part("large_step", qwen("3b", 448, tokens=36, graphs="false"), NO_CUDA),
     "3b, 672 px": Part("large_step", qwen("3b", 672), NO_CUDA),
     "3b, 1024 px": Part("large_step", qwen("3b", 1024), NO_CUDA),
+    "3b, 1024 px, 16384 tokens": Part("large_step", qwen("3b", 1024, microbatch_tokens=16384), NO_CUDA),
     "3b, 1400 px": Part("large_step", qwen("3b", 1400), NO_CUDA),
     "7b, 1024 px": Part("large_step", qwen("7b", 1024), NO_CUDA),
     "3b in 4 bits, 1024 px": Part("large_step", qwen("3b", 1024) | {"four_bit": True}, NO_CUDA),

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 from helpers.compare import assert_close
+from helpers.kernels import efficient, efficient_backward
 
-from loupe.engine import attention
+from loupe.engine import kernels
 from loupe.engine.attention import SharedAttention
 from loupe.engine.layout import Prefixes
 
@@ -46,46 +47,62 @@ def merged(queries, keys, values, prefix_keys, prefix_values):
     return SharedAttention.apply(queries, *own, prefix_keys, prefix_values, shared, 1 / math.sqrt(WIDTH))
 
 
-@pytest.fixture(params=["fused", "plain", "plain, block by block"])
-def kernel(request, monkeypatch):
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+KERNELS = ["fused", "plain", "plain, block by block", "efficient, in form"]
+
+
+@pytest.fixture(params=KERNELS + [pytest.param(name, marks=NO_GPU) for name in ("plain on CUDA", "efficient on CUDA")])
+def device(request, monkeypatch):
+    """Where a kernel computes; all attention is by that kernel."""
     if request.param != "fused":
-        monkeypatch.setattr(attention, "_has_flash", lambda part: False)
-    if "block" in request.param:
-        monkeypatch.setattr(attention, "MOST_SCORES", 1)
+        monkeypatch.setattr(kernels, "_is_for_cpu", lambda part: False)
+    if request.param == "plain, block by block":
+        monkeypatch.setattr(kernels, "MOST_SCORES", 1)
+    if request.param == "efficient, in form":
+        monkeypatch.setattr(kernels, "_is_for_cuda", lambda part: True)
+        monkeypatch.setattr(kernels, "EFFICIENT", efficient)
+        monkeypatch.setattr(kernels, "EFFICIENT_BACKWARD", efficient_backward)
+    if request.param == "efficient on CUDA":
+        monkeypatch.setattr(kernels, "MANY_QUERIES", 1)
+    return torch.device("cuda" if "on CUDA" in request.param else "cpu")
+
+
+def on(device, tensors):
+    return [tensor.detach().to(device).requires_grad_() for tensor in tensors]
 
 
 @pytest.mark.parametrize(
     ("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.05)], ids=str
 )
-def test_it_equals_one_softmax_over_all_that_a_token_sees(kernel, dtype, atol):
-    tensors, exact = inputs(dtype), inputs(torch.float64)
+def test_it_equals_one_softmax_over_all_that_a_token_sees(device, dtype, atol):
+    tensors, exact = on(device, inputs(dtype)), inputs(torch.float64)
     weights = torch.linspace(-1, 1, sum(COUNTS) * HEADS * WIDTH).view(-1, HEADS, WIDTH)
-    for function, given in ((merged, tensors), (plain, exact)):
-        out = function(*given)
-        (out.double() * weights).sum().backward()
-    assert merged(*tensors).dtype == dtype
-    assert_close(merged(*tensors).double(), plain(*exact), atol=atol, name="output")
+    with device:
+        out = merged(*tensors)
+    assert out.dtype == dtype
+    expected = plain(*exact)
+    assert_close(out.cpu().double(), expected, atol=atol, name="output")
+    (out.cpu().double() * weights).sum().backward()
+    (expected * weights).sum().backward()
     names = ("queries", "keys", "values", "prefix keys", "prefix values")
-    for name, ours, expected in zip(names, tensors, exact, strict=True):
-        assert_close(ours.grad.double(), expected.grad, atol=atol, name=name)
+    for name, ours, other in zip(names, tensors, exact, strict=True):
+        assert_close(ours.grad.cpu().double(), other.grad, atol=atol, name=name)
 
 
-@pytest.mark.parametrize(
-    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
-)
-def test_a_bias_of_the_keys_costs_no_precision(kernel, device):
+def test_a_bias_of_the_keys_costs_no_precision(device):
     """As in Qwen2.5: it shifts all scores of a query alike, and so changes nothing but their size."""
     queries, keys, values, prefix_keys, prefix_values = (tensor.detach() for tensor in inputs(torch.bfloat16))
     given = queries + 8, keys + 64, values, prefix_keys + 64, prefix_values
     exact = plain(*(tensor.double() for tensor in given))
     assert exact.std() > 0.5  # no key has all the weight, nor do all have the same
-    with torch.device(device):
+    with device:
         found = merged(*(tensor.to(device) for tensor in given))
     assert_close(found.cpu().double(), exact, atol=0.02, name="output")
 
 
-def test_the_padding_of_a_prefix_gets_no_gradient(kernel):
-    tensors = inputs(torch.float32)
-    merged(*tensors).sum().backward()
+def test_the_padding_of_a_prefix_gets_no_gradient(device):
+    tensors = on(device, inputs(torch.float32))
+    with device:
+        merged(*tensors).sum().backward()
     for tensor in tensors[3:]:
         assert not tensor.grad[1, :, PREFIX_LENGTHS[1] :].any() and tensor.grad[1, :, : PREFIX_LENGTHS[1]].all()
