@@ -129,7 +129,7 @@ def test_shares_and_limits(write, load):
     assert len(load(folder, split=ALL_TEST, n_test=2).test) == 2
     module = load(folder, split=None)
     assert len(module.train) == 3 and module.val is module.test is None
-    with pytest.raises(UserError, match=r"data\.split: 2 pictures are too few to hold some out"):
+    with pytest.raises(UserError, match=r"data\.split: too few pictures to hold some out \(2\)"):
         load(folder)
     with pytest.raises(UserError, match="the shares must be at most 1 together"):
         load(folder, split={"val": 0.5, "test": 0.6})

@@ -114,6 +114,16 @@ def test_functions_have_json_schemas():
     assert zoom_tools().functions == []
 
 
+def test_an_instruction_that_shows_no_call_is_warned_about(caplog):
+    without, own = Echo("Hear a word again."), Echo("Hear a word again:<tool>name: echo\nword: ab</tool>")
+    Toolbox(other=without)
+    assert caplog.messages == ["tool.other.instruction has no {call}, so that the prompt shows no example of a call"]
+    caplog.clear()
+    Toolbox(other=own)
+    Toolbox("function", other=without)  # the chat template shows what it takes
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

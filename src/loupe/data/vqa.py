@@ -151,7 +151,7 @@ def _splits(
     wanted = {name: max(1, round(share * total)) for name, share in lacking.items()}
     parts |= divide(parts["train"], pictures, wanted, seed)
     if not all(parts[name] for name in lacking) or (sum(lacking.values()) < 1 and not parts["train"]):
-        raise UserError(f"data.split: {len(train)} pictures are too few to hold some out; use more, or data.split=null")
+        raise UserError(f"data.split: too few pictures to hold some out ({len(train)}); use more, or data.split=null")
     held = ", ".join(f"{len(parts[name])} for {name}" for name in lacking)
     LOG.info("held out of %d questions, by picture: %s (data.split, data.heldout_seed)", total, held)
     return parts

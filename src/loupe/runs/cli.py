@@ -24,9 +24,9 @@ from loupe.errors import Interrupted, UserError
 from loupe.grpo import distributed
 from loupe.paths import CONF, package_path
 from loupe.runs import config, folder, sweeps
+from loupe.runs.checks import require_arguments, require_documented, require_read
 from loupe.runs.disk import FIXES
 from loupe.runs.files import RunFile
-from loupe.runs.known import require_arguments, require_documented, require_read
 from loupe.runs.renamed import refuse_renamed
 from loupe.runs.resume import own_folders, own_settings
 from loupe.runs.suggest import Command, explained, in_order, with_places

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from loupe.paths import CONF
-from loupe.runs import known
+from loupe.runs import checks
 
 CONFIG_DIR = "--config-dir="
 OF_WANDB = ("mode", "project", "entity", "group", "name", "tags", "notes")
@@ -38,7 +38,7 @@ def instantiate(node: DictConfig, **given):
     ``given`` is passed as is, because Hydra would copy it: every part must hold the same policy. Raises UserError for
     settings that what is called does not take, that it lacks, or that ``given`` would overrule.
     """
-    with known.arguments(node, given):
+    with checks.arguments(node, given):
         return factory(node)(**given)
 
 

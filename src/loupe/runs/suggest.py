@@ -19,7 +19,8 @@ from loupe.paths import CONF
 from loupe.runs.config import make_importable, quoted, search_path
 from loupe.runs.files import RunFile
 from loupe.runs.folder import run_folder
-from loupe.runs.known import GROUPS, OPEN, exists, hint
+from loupe.runs.hints import hint
+from loupe.runs.known import GROUPS, OPEN, exists
 from loupe.runs.resume import saved_settings
 
 

@@ -1,4 +1,4 @@
-"""Settings that nothing reads, or that are missing, are told by name, with what may have been meant."""
+"""Settings that nothing reads, or that are missing, are told by name."""
 
 from itertools import zip_longest
 
@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from loupe.errors import UserError
 from loupe.paths import CONF
 from loupe.rewards.composite import Schedule
+from loupe.runs.checks import require_arguments, require_documented
 from loupe.runs.config import instantiate
-from loupe.runs.known import hint, require_arguments, require_documented
 
 CFG = compose_config()
 SCHEDULE = "loupe.rewards.composite.Schedule"
@@ -19,46 +19,6 @@ SCHEDULE = "loupe.rewards.composite.Schedule"
 def require_known(cfg):
     require_documented(cfg)
     require_arguments(cfg)
-
-
-@pytest.mark.parametrize(
-    ("key", "expected"),
-    [
-        ("trainer.maxsteps", "did you mean trainer.max_steps?"),
-        ("modle", "did you mean model?"),
-        ("modle.path", "did you mean model.path?"),
-        ("algoritm.lr", "did you mean algorithm.optimizer.lr?"),
-        ("algorithm.lr", "did you mean algorithm.optimizer.lr?"),
-        ("optimizer.lr", "did you mean algorithm.optimizer.lr?"),
-        ("lr", "did you mean algorithm.optimizer.lr?"),
-        ("trainer.lr", "did you mean algorithm.optimizer.lr?"),
-        ("max-steps", "did you mean trainer.max_steps?"),
-        ("reward.tool", "did you mean reward.terms.tool or reward.weights.tool?"),
-        ("reward.weights.tol", "did you mean reward.weights.tool?"),
-        ("trainer.profiler", "to add it, write +trainer.profiler"),
-        ("trainer.proflier", "did you mean +trainer.profiler?"),
-        ("reward.weights.mine", "reward.weights has accuracy, soft, format, tool"),
-        ("paths.foo", "paths has output_dir"),
-        ("crop.x", "crop is a value, not a group of settings"),
-        ("model.lora.r", "model.lora is empty; give it as a whole: model.lora='{r: ..}'"),
-        ("evaluate.split", "evaluate belongs to src/evaluate.py and src/mine.py"),
-    ],
-)
-def test_what_was_meant(key, expected):
-    assert hint(key, CFG) == expected
-
-
-def test_an_argument_without_a_default_can_be_added_where_no_command_gives_it():
-    cfg = CFG.copy()
-    OmegaConf.update(cfg, "reward.terms.mine", {"_target_": SCHEDULE}, force_add=True)
-    assert hint("reward.terms.mine.start", cfg) == "to add it, write +reward.terms.mine.start"
-    assert "policy" not in hint("algorithm.policy", cfg)
-
-
-def test_whatever_is_suggested_exists():
-    """Also with the same name in several groups: those nearest to the top."""
-    assert hint("batch_size", CFG) == "did you mean data.batch_size?"
-    assert hint("tool.seed", CFG) == "did you mean seed?"
 
 
 @pytest.mark.parametrize(
@@ -71,6 +31,8 @@ def test_whatever_is_suggested_exists():
         ({"algorithm.loss._target_": "loupe.grpo.losses.GSP"}, r"loss\._target_=loupe.* has no GSP; did you mean GSPO"),
         ({"algorithm.loss._target_": "loupe.records.OK"}, r"loss\._target_=loupe\.records\.OK: .* nothing .* called"),
         ({"experiment": {"seed": 3}}, r"experiment: the first line of the chosen file must be: # @package _global_"),
+        ({"reward": "iou"}, r"reward=iou: in a file, write this under defaults, as - override /reward: \.\."),
+        ({"tool._target_": "loupe.tools.rotate.RotateTool"}, r"tool\._target_=.*: in a file, .* lie under its name"),
         ({"prompt": 3}, r"prompt=3: must be a group of settings; set those in it, as prompt\.<key>=\.\."),
     ],
 )
