@@ -28,7 +28,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from loupe import hub
 from loupe.engine.policy import Policy
 from loupe.errors import UserError, require_choice
-from loupe.models.adapters import keep_own_settings, with_adapter
+from loupe.models.adapters import keep_own_settings, leave_casts_to_autocast, with_adapter
 from loupe.paths import located
 
 NO_CODE = {"trust_remote_code": False}  # of the model's author; by default transformers asks whether to run it
@@ -82,6 +82,8 @@ def load_policy(
     else:
         model, tokenizer, image_processor = _load_or_build(path, build, options)
         model = with_adapter(model, lora, train_vision) if lora else model
+    if isinstance(model, PeftModel):
+        leave_casts_to_autocast(model)
     policy = Policy(model, tokenizer, image_processor, logits_chunk)
     _set_trained(policy, trainable, train_vision, dtype, four_bit)
     policy.adapter_loaded = adapted
