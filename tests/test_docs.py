@@ -2,7 +2,6 @@
 
 import re
 from collections import defaultdict
-from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,7 +11,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 
 from loupe.paths import CONF, PROJECT
 from loupe.runs.cli import quoted
@@ -45,6 +44,9 @@ EXTRAS = {
 }
 EXTRAS["submitit_slurm"] = EXTRAS["submitit_local"]
 """The package that provides each of Hydra's plugins; none is among the requirements."""
+NUMBER = re.compile(r"=-?\d[\d.e-]*$")
+COMPOSED: set[tuple[str, tuple[str, ...]]] = set()
+"""Entries and overrides that were composed."""
 
 
 def anchors(text: str) -> set[str]:
@@ -84,21 +86,31 @@ def compose(command: Command) -> None:
     assert not unknown, f"{command}: what is {min(unknown)}?"
     overrides = without_extras(command, [quoted(argument, LITERAL.get(command.entry, ())) for argument in given])
     if "-m" not in flags:
-        composed(command.entry, tuple(overrides), RunMode.RUN)
+        composed(command.entry, overrides)
         return
-    study = composed(command.entry, tuple(overrides), RunMode.MULTIRUN).hydra.sweeper.params or {}
-    swept = {key: values(f"{key}={choices}") for key, choices in study.items()}
+    swept = {key: values(f"{key}={choices}") for key, choices in swept_by(overrides).items()}
     swept |= {override.partition("=")[0]: values(override) for override in overrides}
     first = {key: choices[0] for key, choices in swept.items()}
     others = {key: choices[1:] for key, choices in swept.items() if (CONF / key).is_dir()}  # numbers compose alike
     jobs = [first] + [first | {key: choice} for key, choices in others.items() for choice in choices]
     for job in jobs:
-        composed(command.entry, tuple(f"{key}={value}" for key, value in job.items()), RunMode.RUN)
+        composed(command.entry, [f"{key}={value}" for key, value in job.items()])
 
 
-@cache
-def composed(entry: str, overrides: tuple[str, ...], mode: RunMode) -> DictConfig:
-    return GlobalHydra.instance().config_loader().load_configuration(entry, list(overrides), mode)
+def swept_by(overrides: list[str]) -> dict:
+    """What the experiment of a sweep says to sweep over."""
+    chosen = [override.removeprefix("experiment=") for override in overrides if override.startswith("experiment=")]
+    names = [name for names in chosen for name in names.strip("[]").split(",")]
+    files = [OmegaConf.load(CONF / "experiment" / f"{name}.yaml") for name in names]
+    return {k: v for file in files for k, v in (OmegaConf.select(file, "hydra.sweeper.params") or {}).items()}
+
+
+def composed(entry: str, overrides: list[str]) -> None:
+    """Once for those that differ in numbers only, which compose alike."""
+    alike = tuple(NUMBER.sub("=0", override) for override in overrides)
+    if (entry, alike) not in COMPOSED:
+        COMPOSED.add((entry, alike))
+        GlobalHydra.instance().config_loader().load_configuration(entry, overrides, RunMode.RUN)
 
 
 def values(override: str) -> list[str]:

@@ -164,7 +164,11 @@ class InterruptAfter(lightning.Callback):
 
 @pytest.mark.parametrize(
     ("step", "lora"),
-    [(2, "null"), (3, "{r: 4, alpha: 8}"), pytest.param(3, "null", marks=pytest.mark.slow)],
+    [
+        (2, "null"),
+        pytest.param(3, "{r: 4, alpha: 8}", marks=pytest.mark.slow),
+        pytest.param(3, "null", marks=pytest.mark.slow),
+    ],
     ids=["at a validation", "between validations, adapter", "between validations"],
 )
 def test_ctrl_c_saves_and_the_resumed_run_continues_exactly(tmp_path, monkeypatch, step, lora):
