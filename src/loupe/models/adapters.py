@@ -69,7 +69,7 @@ class OutsideAutocast:
         return not (torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"))
 
 
-def leave_casts_to_autocast(model: PeftModel) -> None:
+def leave_casts_to_autocast(model: PreTrainedModel | PeftModel) -> None:
     """Keep peft from converting the inputs of an adapter to its float32 under autocast, which converts them back.
 
     The results are the same to the last bit. It saves a ninth of the operations of a decoding step, and the copies,

@@ -82,8 +82,7 @@ def load_policy(
     else:
         model, tokenizer, image_processor = _load_or_build(path, build, options)
         model = with_adapter(model, lora, train_vision) if lora else model
-    if isinstance(model, PeftModel):
-        leave_casts_to_autocast(model)
+    leave_casts_to_autocast(model)
     policy = Policy(model, tokenizer, image_processor, logits_chunk)
     _set_trained(policy, trainable, train_vision, dtype, four_bit)
     policy.adapter_loaded = adapted
