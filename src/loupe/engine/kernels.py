@@ -6,6 +6,7 @@ only without log-sum-exps.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -85,10 +86,17 @@ def _is_for_cpu(part: Part) -> bool:
 
 
 def _is_for_cuda(part: Part) -> bool:
-    """Not for AMD's devices, which torch calls CUDA too: the kernel's form is another there."""
     queries = part.queries
-    known = queries.is_cuda and torch.version.cuda is not None and queries.dtype != torch.float64
-    return known and queries.shape[2] >= MANY_QUERIES
+    return queries.is_cuda and queries.shape[2] >= MANY_QUERIES and queries.dtype in _efficient_dtypes(queries.device)
+
+
+@cache
+def _efficient_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
+    """Those that the memory-efficient kernel takes on this card."""
+    if torch.version.cuda is None:  # AMD's cards are called CUDA too, but the kernel's form is another there
+        return ()
+    halves = (torch.float16, torch.bfloat16) if torch.cuda.get_device_capability(device) >= (8, 0) else (torch.float16,)
+    return (torch.float32, *halves)
 
 
 def _by_head(part: Part) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
