@@ -60,6 +60,7 @@ PARTS = {
     "exact, float32": Part("exact", {"precision": "float32"}, {"precision": "float32"}),
     "exact, bfloat16": Part("exact", {"precision": "bfloat16"}, {"precision": "bfloat16"}),
     "exact, CUDA graphs": Part("exact", {"precision": "bfloat16", "graphs": True}, NO_CUDA),
+    "exact, efficient kernel": Part("exact", {"precision": "bfloat16", "efficient": True}, NO_CUDA),
     "main job": Part("main_job", {"overrides": []}, {"overrides": FEW}),
     "3b, 448 px": Part("large_step", qwen("3b", 448), qwen("3b", 448, group=2, tokens=48)),
     "3b, 448 px, no CUDA graphs": Part("large_step", qwen("3b", 448, tokens=36, graphs="false"), NO_CUDA),

@@ -20,7 +20,7 @@ import step
 import torch
 from watch import DEVICE, GIB, Watch, peak
 
-from loupe.engine import reference, update
+from loupe.engine import kernels, reference, update
 from loupe.engine.scripted import ScriptedRollout
 from loupe.models import qwen
 from loupe.models.load import load_policy, save_policy
@@ -55,12 +55,15 @@ def driver() -> str:
     return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
 
 
-def exact(precision: str, questions: int = 2, group: int = 8, graphs: bool = False) -> dict:
+def exact(precision: str, questions: int = 2, group: int = 8, graphs: bool = False, efficient: bool = False) -> dict:
     """Log-probabilities and gradients of the miniature's engine against the plain path in float32.
 
-    The trajectories are scripted, three in four with a zoom. graphs: decode by CUDA graphs. Raises ValueError where the
-    engine is not as close as it should be: ``FLOAT32``, ``BFLOAT16``.
+    The trajectories are scripted, three in four with a zoom. graphs: decode by CUDA graphs. efficient: attend by
+    torch's memory-efficient kernel, for which the miniature's blocks are too small. Raises ValueError where the engine
+    is not as close as it should be: ``FLOAT32``, ``BFLOAT16``.
     """
+    if efficient:
+        kernels.MANY_QUERIES = 1
     module, rollouts, examples = step.build(questions, group, 4096, [f"rollout.fixed_shapes={graphs}"])
     policy, rollout, found = module.policy.to(DEVICE), rollouts["shared"], {}
     groups, _ = rollout(examples, group, step=0)

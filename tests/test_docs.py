@@ -45,8 +45,8 @@ EXTRAS = {
 EXTRAS["submitit_slurm"] = EXTRAS["submitit_local"]
 """The package that provides each of Hydra's plugins; none is among the requirements."""
 NUMBER = re.compile(r"=-?\d[\d.e-]*$")
-COMPOSED: set[tuple[str, tuple[str, ...]]] = set()
-"""Entries and overrides that were composed."""
+COMPOSED: set[tuple[str, tuple[str, ...], RunMode]] = set()
+"""What was composed."""
 
 
 def anchors(text: str) -> set[str]:
@@ -88,6 +88,8 @@ def compose(command: Command) -> None:
     if "-m" not in flags:
         composed(command.entry, overrides)
         return
+    sweep = [override for override in overrides if override.startswith("experiment=")]
+    composed(command.entry, sweep, RunMode.MULTIRUN)
     swept = {key: values(f"{key}={choices}") for key, choices in swept_by(overrides).items()}
     swept |= {override.partition("=")[0]: values(override) for override in overrides}
     first = {key: choices[0] for key, choices in swept.items()}
@@ -98,19 +100,25 @@ def compose(command: Command) -> None:
 
 
 def swept_by(overrides: list[str]) -> dict:
-    """What the experiment of a sweep says to sweep over."""
+    """What the experiments of a sweep say to sweep over, themselves or in what they include."""
     chosen = [override.removeprefix("experiment=") for override in overrides if override.startswith("experiment=")]
     names = [name for names in chosen for name in names.strip("[]").split(",")]
-    files = [OmegaConf.load(CONF / "experiment" / f"{name}.yaml") for name in names]
-    return {k: v for file in files for k, v in (OmegaConf.select(file, "hydra.sweeper.params") or {}).items()}
+    return {key: choices for name in names for key, choices in swept_in(f"/experiment/{name}").items()}
 
 
-def composed(entry: str, overrides: list[str]) -> None:
+def swept_in(name: str) -> dict:
+    file = OmegaConf.load(CONF / f"{name[1:]}.yaml")
+    included = [other for other in file.get("defaults", []) if isinstance(other, str) and other.startswith("/")]
+    inherited = {key: choices for other in included for key, choices in swept_in(other).items()}
+    return inherited | (OmegaConf.to_container(file).get("hydra", {}).get("sweeper", {}).get("params") or {})
+
+
+def composed(entry: str, overrides: list[str], mode: RunMode = RunMode.RUN) -> None:
     """Once for those that differ in numbers only, which compose alike."""
     alike = tuple(NUMBER.sub("=0", override) for override in overrides)
-    if (entry, alike) not in COMPOSED:
-        COMPOSED.add((entry, alike))
-        GlobalHydra.instance().config_loader().load_configuration(entry, overrides, RunMode.RUN)
+    if (entry, alike, mode) not in COMPOSED:
+        COMPOSED.add((entry, alike, mode))
+        GlobalHydra.instance().config_loader().load_configuration(entry, overrides, mode)
 
 
 def values(override: str) -> list[str]:

@@ -165,11 +165,11 @@ class InterruptAfter(lightning.Callback):
 @pytest.mark.parametrize(
     ("step", "lora"),
     [
-        (2, "null"),
-        pytest.param(3, "{r: 4, alpha: 8}", marks=pytest.mark.slow),
+        (3, "{r: 4, alpha: 8}"),
         pytest.param(3, "null", marks=pytest.mark.slow),
+        pytest.param(2, "null", marks=pytest.mark.slow),
     ],
-    ids=["at a validation", "between validations, adapter", "between validations"],
+    ids=["between validations, adapter", "between validations", "at a validation"],
 )
 def test_ctrl_c_saves_and_the_resumed_run_continues_exactly(tmp_path, monkeypatch, step, lora):
     whole, parts = tmp_path / "whole", tmp_path / "parts"

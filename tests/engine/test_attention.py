@@ -1,6 +1,7 @@
 """The merged attention against a softmax over everything that a token may see, with gradients."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,6 +65,7 @@ def device(request, monkeypatch):
         monkeypatch.setattr(kernels, "EFFICIENT_BACKWARD", efficient_backward)
     if request.param == "efficient on CUDA":
         monkeypatch.setattr(kernels, "MANY_QUERIES", 1)
+        monkeypatch.setattr(kernels, "_scores", None)  # which the plain one needs
     return torch.device("cuda" if "on CUDA" in request.param else "cpu")
 
 
@@ -74,7 +76,9 @@ def on(device, tensors):
 @pytest.mark.parametrize(
     ("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.05)], ids=str
 )
-def test_it_equals_one_softmax_over_all_that_a_token_sees(device, dtype, atol):
+def test_it_equals_one_softmax_over_all_that_a_token_sees(device, dtype, atol, request):
+    if "efficient on CUDA" in request.node.name and dtype == torch.float64:
+        pytest.skip("no float64")
     tensors, exact = on(device, inputs(dtype)), inputs(torch.float64)
     weights = torch.linspace(-1, 1, sum(COUNTS) * HEADS * WIDTH).view(-1, HEADS, WIDTH)
     with device:
@@ -106,3 +110,25 @@ def test_the_padding_of_a_prefix_gets_no_gradient(device):
         merged(*tensors).sum().backward()
     for tensor in tensors[3:]:
         assert not tensor.grad[1, :, PREFIX_LENGTHS[1] :].any() and tensor.grad[1, :, : PREFIX_LENGTHS[1]].all()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "capability", "dtype", "queries", "efficient"),
+    [
+        ("13.0", (9, 0), torch.bfloat16, 1024, True),
+        ("13.0", (9, 0), torch.bfloat16, 1023, False),  # as in decoding
+        ("13.0", (7, 5), torch.bfloat16, 1024, False),
+        ("13.0", (7, 5), torch.float16, 1024, True),
+        ("13.0", (9, 0), torch.float64, 1024, False),
+        (None, (9, 0), torch.float32, 1024, False),  # AMD
+    ],
+)
+def test_which_kernel_a_card_uses(cuda, capability, dtype, queries, efficient, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    kernels._efficient_dtypes.cache_clear()
+    tensor = SimpleNamespace(is_cuda=True, shape=(1, 2, queries, 8), dtype=dtype, device=torch.device("cuda"))
+    try:
+        assert kernels._is_for_cuda(SimpleNamespace(queries=tensor)) == efficient
+    finally:
+        kernels._efficient_dtypes.cache_clear()

@@ -4,9 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from loupe.models import tiny
+from loupe.models.adapters import leave_casts_to_autocast
 from loupe.models.load import load_policy
 
 LORA = {"r": 4, "alpha": 8}
@@ -54,6 +56,14 @@ def test_inputs_that_are_not_converted_give_the_same_to_the_last_bit(policy, mon
         theirs, converted = loss_and_gradients(policy), bytes_kept(policy)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None)
     assert kept < converted
+
+
+def test_variants_are_left_alone(policy):
+    """DoRA computes the norms of its weights in the precision of its input."""
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], use_dora=True)
+    model = get_peft_model(policy.model.unload(), config)
+    leave_casts_to_autocast(model)
+    assert all(m.cast_input_dtype_enabled is True for m in model.modules() if isinstance(m, BaseTunerLayer))
 
 
 def test_without_autocast_inputs_are_converted(policy):

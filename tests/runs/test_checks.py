@@ -31,8 +31,11 @@ def require_known(cfg):
         ({"algorithm.loss._target_": "loupe.grpo.losses.GSP"}, r"loss\._target_=loupe.* has no GSP; did you mean GSPO"),
         ({"algorithm.loss._target_": "loupe.records.OK"}, r"loss\._target_=loupe\.records\.OK: .* nothing .* called"),
         ({"experiment": {"seed": 3}}, r"experiment: the first line of the chosen file must be: # @package _global_"),
-        ({"reward": "iou"}, r"reward=iou: in a file, write this under defaults, as - override /reward: \.\."),
-        ({"tool._target_": "loupe.tools.rotate.RotateTool"}, r"tool\._target_=.*: in a file, .* lie under its name"),
+        ({"reward": "iou"}, r"reward=iou: in a file, write this under defaults, as - override /reward: iou$"),
+        (
+            {"tool._target_": "loupe.tools.rotate.RotateTool"},
+            r"tool\._target_=.*: a tool\'s settings lie under its name, as tool\.<name>",
+        ),
         ({"prompt": 3}, r"prompt=3: must be a group of settings; set those in it, as prompt\.<key>=\.\."),
     ],
 )

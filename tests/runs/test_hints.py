@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from loupe.runs.hints import hint
 
 CFG = compose_config()
+ON_THE_HUB = ("hrbench_4k", "hrbench_8k", "refcoco", "textvqa", "vstar")
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,7 @@ CFG = compose_config()
         ("model.lora.r", "model.lora is empty; give it as a whole: model.lora='{r: ..}'"),
         ("rollout.canary_gap", "rollout.canary_gap belongs to rollout=vllm"),
         ("data.columns.image", "data.columns belongs to data=vqa"),  # its file sets more than the group
+        ("data.hub", f"data.hub belongs to {', '.join(f'data={name}' for name in ON_THE_HUB)}"),  # one inherits it
         ("evaluate.split", "evaluate belongs to src/evaluate.py and src/mine.py"),
     ],
 )
@@ -49,3 +51,7 @@ def test_whatever_is_suggested_exists():
     """Also with the same name in several groups: those nearest to the top."""
     assert hint("batch_size", CFG) == "did you mean data.batch_size?"
     assert hint("tool.seed", CFG) == "did you mean seed?"
+
+
+def test_what_makes_a_file_is_no_setting():
+    assert "belongs to" not in hint("data.defaults", CFG) and "belongs to" not in hint("reward._target_", CFG)

@@ -121,6 +121,7 @@ def test_an_instruction_that_shows_no_call_is_warned_about(caplog):
     caplog.clear()
     Toolbox(other=own)
     Toolbox("function", other=without)  # the chat template shows what it takes
+    Toolbox(max_calls=0, other=without)
     assert not caplog.messages
 
 

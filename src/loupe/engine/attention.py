@@ -7,8 +7,8 @@ Every token attends to two blocks of keys: those of its prompt's prefix, which e
     out = (1 - share) * a + share * b        share = exp(lse_b) / (exp(lse_a) + exp(lse_b))
 
 The backward pass of each part is the usual one, given the merged output and log-sum-exp. Cost and memory are linear in
-the group size. Heads that share keys (grouped-query attention) are laid out as further queries, so that no keys are
-repeated.
+the group size. Heads that share keys (grouped-query attention) are laid out as further queries, so that most kernels
+repeat no keys (``kernels``).
 """
 
 from collections.abc import Iterator, Sequence

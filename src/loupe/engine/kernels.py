@@ -15,8 +15,8 @@ from torch.nn.functional import pad
 MOST_SCORES = 2**27
 """Elements of the matrix of scores that the plain kernel has in memory at a time (at least one block's)."""
 MANY_QUERIES = 1024
-"""From so many in a block on, torch's kernel for CUDA is the faster one. It gives all keys of a few queries, as in
-decoding, to the same few processors."""
+"""From so many in a block on (tokens times heads that share keys), torch's kernel for CUDA is the faster one. It gives
+all keys of a few queries, as in decoding, to the same few processors."""
 
 FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -28,10 +28,10 @@ Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Part(NamedTuple):
-    """Queries of blocks and the keys they attend to. queries: [blocks, kv heads, M, d].
+    """Queries of blocks and the keys they attend to. queries: [blocks, kv heads, M, d], of width d.
 
-    keys, values: [blocks, kv heads, N, d]. bias: what is added to the scores, [blocks or 1, 1, M or 1, N]. heads: that
-    share keys; they are neighbours in M.
+    keys, values: [blocks, kv heads, N, d]. scale: of the scores, before ``bias`` is added, [blocks or 1, 1, M or 1, N].
+    heads: those that share keys; the heads of a token are neighbors in M = tokens * heads.
     """
 
     queries: torch.Tensor

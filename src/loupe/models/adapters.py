@@ -5,7 +5,7 @@ import re
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel
 
 from loupe.errors import UserError, require_int, require_number
@@ -72,9 +72,10 @@ class OutsideAutocast:
 def leave_casts_to_autocast(model: PreTrainedModel | PeftModel) -> None:
     """Keep peft from converting the inputs of an adapter to its float32 under autocast, which converts them back.
 
-    The results are the same to the last bit. It saves a ninth of the operations of a decoding step, and the copies,
-    each of which would be kept for the backward pass.
+    The results are the same to the last bit; variants of LoRA of which they would not be, such as DoRA, are left alone.
+    It saves a ninth of the operations of a decoding step, and the copies, each of which would be kept for the backward
+    pass.
     """
     for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
+        if isinstance(module, LoraLayer) and not module.lora_variant:
             module.cast_input_dtype_enabled = OutsideAutocast()

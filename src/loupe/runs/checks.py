@@ -45,7 +45,8 @@ def _require_documented(prefix: str, within: DictConfig, known: dict, cfg: DictC
         if not isinstance(value, dict) or key not in within:
             continue
         if name in GROUPS and isinstance(within[key], str):
-            raise UserError(f"{name}={within[key]}: in a file, write this under defaults, as - override /{name}: ..")
+            choice = f"- override /{name}: {within[key]}"
+            raise UserError(f"{name}={within[key]}: in a file, write this under defaults, as {choice}")
         if not OmegaConf.is_dict(within[key]):
             raise UserError(f"{name}={within[key]}: must be a group of settings; set those in it, as {name}.<key>=..")
         if name not in (*GROUPS, *OPEN) and "_target_" not in value:
@@ -88,7 +89,9 @@ def require_arguments(cfg: DictConfig, key: str | None = None, given: Collection
             continue
         strange = [argument for argument in node if argument not in OF_HYDRA | parameters.keys()]
         if strange and name == "tool":  # a set of tools takes any name
-            raise UserError(f"tool._target_={node._target_}: in a file, the settings of a tool lie under its name")
+            raise UserError(
+                f"tool._target_={node._target_}: a tool's settings lie under its name, as tool.<name>._target_"
+            )
         if strange:
             raise unknown(f"{name}.{strange[0]}", cfg)
         if given is None or "_args_" in node or node.get("_partial_"):

@@ -1,6 +1,7 @@
 """What may have been meant by a setting that means nothing."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -47,22 +48,22 @@ def hint(key: str, cfg: DictConfig) -> str:
 
 
 def _commands_with(key: str) -> list[str]:
-    """The commands whose own files in conf/, or those that they include, have this setting."""
-
-    def has(name: str) -> bool:
-        file = OmegaConf.load(CONF / f"{name}.yaml")
-        included = [
-            other for other in file.get("defaults", []) if isinstance(other, str) and (CONF / f"{other}.yaml").exists()
-        ]
-        return key in file or any(has(other) for other in included)
-
-    return [f"src/{path.name}" for path in sorted(CONF.parent.glob("src/*.py")) if has(path.stem)]
+    return [f"src/{path.name}" for path in sorted(CONF.parent.glob("src/*.py")) if _sets(CONF, path.stem, key)]
 
 
 def _choices_with(group: str, key: str) -> list[str]:
-    """The choices of a group whose own files have this setting. Some files set more than their group."""
-    files = {path.stem: OmegaConf.load(path) for path in sorted((CONF / group).glob("*.yaml")) if group not in GLOBAL}
-    return [f"{group}={name}" for name, file in files.items() if exists(key, file.get(group, file))]
+    if group in GLOBAL or key in ("defaults", *OF_HYDRA):
+        return []
+    names = [path.stem for path in sorted((CONF / group).glob("*.yaml"))]
+    return [f"{group}={name}" for name in names if _sets(CONF / group, name, key)]
+
+
+def _sets(folder: Path, name: str, key: str) -> bool:
+    """Whether a file, or one of its folder that it includes, has this setting. A group's file may set more than it."""
+    file = OmegaConf.load(folder / f"{name}.yaml")
+    names = [other for other in file.get("defaults", []) if isinstance(other, str)]
+    included = [other for other in names if (folder / f"{other}.yaml").exists()]
+    return exists(key, file.get(folder.name, file)) or any(_sets(folder, other, key) for other in included)
 
 
 def _astray(key: str, cfg: DictConfig) -> tuple[str, str, str]:

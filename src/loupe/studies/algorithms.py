@@ -8,11 +8,12 @@ from loupe.studies.tables import named_by, ordered, rank
 
 CONDITION, ALGORITHM, RATE = f"{SETTING}condition", f"{SETTING}algorithm", f"{SETTING}algorithm.optimizer.lr"
 NAMES = {"grpo": "GRPO", "dr_grpo": "Dr. GRPO", "dapo": "DAPO", "gspo": "GSPO", "rloo": "RLOO"}
+GRPO = {"algorithm": "^grpo$"}
 VARIANTS = {
-    **{f"groups of {size}": {"algorithm.group_size": rf"^{size}(?:\.0)?$"} for size in (2, 4, 16, 32)},
-    **{f"{epochs} epochs": {"algorithm.inner_epochs": rf"^{epochs}(?:\.0)?$"} for epochs in (2, 4)},
+    **{f"groups of {size}": GRPO | {"algorithm.group_size": rf"^{size}(?:\.0)?$"} for size in (2, 4, 16, 32)},
+    **{f"{epochs} epochs": GRPO | {"algorithm.inner_epochs": rf"^{epochs}(?:\.0)?$"} for epochs in (2, 4)},
 }
-"""Of GRPO, as ``tables.named_by`` reads them."""
+"""As ``tables.named_by`` reads them."""
 
 
 def named(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -28,6 +29,8 @@ def named(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def rates(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The mean of ``best_val_score`` over the runs of each algorithm (rows) at each learning rate (columns)."""
-    algorithms = pandas.Categorical(table[ALGORITHM].map(NAMES), [*NAMES.values()])
-    return table.assign(algorithm=algorithms).pivot_table("best_val_score", "algorithm", RATE, observed=True)
+    """The mean of ``best_val_score`` over the runs of each algorithm (rows) at each learning rate (columns).
+
+    Raises UserError as :func:`named` does.
+    """
+    return named(table).pivot_table("best_val_score", CONDITION, RATE, sort=False).sort_index(axis=1)

@@ -10,7 +10,7 @@ from loupe.geometry import COORDINATES, Size, View
 from loupe.tools import Tool, ToolResult
 from loupe.tools.arguments import IMAGE, Argument
 from loupe.tools.errors import CallError, Failure
-from loupe.tools.forms import FORMS, Form
+from loupe.tools.forms import FORMS
 from loupe.tools.parse import MAX_CHARACTERS, Call, check_call
 
 PARTS = ("instruction", "description", "arguments", "run")
@@ -46,9 +46,12 @@ class Toolbox:
         self.coordinates = require_choice("coordinates", coordinates, COORDINATES)
         require_int("tool.max_calls", max_calls, 0)
         for name, tool in tools.items():
-            _check_tool(name, tool, self.form)
+            _check_tool(name, tool)
         self.tools: Mapping[str, Tool] = tools if max_calls else {}
         self.max_calls = max_calls if tools else 0
+        for name, tool in self.tools.items():
+            if not self.form.function and not re.search(rf"\{{call\}}|<{self.form.tag}>", tool.instruction):
+                LOG.warning("tool.%s.instruction has no {call}, so that the prompt shows no example of a call", name)
         if not isinstance(budgets, Mapping | None):
             raise UserError(f"tool.budgets={budgets}: must be numbers of calls by tool, such as {{zoom: 2}}")
         self.budgets = dict(budgets or {})
@@ -139,8 +142,8 @@ class Toolbox:
         return View.of(result.image, shown, self.coordinates, source.place_box(result.box), source.depth + 1)
 
 
-def _check_tool(name: str, tool: object, form: Form) -> None:
-    """Refuse what does not implement :class:`Tool`, in one line; warn about an instruction that shows no call."""
+def _check_tool(name: str, tool: object) -> None:
+    """Refuse what does not implement :class:`Tool`, in one line."""
     if not isinstance(tool, Tool):
         whose = f"set those of a tool as tool.<its name>.{name}"
         lacking = ", ".join(part for part in PARTS if not hasattr(tool, part))
@@ -149,8 +152,6 @@ def _check_tool(name: str, tool: object, form: Form) -> None:
         raise UserError(f"tool.{name}: the name of a tool must consist of letters, digits and underscores")
     if not isinstance(tool.instruction, str):
         raise UserError(f"tool.{name}.instruction={tool.instruction}: must be text")
-    if not form.function and "{call}" not in tool.instruction and f"<{form.tag}>" not in tool.instruction:
-        LOG.warning("tool.%s.instruction has no {call}, so that the prompt shows no example of a call", name)
     if not isinstance(tool.arguments, Mapping):
         raise UserError(
             f"tool.{name}.arguments={tool.arguments}: must be arguments by their names, as in docs/tools.md"
