@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import pad
 
+from loupe.engine.layout import by_key_head, by_token
+
 MOST_SCORES = 2**27
 """Elements of the matrix of scores that the plain kernel has in memory at a time (at least one block's)."""
 MANY_QUERIES = 1024
@@ -116,12 +118,12 @@ def _ungrouped(grouped: torch.Tensor, heads: int) -> torch.Tensor:
     In memory the heads of a token lie side by side. The backward kernel takes that for granted of the output, and reads
     beyond its end where it is not so.
     """
-    return grouped.unflatten(2, (-1, heads)).transpose(1, 2).flatten(2, 3).contiguous().transpose(1, 2)
+    return by_token(grouped, grouped.shape[2] // heads).contiguous().transpose(1, 2)
 
 
 def _grouped(ungrouped: torch.Tensor, heads: int) -> torch.Tensor:
     """The inverse of :func:`_ungrouped`."""
-    return ungrouped.unflatten(1, (-1, heads)).transpose(2, 3).flatten(2, 3)
+    return by_key_head(ungrouped.transpose(1, 2), ungrouped.shape[1] // heads)
 
 
 def _efficient_backward(part: Part, gradient: torch.Tensor, out: torch.Tensor, lse: torch.Tensor) -> Gradients:

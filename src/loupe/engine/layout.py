@@ -22,6 +22,16 @@ def consecutive(starts: np.ndarray, counts: Sequence[int] | np.ndarray) -> np.nd
     return np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1])
 
 
+def by_key_head(tokens: torch.Tensor, kv_heads: int) -> torch.Tensor:
+    """[blocks, width, heads, ...] as [blocks, kv heads, width * heads per kv head, ...]."""
+    return tokens.unflatten(2, (kv_heads, -1)).transpose(1, 2).flatten(2, 3)
+
+
+def by_token(grouped: torch.Tensor, width: int) -> torch.Tensor:
+    """The inverse of :func:`by_key_head`. width: tokens of a block."""
+    return grouped.unflatten(2, (width, -1)).transpose(1, 2).flatten(2, 3)
+
+
 class Ragged:
     """Where flat tokens [N] lie in blocks of a common width: block after block, each padded on the right.
 
@@ -49,11 +59,11 @@ class Ragged:
 
     def group(self, flat: torch.Tensor, kv_heads: int) -> torch.Tensor:
         """[N, heads, ...] as [blocks, kv heads, width * heads per kv head, ...]."""
-        return self.pad(flat).unflatten(2, (kv_heads, -1)).transpose(1, 2).flatten(2, 3)
+        return by_key_head(self.pad(flat), kv_heads)
 
     def ungroup(self, grouped: torch.Tensor) -> torch.Tensor:
         """The inverse of :meth:`group`."""
-        return self.flat(grouped.unflatten(2, (self.width, -1)).transpose(1, 2).flatten(2, 3))
+        return self.flat(by_token(grouped, self.width))
 
 
 def write(layer: KeysValues, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
