@@ -26,7 +26,5 @@ def test_learning_rates_are_compared_by_their_mean_over_seeds():
     assert list(found.index) == ["GRPO", "RLOO"] and list(found.columns) == [1e-4, 1e-3]
     with pytest.raises(UserError, match="no column"):
         rates(pandas.DataFrame({"best_val_score": [0.5]}))
-    assert found.loc["GRPO"].tolist() == [pytest.approx(0.7), 0.2] and found.loc["RLOO"].isna().tolist() == [
-        False,
-        True,
-    ]
+    assert found.loc["GRPO"].tolist() == [pytest.approx(0.7), 0.2]
+    assert found.loc["RLOO"].isna().tolist() == [False, True]

@@ -5,6 +5,7 @@ from statistics import fmean
 from loupe.records import TrajectoryType
 
 METRICS = ("score/all", "zoom_rate/all", "reward/format", "reward/iou", "think/words", "think/unique_share")
+BY_HALF = ("zero_variance_share", "drawn/zero_variance_share", "drawn/groups")
 WATCHED = ("score", "zoom_rate", "zoom_hit_rate", "failed_call_rate")
 PREFIXES = tuple(f"val/{metric}/" for metric in WATCHED)  # of the keys of WATCHED
 FEW = 5  # steps at the beginning and at the end that are averaged
@@ -12,15 +13,19 @@ FEW = 5  # steps at the beginning and at the end that are averaged
 
 def course(steps: list[dict]) -> dict[str, float | None]:
     """The course of training: ``first/<metric>`` and ``last/<metric>``, means over the first and last five steps;
-    ``saturated/reward/format``, the first step at which 99% of the answers are well-formed; the mean of
-    ``think/reward_correlation``; and :func:`advantage_gaps`.
+    ``first_half/<metric>`` and ``second_half/<metric>``, means over those of ``BY_HALF``; ``saturated/reward/format``,
+    the first step at which 99% of the answers are well-formed; the mean of ``think/reward_correlation``; and
+    :func:`advantage_gaps`.
 
     steps: the rows of the training steps; metrics that they lack are left out.
     """
     row: dict[str, float | None] = {}
-    for metric in [name for name in METRICS if name in steps[0]]:
-        for when, some in (("first", steps[:FEW]), ("last", steps[-FEW:])):
-            row[f"{when}/{metric}"] = fmean(step[metric] for step in some)
+    middle = (len(steps) + 1) // 2
+    few, halves = (steps[:FEW], steps[-FEW:]), (steps[:middle], steps[len(steps) // 2 :])
+    for metrics, names, parts in ((METRICS, ("first", "last"), few), (BY_HALF, ("first_half", "second_half"), halves)):
+        for metric in [metric for metric in metrics if metric in steps[0]]:
+            for name, part in zip(names, parts, strict=True):
+                row[f"{name}/{metric}"] = fmean(step[metric] for step in part)
     well_formed = (step["step"] for step in steps if step.get("reward/format", 0) >= 0.99)
     row["saturated/reward/format"] = next(well_formed, None)
     correlations = [step["think/reward_correlation"] for step in steps if "think/reward_correlation" in step]
