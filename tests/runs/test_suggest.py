@@ -87,6 +87,30 @@ def test_a_key_in_the_value_is_named():
 
 
 @pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("trainer.callbacks={a: b}", "trainer.callbacks is a list, [..]"),
+        ("reward.weights=[1]", "reward.weights is a mapping, {name: value, ..}"),
+        (
+            "data={canvas: {a: 1}}",
+            "gives a list, [..], to a setting that is a mapping, {name: value, ..}, or the other",
+        ),
+    ],
+)
+def test_a_list_for_a_mapping(override, expected):
+    with pytest.raises(ConfigCompositionException) as refused:
+        compose_config(override)
+    assert explained(refused.value, Composed("train", (override,))).startswith(f"{override}: {expected}")
+
+
+def test_a_list_for_a_mapping_in_a_file():
+    text = (
+        "In 'experiment/mine': ConfigTypeError raised while composing config: Cannot merge DictConfig with ListConfig"
+    )
+    assert said(text).startswith("experiment/mine.yaml: gives a list, [..], to a setting that is a mapping")
+
+
+@pytest.mark.parametrize(
     ("group", "name", "options", "expected"),
     [
         ("data", "sgns", ["signs"], "there is no such choice; did you mean data=signs? there are boxes, "),

@@ -116,7 +116,10 @@ def explained(error: Exception, command: Command) -> str:
     for pattern, explain in MEANINGS.items():
         if found := re.search(pattern, text):
             return where + explain(command, *found.groups())
-    if found := re.search("Error merging override (.*)", text):
+    found = re.search("Error merging override (.*)", text)
+    if re.search(r"Cannot merge \w+ with \w+", f"{text} {cause}"):  # OmegaConf does not say which is which
+        return where + (_other_kind(command, found[1]) if found else OTHER_KIND)
+    if found:
         return f"{found[1]}: {str(cause).splitlines()[0]}"
     return " ".join(text.partition("Config search path")[0].split())
 
@@ -166,10 +169,19 @@ def _ambiguous(command: Command, override: str) -> str:
     return f"{override}: several values are a sweep, which needs -m; a list is written {key}=[{values}]"
 
 
+def _other_kind(command: Command, override: str) -> str:
+    key = override.partition("=")[0].lstrip("+")
+    is_list = OmegaConf.is_list(OmegaConf.select(command.known, key))
+    if not is_list and not override.endswith("]"):
+        return f"{override}: {OTHER_KIND}"
+    return f"{override}: {key} is {'a list, [..]' if is_list else 'a mapping, {name: value, ..}'}"
+
+
 def _no_choice_in_list(command: Command, group: str, name: str) -> str:
     return _no_choice(command, group, name, [])
 
 
+OTHER_KIND = "gives a list, [..], to a setting that is a mapping, {name: value, ..}, or the other way round"
 MEANINGS: dict[str, Callable[..., str]] = {
     r"Could not load '([\w/]+)/([^/']+)'": _no_choice_in_list,
     r"An item is already at '([^']+)'": _set_already,
