@@ -154,7 +154,7 @@ def _check_tool(name: str, tool: object) -> None:
         raise UserError(f"tool.{name}.instruction={tool.instruction}: must be text")
     if not isinstance(tool.arguments, Mapping):
         raise UserError(
-            f"tool.{name}.arguments={tool.arguments}: must be arguments by their names, as in docs/tools.md"
+            f"tool.{name}.arguments={tool.arguments}: must be arguments by their names, as in docs/extending.md"
         )
     if taken := tool.arguments.keys() & {"name", "image"}:
         raise UserError(f"tool.{name}: an argument must not be called {min(taken)}, which every call may have")
