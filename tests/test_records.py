@@ -3,12 +3,20 @@ import torch
 from PIL import Image
 
 from loupe.geometry import Frame
-from loupe.records import OK, Example, ImagePatches, Prompt, ToolEvent, Trajectory, TrajectoryType
+from loupe.records import OK, Example, Group, ImagePatches, Prompt, ToolEvent, Trajectory, TrajectoryType
 
 
 def test_the_letters_of_a_text_are_not_taken_for_references():
     with pytest.raises(TypeError, match=r"references='10': must be a tuple of texts, such as \('10',\)"):
         Example("1", b"", "How many?", "10")
+
+
+def test_rewards_are_equal_if_advantages_cannot_tell_them_apart():
+    def group(*rewards):
+        return Group(None, None, [Trajectory(0, reward=reward) for reward in rewards])
+
+    assert group(0.3, 0.1 + 0.2).equal_rewards and 0.3 != 0.1 + 0.2
+    assert not group(0.3, 0.3, 0.3001).equal_rewards
 
 
 @pytest.mark.parametrize(

@@ -83,10 +83,9 @@ class Prompt:
 
     ids: token ids, image placeholders included. images: the pictures behind the placeholders, in order.
     picture: what tools act on, at full resolution: the original or ``Example.zoom_image``; None in a light copy.
-    shown_size: (width, height) of the picture as the model sees it, as stated in the prompt.
-    frame: the coordinate frame of the boxes in an answer.
-    prefill: the beginning of the first turn, if the policy is given one; its tokens are the last ones of ``ids``.
-    earlier: the pictures shown before, as tools find them.
+    shown_size: (width, height) of the picture as the model sees it, as stated in the prompt. frame: the coordinate
+    frame of boxes in an answer. prefill: the beginning of the first turn, if the policy is given one; its tokens are
+    the last ones of ``ids``. earlier: the pictures shown before, as tools find them.
     """
 
     ids: list[int]
@@ -159,11 +158,11 @@ class Trajectory:
         sampled      1     1      1       1    1     1        0      0        0          0 0       0        0
         logprobs   -.1   -.7    -.0     -.3  -.9   -.0        0      0        0          0 0       0        0
 
-    and then the answer turn, sampled again. ``images`` holds the observation's picture once.
-
-    sample: index within the group. turns: the decoded text of each, without the end-of-turn token; the first begins
-    with the prompt's prefill. turn_lengths: in tokens. entropies: of what each token was sampled from, in nats, if the
-    decoder tells them. forced: the tag whose beginning was not sampled. Filled in later: terms and all that follow.
+    and then the answer turn, sampled again. ``images`` holds the observation's picture once. sample: index within the
+    group. turns: the decoded text of each, without the end-of-turn token; the first begins with the prompt's prefill.
+    turn_lengths: in tokens. entropies: of what each token was sampled from, in nats, if the decoder tells them. forced:
+    the tag whose beginning was not sampled. free: False where ``rollout.balance`` calls for such a tag, even if none
+    could be forced. Filled in later: terms and all that follow.
     """
 
     sample: int
@@ -177,6 +176,7 @@ class Trajectory:
     entropies: list[float] = field(default_factory=list)
     stop: StopReason | None = None
     forced: str | None = None
+    free: bool = True
     terms: dict[str, float] = field(default_factory=dict)
     reward: float = 0.0
     advantage: float = 0.0
@@ -241,8 +241,8 @@ class Group:
 
     @property
     def equal_rewards(self) -> bool:
-        """Whether all rewards are equal, so that the group says nothing about which trajectory is better."""
-        return len({trajectory.reward for trajectory in self.trajectories}) == 1
+        """Whether all rewards are equal in float32, as advantages are, so that none of the trajectories is better."""
+        return torch.tensor([trajectory.reward for trajectory in self.trajectories]).unique().numel() == 1
 
     def light(self) -> "Group":
         """A copy without pictures, small enough to keep thousands: all that metrics need."""

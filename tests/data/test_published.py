@@ -365,6 +365,7 @@ def test_pictures_in_every_cell():
         tables.stored_picture(None)
         == tables.stored_picture({"bytes": None, "path": None})
         == tables.stored_picture("%")
+        == tables.stored_picture("ä")
         == b""
     )
     assert tables.stored_picture({"bytes": b"x", "path": "y.jpg"}) == tables.stored_picture(b"x") == b"x"

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from loupe.data.scenes import SignScene
-from loupe.data.signs import Boxes, Signs, annotate
+from loupe.data.signs import Boxes, Signs, annotate, signs_datamodule
 from loupe.errors import UserError
 
 
@@ -67,6 +67,12 @@ def test_splits_and_seeds_are_disjoint():
 def test_bad_options_are_named(options, named):
     with pytest.raises(UserError, match=named):
         Signs(**{"split": "train", "seed": 0, "size": 4, **options})
+
+
+def test_the_seed_of_held_out_scenes_is_named():
+    sizes = {"n_train": 1, "n_val": 1, "n_test": 1, "batch_size": 1, "eval_batch_size": 1}
+    with pytest.raises(UserError, match=r"data\.heldout_seed=x"):
+        signs_datamodule(seed=0, heldout_seed="x", **sizes)
 
 
 def test_boxes_ask_where_the_same_signs_are():

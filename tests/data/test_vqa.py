@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -12,7 +13,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from loupe import hub
-from loupe.data import vqa
+from loupe.data import reading, vqa
 from loupe.errors import UserError
 from loupe.pictures import open_picture
 from loupe.runs.config import instantiate
@@ -133,6 +134,12 @@ def test_shares_and_limits(write, load):
         load(folder)
     with pytest.raises(UserError, match="the shares must be at most 1 together"):
         load(folder, split={"val": 0.5, "test": 0.6})
+    with pytest.raises(
+        UserError, match=r"data\.split=0\.1: must be shares of the questions by split, such as {val: 0.1"
+    ):
+        load(folder, split=0.1)
+    with pytest.raises(UserError, match=r"data\.columns=photo: must be names of columns by kind"):
+        load(folder, columns="photo")
 
 
 def test_a_picture_on_both_sides_is_reported(write, load, caplog):
@@ -208,6 +215,7 @@ def test_boxes(write, load, cells, changes, target, answer):
         ({"answers": None}, {}, "without an answer"),
         ({"answers": "C", "options": ["red", "blue"]}, {}, "neither the letter nor the text of one of its options"),
         ({"options": ["red"]}, {}, "with fewer than two options"),
+        ({"options": "{'A': 'red', 1: 'blue'}"}, {}, "whose options are not called A, B and so on"),
         ({}, {"metric": "choice"}, "with fewer than two options"),
         ({}, {"metric": "iou"}, "with a box that is not four numbers"),
         ({}, {"metric": "number"}, "whose answer has no number"),
@@ -349,6 +357,17 @@ def test_a_table_is_read_once_but_its_pictures_are_looked_for_each_time(write, l
     assert len(load(folder, split=ALL_TEST).test) == 2
     write([ROW] * 3)
     assert len(load(folder, split=ALL_TEST).test) == 3
+
+
+def test_a_table_is_read_again_when_the_code_that_reads_it_has_changed(write, load, tmp_path, monkeypatch):
+    folder, read = write([ROW]), []
+    code = SimpleNamespace(__file__=str(tmp_path / "code.py"))
+    monkeypatch.setattr(reading, "SHAPED_BY", (code,))
+    monkeypatch.setattr(reading.Reading, "record", lambda *_, of=reading.Reading.record: read.append(1) or of(*_))
+    for text, times in (("a", 1), ("a", 1), ("b", 2)):
+        (tmp_path / "code.py").write_text(text)
+        load(folder, split=ALL_TEST)
+        assert len(read) == times
 
 
 def test_a_relative_path_means_another_folder_elsewhere(write, tmp_path, load, monkeypatch):

@@ -1,5 +1,7 @@
 """Trajectories with a forced tag: what is written, what is sampled, and that the others do not notice."""
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import FRAME, examples, make_rollout, zoom_tools
@@ -7,6 +9,7 @@ from helpers.compare import assert_close
 
 from loupe.engine import reference
 from loupe.engine.decoder import Branch, Turns
+from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
 from loupe.models.load import load_policy
 from loupe.paths import package_path
@@ -85,7 +88,23 @@ def test_a_tag_of_several_tokens_is_learned_whole(miniature):
 def test_a_thought_that_does_not_end_is_left_alone(miniature):
     for group in sampled(miniature, balance=2, max_new_tokens=3):
         assert [t.forced for t in group.trajectories] == [None] * 6
+        assert [t.free for t in group.trajectories] == [False] * 4 + [True] * 2
         assert all(t.stop is StopReason.OUT_OF_TOKENS and all(t.sampled) for t in group.trajectories)
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_where_no_tag_can_follow_the_thought_the_policy_goes_on_by_itself(miniature, learn):
+    ids = partial(miniature.tokenizer.encode, add_special_tokens=False)
+    told = [*ids("<think>The sign is small.</think"), *ids(">,"), *ids(" so <answer>5</answer>")]
+    assert miniature.tokenizer.decode(told[-10:]).count(">,") == 1 and len(ids(">,")) == 1
+    options = {"balance": 1, "learn_forced": learn}
+    rollout = ScriptedRollout(miniature, make_rollout(miniature).dialogue, script=[[told]] * 3, **options)
+    groups, _ = rollout.prompts(examples(1), 3)
+    rollout.force(groups)
+    rollout.sample(groups, step=0)
+    for trajectory in groups[0].trajectories:
+        assert trajectory.turns == ["<think>The sign is small.</think>, so <answer>5</answer>"]
+        assert trajectory.stop is StopReason.ANSWERED and trajectory.forced is None
 
 
 def test_in_fixed_shapes_too(miniature):
@@ -136,9 +155,9 @@ def test_a_forced_turn_takes_no_more_tokens_than_another(miniature, learn):
     for room in (1, 2, 4):
         cut = sampled(miniature, 2, learn_forced=learn, max_new_tokens=thought + room)
         for trajectory in (t for group in cut for t in group.trajectories[:2]):
-            tag, more = (0, 0) if room == 1 else (1, room - 1)  # there must be room for the tag and one token more
+            tag = 0 if room == 1 else 1  # there must be room for the tag and one token more
             assert trajectory.stop is StopReason.OUT_OF_TOKENS and trajectory.forced == ("tool" if tag else None)
-            assert len(trajectory.ids) == thought + tag + more
+            assert len(trajectory.ids) == thought + room
             assert trajectory.sampled.count(0) == (0 if learn else tag)
 
 

@@ -422,6 +422,13 @@ def test_unreadable_rows_are_skipped_counted_and_named(policy, tmp_path, caplog)
     trainer.fit(module, data)
     assert len(module.skipped) == 1
     assert caplog.text.count("missing.jpg") == 1
+    module.on_save_checkpoint(saved := {"state_dict": {}})
+    resumed = make_module(policy, tmp_path)
+    resumed.on_load_checkpoint(saved)
+    assert resumed.skipped.lines == module.skipped.lines
+    resumed.on_load_checkpoint(
+        {name: value for name, value in saved.items() if name != "skipped"}
+    )  # an earlier version's
 
 
 def test_a_data_set_of_which_nothing_can_be_read_ends_the_run(policy, tmp_path):

@@ -143,7 +143,7 @@ def test_rollout_metrics():
 def test_trajectories_with_a_forced_tag_do_not_count():
     groups = two_groups()
     everyone = metrics(groups)
-    groups[0].trajectories[0].forced = "tool"
+    groups[0].trajectories[0].free = False  # whether or not a tag could be forced
     assert [len(group.trajectories) for group in unforced(groups)] == [2, 3]
     own = rollout_metrics(groups, answer_rows(unforced(groups), "sampled", factor=28, merge=2))
     assert (everyone["n/all"], own["n/all"]) == (6, 5)

@@ -17,11 +17,13 @@ from loupe.runs import folder
 from loupe.runs.config import sweep_name
 from loupe.runs.files import RunFile, read_json
 from loupe.runs.folder import (
+    checkpoint_path,
     finished_before,
     open_for_answers,
     open_for_entry,
     open_for_training,
     read_checkpoint,
+    run_folder,
     set_aside,
 )
 from loupe.runs.lock import LOCK
@@ -111,6 +113,17 @@ def test_what_is_left_of_a_run_is_still_one(tmp_path, left):
     (tmp_path / left).touch()
     with pytest.raises(UserError, match="holds a run; choose another folder"):
         open_for_entry(compose_config(), tmp_path)
+    open_for_training(compose_config(), tmp_path)
+    assert (tmp_path / "previous-1" / left).exists() and not (tmp_path / left).exists()
+
+
+def test_the_folder_of_a_resumed_run_may_be_called_by_a_number(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_folder(2024, "new") == "new"
+    (tmp_path / "2024").mkdir()
+    assert run_folder(2024, "new") == "2024"
+    with pytest.raises(UserError, match=r"resume=2024: no checkpoint at 2024/checkpoints/last\.ckpt"):
+        checkpoint_path(compose_config("resume=2024"))
 
 
 @pytest.mark.parametrize("left", ["answers.jsonl", "evaluation.json"])

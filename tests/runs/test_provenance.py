@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from loupe.runs import provenance
 from loupe.runs.config import command_line
-from loupe.runs.provenance import write_provenance
+from loupe.runs.provenance import write_patch, write_provenance
 from loupe.runs.resume import record_part
 
 
@@ -53,6 +53,18 @@ def test_the_provenance_of_results_that_are_kept_stays(tmp_path, changed):
     assert OmegaConf.load(out / "config.yaml") == {"crop": 400}
     write_provenance(OmegaConf.create({}), out)
     assert not (out / "diff.patch").exists()
+
+
+def test_a_patch_that_ends_in_blank_lines_can_be_applied(tmp_path, changed):
+    """Blank lines of context, and a file whose lines end as on Windows."""
+    git, person = ["git", "-C", tmp_path], ["-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "code.py").write_bytes(b"one\r\n\r\n\n\n\n")
+    subprocess.run([*git, *person, "commit", "-qam", "y"], check=True)
+    (tmp_path / "code.py").write_bytes(b"two\r\n\r\n\n\n\n")
+    assert write_patch(tmp_path / "out" / "diff.patch")
+    subprocess.run([*git, "checkout", "-q", "."], check=True)
+    subprocess.run([*git, "apply", "out/diff.patch"], check=True)
+    assert (tmp_path / "code.py").read_bytes() == b"two\r\n\r\n\n\n\n"
 
 
 def test_each_resumed_part_has_a_patch_of_its_own(tmp_path, changed):

@@ -27,6 +27,15 @@ def test_a_comparison_has_a_row_for_each_metric_and_part():
     ]
 
 
+def test_a_comparison_with_other_test_questions_has_gaps():
+    after = {"score": {"all": 0.5}}
+    assert comparison({"score": {"all": 0.25, "small": 0.0}, "iou": {"all": 0.5}}, after) == [
+        ["score/all", "0.250", "0.500"],
+        ["score/small", "0.000", "-"],
+        ["iou/all", "0.500", "-"],
+    ]
+
+
 def test_columns_are_as_wide_as_their_longest_cell():
     assert (
         in_columns([["held-out", "before", "x"], ["n", "1", "10000"]])

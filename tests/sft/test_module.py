@@ -165,6 +165,15 @@ def test_two_optimizers_share_the_weights(policy):
     assert moved and all("embed" in name or policy.get_parameter(name).ndim != 2 for name in moved)
 
 
+def test_an_optimizer_for_which_no_weights_are_left_is_left_out(policy):
+    """As with an adapter, which has nothing but matrices."""
+    for name, parameter in policy.named_parameters():
+        parameter.requires_grad_(parameter.ndim == 2 and "embed" not in name)
+    module = make_module(policy, matrix_optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.5))
+    optimizers, schedules = module.configure_optimizers()
+    assert [optimizer.param_groups[0]["initial_lr"] for optimizer in optimizers] == [0.5] and len(schedules) == 1
+
+
 def test_rows_that_cannot_be_read_are_counted_and_named(policy, caplog):
     report, step = taken_step(make_module(policy), [BadExample("a: no picture"), BadExample("b: no picture")])
     assert (report["data/skipped"], report["loss"]) == (2, 0.0)

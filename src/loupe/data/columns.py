@@ -123,7 +123,7 @@ def options(value: Any) -> list[str]:
     """The texts of the options, A first: of a list, or of an object with the keys A, B and so on."""
     value = _parsed(value)
     if isinstance(value, dict):
-        if sorted(value) != list(LETTERS[: len(value)]):
+        if value.keys() != set(LETTERS[: len(value)]):
             raise BadExample("whose options are not called A, B and so on")
         value = [value[letter] for letter in sorted(value)]
     found = [text(item) for item in _as_list(value)]

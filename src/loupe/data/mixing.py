@@ -50,7 +50,7 @@ def mixed(
         return questions
     if mined is None:
         raise UserError(f"{setting}: needs data.mined=<folder of src/mine.py>")
-    scores = read_mined(Path(mined))
+    scores = read_mined(Path(str(mined)))
     kept = [i for i in _known(ids, scores, mined) if scores[ids[i]] <= KEPT[mix]]
     if share is not None:
         hard, easy = ([i for i in kept if (scores[ids[i]] <= HARD) == is_hard] for is_hard in (True, False))

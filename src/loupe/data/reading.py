@@ -14,12 +14,15 @@ from typing import Any
 
 import datasets
 
-from loupe.data import columns, files
+from loupe.data import columns, files, tables
 from loupe.data.columns import Names, cell
 from loupe.errors import BadExample, UserError, require_choice
+from loupe.rewards import choice, matching
 from loupe.rewards.matching import last_number
 from loupe.rewards.terms import SCORES
 
+SHAPED_BY = (columns, files, tables, choice, matching)
+"""The modules that decide, besides this one, what the rows are and say. When they change, tables are read again."""
 METRICS = (*SCORES, "choice", "iou")
 TEXT = datasets.Value("string")
 BOX = datasets.List(datasets.Value("float64"))
@@ -128,7 +131,7 @@ def one_table(found: Mapping[str | None, Sequence[Path]], reading: Reading) -> d
     """
     parts = [(split, file, reading.names(file)) for split, group in found.items() for file in group]
     stamps = [(str(split), str(file), names, *_stamp(file)) for split, file, names in parts]
-    code = [Path(str(module.__file__)).read_bytes() for module in (columns, files)] + [Path(__file__).read_bytes()]
+    code = [Path(str(module.__file__)).read_bytes() for module in SHAPED_BY] + [Path(__file__).read_bytes()]
     key = sha256(repr((code, stamps, reading)).encode()).hexdigest()
     datasets.disable_progress_bars()
     read = partial(_records, parts, reading)

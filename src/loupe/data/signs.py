@@ -90,6 +90,7 @@ def signs_datamodule(
     order_seed: of the order of the training scenes, and of which ones a mix leaves out; None: ``seed``. mined, mix,
     hard_fraction: see ``mixing.mixed``. dataset: the kind of question. style: see :class:`SceneStyle`.
     """
+    require_int("data.heldout_seed", heldout_seed, 0)
     train = dataset("train", seed, n_train, **style)
     val = dataset("validation", heldout_seed, n_val, **style)
     test = dataset("test", heldout_seed, n_test, **style)

@@ -59,6 +59,10 @@ def same_files(files: Sequence[Path]) -> list[Path]:
 
 def require_shares(shares: Mapping[str, float] | None) -> dict[str, float]:
     """``data.split``: shares of val and test, together at most 1, those of 0 left out. Raises UserError for others."""
+    if not isinstance(shares, Mapping | None):
+        raise UserError(
+            f"data.split={shares}: must be shares of the questions by split, such as {{val: 0.1, test: 0.1}}"
+        )
     for split, share in (shares or {}).items():
         require_choice("data.split", split, ("val", "test"))
         require_number(f"data.split.{split}", share, 0, 1)

@@ -5,7 +5,6 @@ memory does not grow with the data set.
 """
 
 import base64
-import binascii
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -180,9 +179,10 @@ def evaluation_only(rows: Questions, n_test: int | None, **settings: Any) -> Lou
 
 def require_folder(path: str | Path) -> Path:
     """``path`` if it is a folder, else a :class:`UserError`."""
-    if not Path(path).is_dir():
+    folder = Path(str(path))  # its name may be a number
+    if not folder.is_dir():
         raise UserError(f"data.path={path}: no such folder; {GIVE_PATH}")
-    return Path(path)
+    return folder
 
 
 def stored_picture(cell: object) -> Path | bytes:
@@ -192,7 +192,7 @@ def stored_picture(cell: object) -> Path | bytes:
     if isinstance(cell, str):
         try:
             return base64.b64decode(cell, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one
             return b""  # opening it raises BadExample
     return cell if isinstance(cell, bytes) else b""
 

@@ -100,7 +100,7 @@ def _open(path: str | None, hub: str | None, images: str | None, split: str) -> 
 
 def _official(file: Path, images: str | None) -> datasets.Dataset:
     """The official json; ``images``, or else train_images beside it, holds the pictures of both splits."""
-    folder = Path(images) if images else file.parent / "train_images"
+    folder = Path(str(images)) if images else file.parent / "train_images"
     if not folder.is_dir():
         raise UserError(f"data.images={folder}: no such folder; give the one that holds <image_id>.jpg")
     with tables.required_format(file, "TextVQA's format"):

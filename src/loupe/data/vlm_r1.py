@@ -43,9 +43,10 @@ def train_file(path: str | None, dataset: str, train: str | None) -> Path | None
 
 def require_file(setting: str, path: str) -> Path:
     """``path`` if it is a file, else a :class:`UserError`. setting: where it was given."""
-    if not Path(path).is_file():
+    file = Path(str(path))
+    if not file.is_file():
         raise UserError(f"{setting}={path}: no such file; give VLM-R1's json or jsonl")
-    return Path(path)
+    return file
 
 
 def questions(file: Path, images: str | None, question: str) -> Rows:
@@ -54,7 +55,7 @@ def questions(file: Path, images: str | None, question: str) -> Rows:
     images: the folder that the picture paths are relative to, if it is not the file's own. question: a template with
     ``{expression}``. An example's id is the file's name and the number of its row.
     """
-    folder = Path(images) if images else file.parent
+    folder = Path(str(images)) if images else file.parent
     table = datasets.Dataset.from_list([_record(entry) | {"id": number} for number, entry in enumerate(_entries(file))])
 
     def has_picture(name: str | None) -> bool:

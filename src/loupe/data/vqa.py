@@ -58,8 +58,10 @@ def vqa_datamodule(
     :class:`LoupeDataModule`.
     """
     shares = require_shares(split)
+    if not isinstance(columns, Mapping | None):
+        raise UserError(f"data.columns={columns}: must be names of columns by kind, such as {{image: photo}}")
     named = {kind: column for kind, column in (columns or {}).items() if column is not None}
-    folder = Path(images).expanduser().absolute() if images else None
+    folder = Path(str(images)).expanduser().absolute() if images else None
     reading = Reading(named, metric, box_format, box_unit, folder)
     root = _located(path).absolute()
     table = one_table(find_tables(root), reading)

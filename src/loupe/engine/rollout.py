@@ -114,7 +114,7 @@ class GroupRollout:
         for group in groups:
             for tag, start in ((self.dialogue.tools.form.tag, 0), ("answer", self.balance)):
                 for trajectory in group.trajectories[start : start + self.balance]:
-                    trajectory.forced = tag
+                    trajectory.forced, trajectory.free = tag, False
 
     @torch.no_grad()
     def sample(self, groups: list[Group], step: int, greedy: bool = False) -> None:
@@ -143,11 +143,14 @@ class GroupRollout:
         return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(key).digest()[:16])))
 
     def _end_turn(self, branch: Branch, batch: Batch) -> bool:
-        """Read the turn. If the policy goes on writing, after an observation or a forced tag, return True."""
-        if branch.waiting and (ids := self._turns.force(branch, self.max_new_tokens - branch.length)):
-            if not branch.due:
+        """Read the turn. If the policy goes on writing, after an observation or its first thought, return True."""
+        if branch.waiting:
+            room = self.max_new_tokens - branch.length
+            ids = self._turns.force(branch, room)
+            if ids and not branch.due:
                 batch.observe(branch, Observation(ids, []))
-            return True
+            if ids or (room > 0 and not self._turns.over(branch)):
+                return True
         branch.trajectory.turn_lengths.append(branch.length)
         text = self._turns.text(branch)
         text = text if branch.trajectory.turns else branch.prompt.prefill + text

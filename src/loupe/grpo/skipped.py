@@ -33,6 +33,16 @@ class SkippedRows:
         self._name(distributed.flat(distributed.gather(sorted(self.lines))))
         self.empty_batches = min(distributed.gather(self.empty_batches))
 
+    def state(self) -> dict:
+        """What :meth:`restore` needs."""
+        return {"lines": sorted(self.lines), "empty_batches": self.empty_batches}
+
+    def restore(self, state: dict | None) -> None:
+        """Go on where a checkpoint was saved; one of an earlier version says nothing about skipped rows."""
+        if state:
+            self.lines |= set(state["lines"])
+            self.empty_batches = state["empty_batches"]
+
     def _name(self, lines: Iterable[str]) -> None:
         for line in lines:
             if line not in self.lines:

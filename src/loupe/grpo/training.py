@@ -74,7 +74,8 @@ class TrainingModule(ScoringModule):
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         trained = {f"policy.{name}" for name, p in self.policy.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-        checkpoint |= {"before": self.before, "seconds": self.seconds}
+        checkpoint |= {"before": self.before, "seconds": self.seconds, "skipped": self.skipped.state()}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.earlier_seconds = checkpoint["seconds"]
+        self.skipped.restore(checkpoint.get("skipped"))

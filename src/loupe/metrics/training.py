@@ -54,11 +54,11 @@ def advantage_metrics(groups: list[Group]) -> dict[str, float | Histogram]:
 def rollout_metrics(groups: list[Group], rows: Rows, tools: Iterable[str] = ()) -> dict[str, float]:
     """Scores, tool use, rewards, stop reasons and lengths of scored groups; means over trajectories.
 
-    rows: the answer rows of these groups, which :func:`summarize` counts. Of trajectories with a forced tag, none
-    counts but in ``zero_variance_share``. tools: the names of the tools. Reward
-    terms are unweighted. ``entropy`` is a mean over sampled tokens, ``failed_call/{kind}`` and ``bad_box/{kind}`` are
-    counts. Left out where undefined: ``zoom_hit_rate``, ``right_and_hit``, and ``zero_variance_share`` (groups
-    whose rewards are all equal) for groups of one. Raises UserError without trajectories.
+    rows: the answer rows of these groups, which :func:`summarize` counts. Of trajectories that ``rollout.balance``
+    begins, none counts but in ``zero_variance_share``. tools: the names of the tools. Reward terms are unweighted.
+    ``entropy`` is a mean over sampled tokens, ``failed_call/{kind}`` and ``bad_box/{kind}`` are counts. Left out where
+    undefined: ``zoom_hit_rate``, ``right_and_hit``, and ``zero_variance_share`` (groups whose rewards are all equal)
+    for groups of one. Raises UserError without trajectories.
     """
     report: dict[str, float] = {key: value for key, value in flat(summarize(rows)).items() if value is not None}
     everyone = [trajectory for group in unforced(groups) for trajectory in group.trajectories]
@@ -72,8 +72,11 @@ def rollout_metrics(groups: list[Group], rows: Rows, tools: Iterable[str] = ()) 
 
 
 def unforced(groups: list[Group]) -> list[Group]:
-    """The groups with only the trajectories whose tags are all the policy's own, as metrics of its behavior need."""
-    return [replace(group, trajectories=[t for t in group.trajectories if not t.forced]) for group in groups]
+    """The groups with only the trajectories that the policy has begun itself, as metrics of its behavior need.
+
+    The others are left out also where no tag could be forced: those alone would be a biased sample.
+    """
+    return [replace(group, trajectories=[t for t in group.trajectories if t.free]) for group in groups]
 
 
 def forced_share(groups: list[Group]) -> float:

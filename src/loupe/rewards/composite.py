@@ -88,7 +88,7 @@ class CompositeReward:
     def score_group(self, group: Group, step: int) -> None:
         """Fill in ``terms`` (all of them, unweighted) and ``reward`` of every trajectory of ``group``.
 
-        Raises ValueError if a term returns a non-finite value, which is a bug in the term.
+        Raises UserError if a term returns anything but a finite number.
         """
         terms = {name: term.at(step) if hasattr(term, "at") else term for name, term in self.terms.items()}
         for trajectory in group.trajectories:

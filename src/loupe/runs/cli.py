@@ -128,7 +128,7 @@ def output_folder(arguments: list[str]) -> Path:
         raise UserError("paths.output_dir is empty; name a folder, or leave it out")
     if isinstance(resume, str) and not resume.strip():
         raise UserError("resume is empty; name the folder of a run, or leave it out")
-    return Path(folder.run_folder(resume if isinstance(resume, str) else None, str(output))).absolute()
+    return Path(folder.run_folder(resume if isinstance(resume, str | int) else None, str(output))).absolute()
 
 
 def explain(error: BaseException) -> str | None:

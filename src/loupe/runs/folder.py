@@ -30,15 +30,15 @@ OF_RUN = (RunFile.CHECKPOINTS, RunFile.METRICS, RunFile.SUMMARY, RunFile.MODEL)
 """A folder with any of these holds a training run, whatever else has been deleted."""
 
 
-def run_folder(resume: str | None, new: str) -> str:
+def run_folder(resume: str | int | None, new: str) -> str:
     """Where a run writes: a resumed run in its own folder, any other in ``new``.
 
-    resume: a run's folder, its folder of checkpoints, or a checkpoint file in that. A path that does not exist is
-    refused later.
+    resume: a run's folder, its folder of checkpoints, or a checkpoint file in that; the name of a folder may be a
+    number. A path that does not exist is refused later.
     """
-    if not resume or not os.path.exists(resume):  # unlike Path.exists, also for a name that is too long
+    if not resume or not os.path.exists(str(resume)):  # unlike Path.exists, also for a name that is too long
         return new
-    path = Path(resume)
+    path = Path(str(resume))
     if path.is_file():
         return str(path.parent.parent)
     return str(path.parent if path.name == RunFile.CHECKPOINTS else path)
@@ -175,7 +175,7 @@ def set_aside(folder: Path) -> Path | None:
     A process that is killed meanwhile leaves some of it in the folder MOVING, and the next one moves the rest.
     """
     moving = folder / MOVING
-    if not any(path.exists() for path in (moving, folder / RunFile.METRICS, folder / RunFile.CHECKPOINTS)):
+    if not any((folder / name).exists() for name in (MOVING, *OF_RUN)):
         return None
     moving.mkdir(exist_ok=True)
     for path in [path for pattern in (*RunFile, NON_FINITE) for path in folder.glob(str(pattern))]:
@@ -187,9 +187,9 @@ def checkpoint_path(cfg: DictConfig) -> str | None:
     """The checkpoint that ``resume`` names: a file, or the last one in a run's folder; None for a new run."""
     if not cfg.resume:
         return None
-    path = Path(cfg.resume)
+    path = Path(str(cfg.resume))
     if not os.path.isfile(path):
-        path = Path(run_folder(cfg.resume, cfg.resume)) / RunFile.CHECKPOINTS / LAST
+        path = Path(run_folder(cfg.resume, str(cfg.resume))) / RunFile.CHECKPOINTS / LAST
     if not os.path.isfile(path):
         raise UserError(f"resume={cfg.resume}: no checkpoint at {path}; give a checkpoint file or a run's folder")
     return str(path)
@@ -227,5 +227,6 @@ def read_checkpoint(cfg: DictConfig) -> dict:
             raise UserError(f"resume: {differing[0]} cannot use the state of the run's optimizer; leave it as it was")
         if changed:
             named = ", ".join(f"{name}={value}" for name, value in changed.items())
-            LOG.warning("resuming with settings that differ from the start of the run: %s", named)
+            kept = "scores before training stay as they were"
+            LOG.warning("resuming with settings that differ from the start of the run: %s; %s", named, kept)
     return state

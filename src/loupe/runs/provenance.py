@@ -60,14 +60,14 @@ def write_patch(path: Path) -> bool:
 
     Changes to files that may hold secrets are left out, and those files are named in the log.
     """
-    diff = _git("diff", "HEAD", "--", ".", *(f":(exclude,glob,icase)**/{name}" for name in SECRETS))
+    diff = _output("diff", "HEAD", "--", ".", *(f":(exclude,glob,icase)**/{name}" for name in SECRETS))
     secret = _git("diff", "HEAD", "--name-only", "--", *(f":(glob,icase)**/{name}" for name in SECRETS))
     if secret:
         LOG.warning("%s leaves out changes to what may hold secrets: %s", path.name, secret.replace("\n", ", "))
     path.unlink(missing_ok=True)  # of an earlier start
     if diff:
         with replacing(path) as partial:
-            partial.write_text(diff + "\n")
+            partial.write_bytes(diff)
     return bool(diff or secret)
 
 
@@ -77,9 +77,13 @@ def commit() -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
+    output = _output(*arguments)
+    return None if output is None else output.decode(errors="replace").strip()
+
+
+def _output(*arguments: str) -> bytes | None:
+    """What git prints, byte by byte: a patch without the blank lines at its end cannot be applied."""
     if shutil.which("git") is None:
         return None
-    done = subprocess.run(
-        ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, errors="replace", check=False
-    )
-    return done.stdout.strip() if done.returncode == 0 else None
+    done = subprocess.run(["git", "-C", str(PROJECT), *arguments], capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else None

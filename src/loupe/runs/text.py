@@ -14,9 +14,12 @@ def format_value(value: float | dict | str | None) -> str:
 
 
 def comparison(before: Summary, after: Summary) -> list[list[str]]:
-    """Rows (metric/part, value before, value after) of the ``COMPARED`` metrics, as far as ``before`` has them."""
+    """Rows (metric/part, value before, value after) of the ``COMPARED`` metrics, as far as ``before`` has them.
+
+    ``after`` may lack some, where a run was resumed with other test questions.
+    """
     return [
-        [f"{metric}/{part}", format_value(value), format_value(after[metric][part])]
+        [f"{metric}/{part}", format_value(value), format_value(after.get(metric, {}).get(part))]
         for metric in COMPARED
         for part, value in before.get(metric, {}).items()
     ]

@@ -59,8 +59,11 @@ class SupervisedModule(TrainingModule):
         named = [(name, p) for name, p in self.policy.named_parameters() if p.requires_grad]
         matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name] if self.make_matrix_optimizer else []
         apart = set(map(id, matrices))
-        optimizers = [self.make_matrix_optimizer(matrices)] if self.make_matrix_optimizer else []
-        optimizers.append(self.make_optimizer([p for _, p in named if id(p) not in apart]))
+        parts = (
+            (self.make_matrix_optimizer, matrices),
+            (self.make_optimizer, [p for _, p in named if id(p) not in apart]),
+        )
+        optimizers = [make(some) for make, some in parts if make and some]  # an adapter has nothing but matrices
 
         def rate(step: int) -> float:
             return warmup_cosine(step, self.warmup_steps, self.total_steps)
