@@ -10,7 +10,7 @@ SIZE, EPOCHS = "setting/algorithm.group_size", "setting/algorithm.inner_epochs"
 def test_conditions_are_named_and_in_order():
     rows = [("grpo", 16, None), ("rloo", 16, None), ("grpo", None, 4), ("dr_grpo", None, None), ("mine", None, None)]
     table = pandas.DataFrame([*rows, ("grpo", None, None), ("grpo", 2, None)], columns=[ALGORITHM, SIZE, EPOCHS])
-    expected = ["GRPO", "Dr. GRPO", "RLOO", "groups of 2", "groups of 16", "4 epochs", "mine"]
+    expected = ["GRPO", "Dr. GRPO", "RLOO", "groups of 2", "groups of 16", "GRPO, 4 epochs", "mine"]
     assert list(named(table)[CONDITION]) == expected
     assert list(named(table[[ALGORITHM]])[CONDITION]) == ["GRPO"] * 4 + ["Dr. GRPO", "RLOO", "mine"]
 

@@ -8,22 +8,26 @@ from loupe.studies.tables import named_by, ordered, rank
 
 CONDITION, ALGORITHM, RATE = f"{SETTING}condition", f"{SETTING}algorithm", f"{SETTING}algorithm.optimizer.lr"
 NAMES = {"grpo": "GRPO", "dr_grpo": "Dr. GRPO", "dapo": "DAPO", "gspo": "GSPO", "rloo": "RLOO"}
-GRPO = {"algorithm": "^grpo$"}
 VARIANTS = {
-    **{f"groups of {size}": GRPO | {"algorithm.group_size": rf"^{size}(?:\.0)?$"} for size in (2, 4, 16, 32)},
-    **{f"{epochs} epochs": GRPO | {"algorithm.inner_epochs": rf"^{epochs}(?:\.0)?$"} for epochs in (2, 4)},
+    **{f"groups of {size}": ("grpo", "algorithm.group_size", size) for size in (2, 4, 16, 32)},
+    **{f"GRPO, {epochs} epochs": ("grpo", "algorithm.inner_epochs", epochs) for epochs in (2, 4)},
+    **{f"GSPO, {epochs} epochs": ("gspo", "algorithm.inner_epochs", epochs) for epochs in (2, 4)},
 }
-"""As ``tables.named_by`` reads them."""
+"""Algorithms with a setting that has another value."""
 
 
 def named(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The same rows with ``setting/condition``: the algorithms, then the variants of GRPO.
+    """The same rows with ``setting/condition``: the algorithms, then their variants.
 
     Raises UserError for another study.
     """
     if ALGORITHM not in table:
         raise UserError(f"no column {ALGORITHM}: this study sweeps the algorithm")
-    names = named_by(table, "", VARIANTS)
+    made_by = {
+        name: {"algorithm": f"^{algorithm}$", setting: rf"^{value}(?:\.0)?$"}
+        for name, (algorithm, setting, value) in VARIANTS.items()
+    }
+    names = named_by(table, "", made_by)
     names = names.where(names != "", table[ALGORITHM].map(lambda name: NAMES.get(name, name)))
     return ordered(table.assign(**{CONDITION: names}), rank(names, [*NAMES.values(), *VARIANTS]))
 
