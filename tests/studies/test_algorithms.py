@@ -2,7 +2,8 @@ import pandas
 import pytest
 
 from loupe.errors import UserError
-from loupe.studies.algorithms import ALGORITHM, CONDITION, RATE, named, rates
+from loupe.studies.algorithms import ALGORITHM, CONDITION, RATE, learning, named, rates
+from loupe.studies.course import BY_HALF
 
 SIZE, EPOCHS = "setting/algorithm.group_size", "setting/algorithm.inner_epochs"
 
@@ -28,3 +29,22 @@ def test_learning_rates_are_compared_by_their_mean_over_seeds():
         rates(pandas.DataFrame({"best_val_score": [0.5]}))
     assert found.loc["GRPO"].tolist() == [pytest.approx(0.7), 0.2]
     assert found.loc["RLOO"].isna().tolist() == [False, True]
+
+
+def test_how_conditions_learn_is_told_by_validation_and_half():
+    """DAPO samples further groups; what agrees is counted among all of them."""
+    validations = [("dapo", 0, 0.5), ("dapo", 25, 0.8), ("grpo", 0, 0.5), ("grpo", 25, 0.7), ("grpo", 25, 0.9)]
+    courses = [
+        ("dapo", 0.0, 0.1, 0.2, 0.4, 20.0, 30.0),
+        ("grpo", 0.1, 0.3, *[None] * 4),
+        ("grpo", 0.3, 0.5, *[None] * 4),
+    ]
+    halves = [f"{half}/{name}" for name in BY_HALF for half in ("first_half", "second_half")]
+    table = pandas.DataFrame(courses, columns=[ALGORITHM, *halves])
+    found = learning(pandas.DataFrame(validations, columns=[ALGORITHM, "step", "score/all"]), table)
+    expected = ["condition", "step 0", "step 25", "agree, 1", "agree, 2", "groups, 1", "groups, 2"]
+    assert list(found.columns) == expected and list(found.condition) == ["GRPO", "DAPO"]
+    assert found.iloc[0, 1:5].tolist() == pytest.approx([0.5, 0.8, 0.2, 0.4]) and found.iloc[0, 5:].isna().all()
+    assert found.iloc[1, 1:].tolist() == pytest.approx([0.5, 0.8, 0.2, 0.4, 20, 30])
+    without = table[table[ALGORITHM] == "grpo"].drop(columns=halves[2:])  # a sweep without dynamic sampling
+    assert learning(pandas.DataFrame(validations, columns=[ALGORITHM, "step", "score/all"]), without).shape == (2, 7)

@@ -38,3 +38,22 @@ def rates(table: pandas.DataFrame) -> pandas.DataFrame:
     Raises UserError as :func:`named` does.
     """
     return named(table).pivot_table("best_val_score", CONDITION, RATE, sort=False).sort_index(axis=1)
+
+
+def learning(validations: pandas.DataFrame, courses: pandas.DataFrame) -> pandas.DataFrame:
+    """How the runs of each condition learn, on average: the score at each validation (``step 25``); and by half of the
+    training (``.., 1``, ``.., 2``) the share of the sampled groups whose rewards ``agree``, and the ``groups`` sampled
+    to a step where a step samples until it has enough.
+
+    validations, courses: validations.csv and course.csv (``studies.course``) of the same sweep.
+    """
+    scores = named(validations).pivot_table("score/all", CONDITION, "step", sort=False).sort_index(axis=1)
+    scores = scores.rename(columns="step {}".format)
+    table = named(courses)
+    for number, half in enumerate(("first_half", "second_half"), start=1):
+        drawn = table.get(f"{half}/drawn/groups", pandas.Series(float("nan"), table.index))
+        kept, sampled = f"{half}/zero_variance_share", f"{half}/drawn/zero_variance_share"
+        shares = table[sampled].fillna(table[kept]) if sampled in table else table[kept]
+        table = table.assign(**{f"agree, {number}": shares, f"groups, {number}": drawn})
+    by_half = [f"{name}, {number}" for name in ("agree", "groups") for number in (1, 2)]
+    return scores.join(table.groupby(CONDITION, sort=False)[by_half].mean()).rename_axis("condition").reset_index()
