@@ -41,6 +41,8 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("error: name the folder of a sweep, such as outputs/main")
     try:
         main(Path(sys.argv[1]))
     except UserError as error:

@@ -23,7 +23,7 @@ def question(cfg) -> Example:
         raise UserError(f"earlier={cfg.earlier}: must be a list of pictures, such as [a.jpg, b.jpg]")
     *earlier, path = (Path(str(name)).expanduser() for name in (*cfg.earlier, cfg.image))
     if missing := [file for file in (*earlier, path) if not file.is_file()]:
-        raise UserError(f"image={missing[0]}: no such file")
+        raise UserError(f"{'image' if missing[0] == path else 'earlier'}={missing[0]}: no such file")
     require_choice("ask.greedy", cfg.ask.greedy, (True, False))
     return Example(path.name, path, str(cfg.question), references=(), earlier_images=tuple(earlier))
 

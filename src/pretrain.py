@@ -5,6 +5,8 @@ Reports each skill separately while it trains: reading, pointing, direct answers
 
 from functools import partial
 
+from loupe.data.signs import Signs
+from loupe.errors import UserError
 from loupe.pretrain.curriculum import Curriculum
 from loupe.pretrain.module import finish
 from loupe.pretrain.skills import Skills
@@ -16,7 +18,10 @@ from loupe.runs.lock import locked
 
 def build_module(cfg):
     """The module to train, with its curriculum."""
-    policy, heldout, tools = instantiate(cfg.model), instantiate(cfg.data).val, instantiate(cfg.tool)
+    heldout = instantiate(cfg.data).val
+    if not isinstance(heldout, Signs):
+        raise UserError("lessons are about rendered signs: choose data=signs or data=boxes")
+    policy, tools = instantiate(cfg.model), instantiate(cfg.tool)
     teacher = Teacher(partial(factory(cfg.prompt), policy=policy), tools)
     make_rollout = partial(build.build_rollout, cfg, policy)
     skills = Skills(teacher, make_rollout, cfg.resolution, heldout)

@@ -34,7 +34,9 @@ def show(cfg) -> None:
 
 def readable(data: LoupeDataModule, dialogue: Dialogue, count: int) -> list[Example]:
     """The first questions of a split that a policy can be asked; the others before them are named in the log."""
-    split = next(split for split in (data.val, data.test, data.train) if split is not None)
+    split = next((split for split in (data.val, data.test, data.train) if split is not None), None)
+    if split is None:
+        raise UserError("data=none: there are no questions to show; choose another data set")
     examples: list[Example] = []
     for number in range(len(split)):
         if len(examples) == count:

@@ -93,6 +93,7 @@ def test_what_cannot_be_asked(ask, image, question, message):
         ("\udcff what?", "", r"error: it's a .*: the question holds a broken character \(a lone surrogate\)"),
         ("what " * 20_000, "", r"error: it's a .*: the prompt takes \d{5} tokens, more than prompt\.max_tokens"),
         ("What?", "earlier=a.png", r"error: earlier=a\.png: must be a list of pictures"),
+        ("What?", "earlier=[nowhere.png]", r"error: earlier=nowhere\.png: no such file"),
         ("What?", "earlier=null", r"error: earlier=None: must be a list of pictures"),
         ("What?", "ask.greedy=5", r"error: ask\.greedy=5: must be one of true, false"),
     ],

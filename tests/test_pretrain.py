@@ -86,6 +86,7 @@ def _stop_after(stop, trainer, module, outputs, batch, batch_idx):
         ("trainer.max_steps=0", "trainer.max_steps=0: must be"),
         ("tool=none", "lessons need tool=zoom"),
         ("data.n_val=0", "data.n_val"),
+        ("data=none", "lessons are about rendered signs: choose data=signs or data=boxes"),
     ],
 )
 def test_bad_settings(pretrain, tmp_path, override, message):

@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -7,6 +8,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import show
+from loupe.errors import UserError
 
 OWN = ["data=vqa", "model=tiny_random", "resolution=112", "crop=100", "show.count=3"]
 
@@ -26,6 +28,11 @@ def test_how_many_must_be_a_number(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["show.py", "show.count=0", f"paths.output_dir={tmp_path}"])
     with pytest.raises(SystemExit, match=r"show\.count=0"):
         show.main()
+
+
+def test_without_questions_there_is_nothing_to_show():
+    with pytest.raises(UserError, match="data=none: there are no questions to show; choose another data set"):
+        show.readable(SimpleNamespace(val=None, test=None, train=None), None, 1)
 
 
 @pytest.mark.parametrize("tool", ["zoom", "none"])

@@ -7,6 +7,8 @@ from functools import cache
 
 from huggingface_hub import constants
 
+from loupe.errors import UserError
+
 ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 PATIENCE = 5.0
 """Seconds to wait for the hub; its own clients retry for most of a minute."""
@@ -30,4 +32,6 @@ def _answers(endpoint: str) -> bool:
         return True  # an error status is an answer, too
     except OSError:
         return False
+    except ValueError as error:
+        raise UserError(f"HF_ENDPOINT={endpoint}: not a web address; begin it with https://") from error
     return True

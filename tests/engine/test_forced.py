@@ -114,10 +114,16 @@ def test_in_fixed_shapes_too(miniature):
             assert_close(trajectory.sampled_logprobs, torch.tensor(same.sampled_logprobs), atol=1e-4)
 
 
-@pytest.mark.parametrize(("balance", "max_calls"), [(-1, 1), (1, 0), (1.5, 1)])
-def test_other_values_are_refused(miniature, balance, max_calls):
+@pytest.mark.parametrize("balance", [-1, 1.5])
+def test_other_values_are_refused(miniature, balance):
     with pytest.raises(UserError, match=f"rollout.balance={balance}"):
-        make_rollout(miniature, max_calls=max_calls, balance=balance)
+        make_rollout(miniature, balance=balance)
+
+
+def test_with_other_settings_of_sampling_the_decoder_is_the_same(miniature):
+    rollout = make_rollout(miniature, seed=4)
+    other = rollout.changed(seed=5, max_new_tokens=7)
+    assert (other.seed, other.max_new_tokens, rollout.seed) == (5, 7, 4) and other.decoder is rollout.decoder
 
 
 def test_whether_to_learn_is_true_or_false_or_depends(miniature):

@@ -426,9 +426,8 @@ def test_unreadable_rows_are_skipped_counted_and_named(policy, tmp_path, caplog)
     resumed = make_module(policy, tmp_path)
     resumed.on_load_checkpoint(saved)
     assert resumed.skipped.lines == module.skipped.lines
-    resumed.on_load_checkpoint(
-        {name: value for name, value in saved.items() if name != "skipped"}
-    )  # an earlier version's
+    del saved["skipped"]  # as in a checkpoint of an earlier version
+    resumed.on_load_checkpoint(saved)
 
 
 def test_a_data_set_of_which_nothing_can_be_read_ends_the_run(policy, tmp_path):
@@ -447,6 +446,9 @@ def test_bad_settings(policy, tmp_path, option):
 
 
 def test_some_trajectories_of_a_balanced_group_are_free(shared_policy, tmp_path):
+    without = make_rollout(shared_policy, balance=2, max_calls=0)  # as for judging without the tool
+    with pytest.raises(UserError, match=r"rollout\.balance=2: there is no call to begin with; choose a tool, or 0"):
+        make_module(shared_policy, tmp_path, rollout=without, group_size=5)
     rollout = make_rollout(shared_policy, balance=2)
     with pytest.raises(UserError, match=r"rollout\.balance=2: twice that must be less than algorithm\.group_size=4"):
         make_module(shared_policy, tmp_path, rollout=rollout, group_size=4)

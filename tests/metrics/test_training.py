@@ -158,7 +158,7 @@ def test_what_is_thought():
     said = [thinking(0, "it is red", 0.5), thinking(1, "it is", 0.0), thinking(2, "it  is", 0.0), thinking(3, "", 0.0)]
     report = think_metrics(said)
     assert report["think/words"] == 7 / 4
-    assert report["think/unique_share"] == 0.5  # the first and the last; white space does not count
+    assert report["think/unique_share"] == 0.25  # the first; white space does not count, and no thought is none
     assert report["think/reward_correlation"] == pytest.approx(statistics.correlation([3, 2, 2, 0], [1, 0, 0, 0]))
     assert "think/reward_correlation" not in think_metrics(said[1:])  # the rewards are all the same
 

@@ -226,7 +226,10 @@ def test_a_broken_file_is_named_in_one_line(saved, tmp_path, file):
     for path in folder.iterdir():
         content = path.read_bytes()
         (tmp_path / path.name).write_bytes(content[: len(content) // 2] if path.name == file else content)
-    with pytest.raises(UserError, match=r"model\.path=[^\n]*$"):
+    with pytest.raises(UserError, match=r"model\.path=[^\n]*: cannot be loaded \([^\n]*$"):
+        load_policy(str(tmp_path))
+    (tmp_path / file).unlink()
+    with pytest.raises(UserError, match=r"model\.path=[^\n]*: (cannot be loaded \(|no )[^\n]*$"):
         load_policy(str(tmp_path))
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 
 from loupe.data.scenes import SignScene
 from loupe.engine.scripted import ScriptedRollout
-from loupe.errors import BadExample
+from loupe.errors import BadExample, UserError
 from loupe.records import Example
 from loupe.serving.answers import completion
-from loupe.serving.requests import Asked
+from loupe.serving.requests import Asked, Refused
 
 TOOLS = zoom_tools(crop=80)
 
@@ -44,6 +44,18 @@ def test_the_exchange_is_told_with_the_crop_as_shown(shared_policy, picture):
     written = group.trajectories[0].n_sampled
     assert usage == {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
     assert told["observation_tokens"] == group.trajectories[0].sampled.count(0) > 0
+
+
+def test_a_temperature_that_the_decoder_refuses_is_the_clients_mistake(shared_policy, picture, monkeypatch):
+    rollout = make_rollout(shared_policy, ScriptedRollout, tools=TOOLS, script=[[ANSWER]])
+
+    def refusing(**_):
+        raise UserError("rollout.temperature=0.005: must be a number from 0.01 to 2")
+
+    monkeypatch.setattr(rollout, "changed", refusing)
+    with pytest.raises(Refused, match=r"temperature=0\.005: .* from 0\.01 to 2") as refused:
+        completion({"policy": rollout}, Asked("policy", Example("a", picture, "What?", ()), temperature=0.005))
+    assert (refused.value.status, refused.value.param) == (400, "temperature")
 
 
 def test_an_answer_ends_before_the_first_stop_text(shared_policy, picture):

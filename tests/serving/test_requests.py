@@ -1,3 +1,4 @@
+import io
 import json
 import struct
 import zlib
@@ -7,6 +8,7 @@ import pytest
 pytest.importorskip("fastapi", reason="pip install -e '.[serve]'")
 
 from helpers.serving import data_url, message, png
+from PIL import Image
 
 from loupe.serving.limits import Limits
 from loupe.serving.requests import Refused, read_request
@@ -52,6 +54,14 @@ def test_the_last_picture_is_asked_about_and_texts_are_joined():
 
 def test_texts_that_end_an_answer():
     assert read(stop="a").stop == read(stop=["a", ""]).stop == ("a",)
+
+
+def test_a_file_with_several_jpegs_is_a_picture():
+    """As cameras write it, with a preview."""
+    Image.new("RGB", (40, 30)).save(
+        file := io.BytesIO(), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 6))]
+    )
+    assert read([message("What?", file.getvalue())]).example.image == file.getvalue()
 
 
 def test_what_has_no_effect_may_be_given():

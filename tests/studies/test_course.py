@@ -27,6 +27,11 @@ def test_groups_that_agree_and_those_drawn_are_means_over_the_halves():
     assert course(steps[:1])["second_half/drawn/groups"] == 16.0
 
 
+def test_a_step_without_readable_rows_does_not_count():
+    steps = [{"step": 1, "loss": 0.0}, {"step": 2, "score/all": 0.5}, {"step": 3, "score/all": 1.0}]
+    assert course(steps)["first/score/all"] == 0.75
+
+
 def test_the_correlation_is_a_mean_over_the_steps_that_have_one():
     steps = [{"step": n, "reward/format": 0.0} for n in range(3)]
     steps[0]["think/reward_correlation"], steps[2]["think/reward_correlation"] = 0.5, 0.25

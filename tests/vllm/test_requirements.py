@@ -45,6 +45,8 @@ def adapted(**options) -> Policy:
 def test_adapters_in_the_vision_tower_are_refused():
     with pytest.raises(UserError, match=r"no adapters in the vision tower; set model\.train_vision=false"):
         make_rollout(adapted(lora={"r": 4, "alpha": 8}), VllmRollout)
+    with pytest.raises(UserError, match="no adapters in the vision tower"):
+        make_rollout(adapted(lora={"r": 4, "alpha": 8}, trainable=False), VllmRollout)
     make_rollout(adapted(lora={"r": 4, "alpha": 8}, train_vision=False), VllmRollout)
 
 

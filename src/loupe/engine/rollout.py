@@ -9,9 +9,10 @@ is answered by one short observation.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -61,8 +62,6 @@ class GroupRollout:
         require_int("rollout.balance", self.balance, 0)
         require_choice("rollout.learn_forced", self.learn_forced, (True, False, WINNING))
         tools = self.dialogue.tools
-        if self.balance and not tools.max_calls:
-            raise UserError(f"rollout.balance={self.balance}: there is no call to begin with; choose a tool, or 0")
         if self.learn_forced and not self.balance:
             given = str(self.learn_forced).lower()
             raise UserError(
@@ -74,6 +73,12 @@ class GroupRollout:
     def make_decoder(self) -> Decoder:
         """What computes the turns."""
         return PackedDecoder(self.policy, self.fixed_shapes)
+
+    def changed(self, **settings: Any) -> Self:
+        """The same with other settings of sampling. It shares the decoder, and with it what a GPU has recorded."""
+        other = replace(self, **settings)
+        other.decoder = self.decoder
+        return other
 
     def __call__(
         self, examples: list[Example], group_size: int, step: int, greedy: bool = False, first: str | None = None

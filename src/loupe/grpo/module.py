@@ -188,7 +188,9 @@ class GRPOModule(TrainingModule):
 
 
 def _require_balance(rollout: GroupRollout, group_size: int) -> None:
-    """Raise UserError if ``rollout.balance`` leaves nothing of a group, or finds no thought to force a tag after."""
+    """Raise UserError if ``rollout.balance`` finds no tool, leaves nothing of a group, or has no thought to follow."""
+    if rollout.balance and not rollout.dialogue.tools.max_calls:
+        raise UserError(f"rollout.balance={rollout.balance}: there is no call to begin with; choose a tool, or 0")
     if 2 * rollout.balance >= group_size:
         raise UserError(
             f"rollout.balance={rollout.balance}: twice that must be less than algorithm.group_size={group_size}, "

@@ -1,4 +1,4 @@
-"""One row per answer: what trajectories.jsonl and answers.parquet hold, and what ``figures`` are counted from."""
+"""One row per answer: what trajectories.jsonl and answers.parquet hold, and what ``summarize`` counts."""
 
 from loupe.geometry import Box, area, overlap
 from loupe.records import Group, Trajectory

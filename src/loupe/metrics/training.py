@@ -128,7 +128,7 @@ def think_metrics(trajectories: list[Trajectory]) -> dict[str, float]:
     times = Counter(map(tuple, thoughts))
     lengths = [len(words) for words in thoughts]
     rewards = [trajectory.reward for trajectory in trajectories]
-    unique = fmean(times[tuple(words)] == 1 for words in thoughts)
+    unique = fmean(bool(words) and times[tuple(words)] == 1 for words in thoughts)
     report = {"think/words": fmean(lengths), "think/unique_share": unique}
     if len(set(lengths)) > 1 and len(set(rewards)) > 1:
         report["think/reward_correlation"] = correlation(lengths, rewards)

@@ -219,11 +219,11 @@ def _errors_in_one_line(path: str) -> Iterator[None]:
     """Turn the exceptions of transformers and peft for missing or broken files into a UserError of one line."""
     try:
         yield
-    except OSError as error:
-        raise UserError(
-            f"model.path={path}: neither a local folder nor available from the hub; give model.path=<folder>"
-        ) from error
-    except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and not Path(path).exists():
+            raise UserError(
+                f"model.path={path}: neither a local folder nor available from the hub; give model.path=<folder>"
+            ) from error
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"model.path={path}: cannot be loaded ({reason}); copy it again or give another") from error
 

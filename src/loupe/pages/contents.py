@@ -12,6 +12,7 @@ from loupe.errors import UserError
 from loupe.logs.rows import METRICS, TRAJECTORIES, read_rows
 from loupe.metrics.effect import COMPARISONS
 from loupe.metrics.rows import Rows
+from loupe.metrics.summary import CORRECT
 from loupe.pages.cards import VALIDATION, gallery, pointed
 from loupe.pages.curves import advantages, charts, overlaid
 from loupe.paths import CONF
@@ -181,7 +182,7 @@ def confusion(rows: Rows) -> dict | None:
     """How many questions are answered correctly with and without the tool; None unless both were asked."""
     right: dict[str, dict[str, bool]] = {}
     for row in rows:
-        right.setdefault(row["condition"], {})[row["id"]] = row["score"] >= 0.5
+        right.setdefault(row["condition"], {})[row["id"]] = row["score"] >= CORRECT
     if not {"greedy", "no_tool"} <= right.keys():
         return None
     greedy, without_tool = right["greedy"], right["no_tool"]

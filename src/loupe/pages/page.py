@@ -50,15 +50,11 @@ def write_page(folder: Path, bundle: bool = False, most: int = MOST_CARDS) -> Pa
 def write_comparison(folders: list[Path]) -> Path:
     """Write the page that compares runs into the folder that holds them all; returns its path. Raises UserError."""
     home = Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
-    found = comparison([folder.resolve() for folder in folders], home)
-    try:
-        return _write(home / COMPARISON, found, {})
-    except OSError as error:
-        raise UserError(f"cannot write {home / COMPARISON}: {error.strerror}") from error
+    return _write(home / COMPARISON, comparison([folder.resolve() for folder in folders], home), {})
 
 
 def _write(path: Path, found: dict, pictures: dict[str, str]) -> Path:
-    """Render the page with these contents; pictures: what is inside it, by name."""
+    """Render the page with these contents; pictures: inside it, by name. Raises UserError if it cannot."""
     found = dict.fromkeys(SECTIONS) | found
     styles = {kind.value: label for kind, (label, _) in STYLES.items()}
     drawn = {key: found[key] for key in ("charts", "multiples", "advantages", "gallery", "weights")}
@@ -69,8 +65,11 @@ def _write(path: Path, found: dict, pictures: dict[str, str]) -> Path:
         type_colors={kind.value: color for kind, (_, color) in STYLES.items()},
         part_colors=SUBSET_COLORS,
     )
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8", errors="replace")
+    try:
+        with replacing(path) as partial:
+            partial.write_text(page, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
     return path
 
 

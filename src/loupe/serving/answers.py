@@ -5,7 +5,6 @@ import io
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 
 from omegaconf import DictConfig
 from PIL import Image
@@ -13,9 +12,10 @@ from PIL import Image
 from loupe.engine.environment import Environment
 from loupe.engine.policy import Policy
 from loupe.engine.rollout import GroupRollout
+from loupe.errors import UserError
 from loupe.records import Group, StopReason, Trajectory
 from loupe.runs.build import build_rollout
-from loupe.serving.requests import Asked
+from loupe.serving.requests import Asked, Refused
 from loupe.tools.toolbox import Toolbox
 
 POLICY, WITHOUT_TOOL = "policy", "policy-no-tool"
@@ -31,16 +31,19 @@ def build_rollouts(cfg: DictConfig, policy: Policy, tools: Toolbox) -> dict[str,
 
 
 def completion(rollouts: Mapping[str, GroupRollout], asked: Asked) -> dict:
-    """The answers to one question. Raises BadExample for one that cannot be asked.
+    """The answers to one question. Raises BadExample for one that cannot be asked, Refused for how it is asked.
 
     The content of a message is the policy's answer, empty if it gives none. The field ``loupe`` of a choice holds the
     whole exchange.
     """
     rollout = rollouts[asked.model]
     if asked.temperature:
-        rollout = replace(rollout, temperature=asked.temperature, seed=asked.seed)
+        try:
+            rollout = rollout.changed(temperature=asked.temperature, seed=asked.seed)
+        except UserError as error:  # vLLM takes fewer temperatures
+            raise Refused(f"temperature={asked.temperature}: {error}", param="temperature") from error
     if asked.max_tokens:
-        rollout = replace(rollout, max_new_tokens=min(rollout.max_new_tokens, asked.max_tokens))
+        rollout = rollout.changed(max_new_tokens=min(rollout.max_new_tokens, asked.max_tokens))
     groups, skipped = rollout([asked.example], asked.samples, step=0, greedy=not asked.temperature)
     if skipped:
         raise skipped[0]

@@ -17,6 +17,8 @@ from loupe.serving.limits import Limits
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 """Formats of pictures, as OpenAI documents them. Browsers show them too."""
+SEVERAL_JPEGS = "MPO"
+"""What Pillow calls a JPEG file with further pictures in it, such as previews, as many cameras write it."""
 NEUTRAL = {
     "stream": False,
     "top_p": 1,
@@ -166,7 +168,7 @@ def _picture(where: str, given: ImageURL | None, limits: Limits) -> bytes:
         raise _wrong(where, "not valid base64; encode the file again") from error
     except BadExample as error:
         raise _wrong(where, str(error)) from error
-    if kind not in FORMATS:
+    if kind not in (*FORMATS, SEVERAL_JPEGS):
         raise _wrong(where, f"a picture in format {kind}; use one of {', '.join(FORMATS)}")
     if width * height > limits.max_megapixels * 10**6:
         most = f"at most {limits.max_megapixels} million pixels (serve.max_megapixels)"

@@ -23,9 +23,10 @@ def course(steps: list[dict]) -> dict[str, float | None]:
     middle = (len(steps) + 1) // 2
     few, halves = (steps[:FEW], steps[-FEW:]), (steps[:middle], steps[len(steps) // 2 :])
     for metrics, names, parts in ((METRICS, ("first", "last"), few), (BY_HALF, ("first_half", "second_half"), halves)):
-        for metric in [metric for metric in metrics if metric in steps[0]]:
-            for name, part in zip(names, parts, strict=True):
-                row[f"{name}/{metric}"] = fmean(step[metric] for step in part)
+        for metric in [metric for metric in metrics if any(metric in step for step in steps)]:
+            for name, part in zip(names, parts, strict=True):  # a step without readable rows has none
+                values = [step[metric] for step in part if metric in step]
+                row[f"{name}/{metric}"] = fmean(values) if values else None
     well_formed = (step["step"] for step in steps if step.get("reward/format", 0) >= 0.99)
     row["saturated/reward/format"] = next(well_formed, None)
     correlations = [step["think/reward_correlation"] for step in steps if "think/reward_correlation" in step]

@@ -45,9 +45,11 @@ def require_temperature(temperature: object) -> None:
 
 def require_fitting(policy: Policy) -> None:
     """Raise UserError for a policy whose weights vLLM cannot take over."""
-    trained = [name for name, parameter in policy.named_parameters() if parameter.requires_grad]
-    if policy.has_adapter and any(".visual." in name for name in trained):
-        raise UserError("rollout=vllm: takes no adapters in the vision tower; set model.train_vision=false")
+    if any(".visual." in name and ".lora_" in name for name, _ in policy.named_parameters()):  # frozen ones as well
+        raise UserError(
+            "rollout=vllm: takes no adapters in the vision tower; set model.train_vision=false for a new one, or use "
+            "rollout=packed"
+        )
     if policy.has_adapter and rank(policy) > RANKS[-1]:
         raise UserError(f"rollout=vllm: takes adapters up to model.lora.r={RANKS[-1]}, not {rank(policy)}")
     if getattr(policy.backbone, "is_quantized", False):
