@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+from copy import deepcopy
+from functools import lru_cache, partial
 
 os.environ["WANDB_MODE"] = "offline"  # also where the person who runs the tests has an API key
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf
 
 import loupe.runs.cli  # noqa: F401  (registers the resolvers that the configuration uses)
@@ -25,10 +28,13 @@ from loupe.models import tiny
 from loupe.paths import CONF
 from loupe.pretrain.teacher import Desk, Teacher
 from loupe.records import Group, Prompt
+from loupe.runs.config import instantiate
 from loupe.tools.forms import FORMS
 from loupe.tools.toolbox import Toolbox
 from loupe.tools.zoom import ZoomTool
 
+# Hydra composes a command's configuration once more, only to see whether a file makes it a sweep. None here does.
+Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
 # Small tensors gain nothing from a second thread, and threads that fight for cores slow a test down fiftyfold.
 torch.set_num_threads(1)
 
@@ -38,15 +44,25 @@ FRAME = Frame.of("shown", (8, 8), (8, 8))
 
 def compose_config(*overrides: str, name: str = "train"):
     """conf/<name>.yaml with overrides, as the command line would compose it."""
+    return deepcopy(_composed(name, overrides))
+
+
+@lru_cache(maxsize=64)  # composing is most of what a small test takes
+def _composed(name: str, overrides: tuple[str, ...]):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(name, overrides=list(overrides))
 
 
-def prompt_texts() -> dict:
-    prompt = OmegaConf.to_container(compose_config().prompt)
-    return {key: prompt[key] for key in ("system", "user", "observation", "earlier")}
+def data_of(name: str, *overrides: str):
+    """The splits of a data set, for settings such as ``data.n_val=3``; only the rest of the command is composed."""
+    cfg = compose_config(f"data={name}", "model=tiny")
+    for override in overrides:
+        key, _, value = override.partition("=")
+        OmegaConf.update(cfg, key, yaml.safe_load(value))
+    return instantiate(cfg.data)
 
 
+PROMPT = {key: compose_config().prompt[key] for key in ("system", "user", "observation", "earlier")}
 INSTRUCTION = compose_config().tool.zoom.instruction
 NO_TOOL = Toolbox()
 
@@ -80,13 +96,13 @@ def zoom_call(keypoint: object) -> str:
 
 def make_rollout(policy: Policy, cls=GroupRollout, max_calls: int = 1, tools=None, **options) -> GroupRollout:
     tools = tools or zoom_tools(max_calls=max_calls)
-    dialogue = Dialogue(policy, OVERVIEW, tools, **prompt_texts())
+    dialogue = Dialogue(policy, OVERVIEW, tools, **PROMPT)
     return cls(policy, dialogue, **options)
 
 
 def make_teacher(policy: Policy, **settings) -> Teacher:
     """settings: of the toolbox."""
-    return Teacher(partial(Dialogue, policy, **prompt_texts()), zoom_tools(**settings))
+    return Teacher(partial(Dialogue, policy, **PROMPT), zoom_tools(**settings))
 
 
 @pytest.fixture

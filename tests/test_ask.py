@@ -1,5 +1,6 @@
 """python src/ask.py, as a user runs it."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -67,7 +68,10 @@ def test_a_failed_call_and_no_answer(ask, photo, monkeypatch, capsys, tmp_path):
 
 def test_the_model_itself_answers(ask, photo, capsys):
     ask(photo, "What?", "ask.greedy=false", "seed=2")
-    assert "drawn in" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert told.splitlines()[0].endswith("shown at 112x84] What?") and re.search("^(no answer|answer: )", told, re.M), (
+        told
+    )
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,8 @@ def composed(entry: str, overrides: list[str], mode: RunMode = RunMode.RUN) -> N
     """Once for those that differ in numbers only, which compose alike."""
     alike = tuple(NUMBER.sub("=0", override) for override in overrides)
     if (entry, alike, mode) not in COMPOSED:
-        COMPOSED.add((entry, alike, mode))
         GlobalHydra.instance().config_loader().load_configuration(entry, overrides, mode)
+        COMPOSED.add((entry, alike, mode))  # a second page with a broken command fails as well
 
 
 def values(override: str) -> list[str]:

@@ -4,6 +4,7 @@ import csv
 import itertools
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,10 @@ def composed(experiment, *overrides):
     return compose_config(f"experiment={experiment.with_suffix('')}", *overrides, name=name)
 
 
+@cache
 def study(experiment):
-    return Path(composed(experiment).paths.output_dir).name
+    """The folder that the sweep writes to, as its file says; test_every_job_composes.. compares."""
+    return re.search(r"output_dir: .*outputs/(\w+)", (FILES / experiment).read_text())[1]
 
 
 def rows(name):
@@ -75,7 +78,7 @@ def test_every_job_composes_and_has_what_the_file_says(experiment):
     for job, scale in [(first, FULL_SCALE), *((job, ()) for job in every)]:
         cfg = composed(experiment, *scale, *(f"{key}={value}" for key, value in job.items()))
         instantiate(cfg.tool)
-        assert cfg.data.heldout_seed == heldout_seed
+        assert cfg.data.heldout_seed == heldout_seed and Path(cfg.paths.output_dir).name == study(experiment)
         for key, value in leaves(said):
             if key not in job and "$" not in str(value):
                 assert OmegaConf.select(cfg, key) == value, key

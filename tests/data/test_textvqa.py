@@ -6,12 +6,11 @@ import logging
 import datasets
 import published
 import pytest
-from conftest import compose_config
+from conftest import data_of
 from PIL import Image
 
 from loupe.errors import UserError
 from loupe.pictures import open_picture
-from loupe.runs.config import instantiate
 
 GOOD = {"image_id": "a", "question_id": 1, "question": "what is it?", "answers": ["x"] * 10}
 LONE_SURROGATE = "\ud800"
@@ -24,7 +23,7 @@ BAD = [
 
 def load(folder, **changes):
     settings = [f"{key}={value}" for key, value in ({"data.n_val": 1, "data.n_test": "null"} | changes).items()]
-    return instantiate(compose_config("data=textvqa", f"data.path={folder}", *settings).data)
+    return data_of("textvqa", f"data.path={folder}", *settings)
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from conftest import (
     ANSWER,
     NO_TOOL,
     OVERVIEW,
+    PROMPT,
     call,
     compose_config,
     examples,
     make_rollout,
-    prompt_texts,
     scripted,
     zoom_tools,
 )
@@ -36,7 +36,7 @@ def test_the_prompt_states_the_size_after_rounding_and_expands_the_placeholder(s
 
 
 def test_the_size_is_the_rounded_one_when_resolution_is_off_the_grid(shared_policy):
-    dialogue = Dialogue(shared_policy, 120, NO_TOOL, **prompt_texts())
+    dialogue = Dialogue(shared_policy, 120, NO_TOOL, **PROMPT)
     prompt = dialogue.prompt(examples(1)[0])  # 120x90 goes to 112x84
     assert prompt.shown_size == (112, 84)
 
@@ -44,7 +44,7 @@ def test_the_size_is_the_rounded_one_when_resolution_is_off_the_grid(shared_poli
 @pytest.mark.parametrize(("aspect", "size"), [(None, (112, 84)), (1, (112, 112)), (2, (112, 56)), (0.5, (56, 112))])
 def test_the_overview_may_be_squeezed(shared_policy, aspect, size):
     """Keypoints in it still point at the same place of the original."""
-    dialogue = Dialogue(shared_policy, 112, zoom_tools(), **prompt_texts(), aspect=aspect)
+    dialogue = Dialogue(shared_policy, 112, zoom_tools(), **PROMPT, aspect=aspect)
     prompt = dialogue.prompt(examples(1)[0])
     assert prompt.shown_size == prompt.images[0].shown.size == size
     assert f"The picture is {size[0]}x{size[1]} pixels." in shared_policy.tokenizer.decode(prompt.ids)
@@ -54,7 +54,7 @@ def test_the_overview_may_be_squeezed(shared_policy, aspect, size):
 @pytest.mark.parametrize("aspect", [0, 11, "square", True])
 def test_bad_aspect(shared_policy, aspect):
     with pytest.raises(UserError, match=rf"prompt\.aspect={aspect}: must be a number from 0\.1 to 10"):
-        Dialogue(shared_policy, 112, NO_TOOL, **prompt_texts(), aspect=aspect)
+        Dialogue(shared_policy, 112, NO_TOOL, **PROMPT, aspect=aspect)
 
 
 def test_three_turns_written_out(shared_policy):
@@ -102,7 +102,7 @@ def test_a_question_that_is_too_long_is_a_bad_row(shared_policy):
 
 
 def test_the_longest_prompt(shared_policy):
-    texts, example = prompt_texts(), examples(1)[0]
+    texts, example = PROMPT, examples(1)[0]
     length = len(Dialogue(shared_policy, OVERVIEW, NO_TOOL, **texts).prompt(example).ids)
     Dialogue(shared_policy, OVERVIEW, NO_TOOL, **texts, max_tokens=length).prompt(example)
     with pytest.raises(BadExample, match=f"takes {length} tokens, more than .*; .* lower resolution"):
@@ -155,7 +155,7 @@ def test_special_tokens_in_a_failure_are_text(shared_policy):
 
 @pytest.mark.parametrize("name", ["system", "user", "observation", "earlier", "prefill"])
 def test_a_template_marks_the_picture_by_name(shared_policy, name):
-    texts = prompt_texts() | {"prefill": ""}
+    texts = PROMPT | {"prefill": ""}
     with pytest.raises(UserError, match=rf"^prompt\.{name}: must not contain <\|image_pad\|>"):
         Dialogue(shared_policy, OVERVIEW, NO_TOOL, **texts | {name: texts[name] + "<|image_pad|>"})
 
@@ -187,12 +187,12 @@ def test_a_tool_that_may_not_be_called_is_not_explained(shared_policy):
 @pytest.mark.parametrize("resolution", [0, -1, 27, "big", 112.0, True])
 def test_bad_resolution(shared_policy, resolution):
     with pytest.raises(UserError, match=f"resolution={resolution}: must be a whole number of pixels, 28"):
-        Dialogue(shared_policy, resolution, NO_TOOL, **prompt_texts())
+        Dialogue(shared_policy, resolution, NO_TOOL, **PROMPT)
 
 
 def test_templates_must_place_the_picture(shared_policy):
     with pytest.raises(UserError, match=r"prompt\.user"):
-        Dialogue(shared_policy, OVERVIEW, NO_TOOL, **prompt_texts() | {"user": "{question}"})
+        Dialogue(shared_policy, OVERVIEW, NO_TOOL, **PROMPT | {"user": "{question}"})
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_templates_must_place_the_picture(shared_policy):
 )
 def test_a_prompt_asks_the_question_and_nothing_odd(shared_policy, user, message):
     with pytest.raises(UserError, match=message):
-        Dialogue(shared_policy, OVERVIEW, NO_TOOL, **prompt_texts() | {"user": user})
+        Dialogue(shared_policy, OVERVIEW, NO_TOOL, **PROMPT | {"user": user})
 
 
 def test_an_endless_chat_template_is_stopped(shared_policy, monkeypatch):
@@ -217,7 +217,7 @@ def test_an_endless_chat_template_is_stopped(shared_policy, monkeypatch):
     endless = f"{{% for i in {numbers} %}}{{% for j in {numbers} %}}{{% for k in {numbers} %}}{{% endfor %}}"
     monkeypatch.setattr(shared_policy.tokenizer, "chat_template", endless + "{% endfor %}{% endfor %}")
     monkeypatch.setattr(dialogue, "RENDERING_SECONDS", 0.05)
-    made = Dialogue(shared_policy, OVERVIEW, NO_TOOL, **prompt_texts())
+    made = Dialogue(shared_policy, OVERVIEW, NO_TOOL, **PROMPT)
     with pytest.raises(UserError, match="the chat template of the model does not come to an end"):
         made.prompt(examples(1)[0])
 

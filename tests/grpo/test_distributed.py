@@ -127,7 +127,7 @@ def test_the_command_with_two_processes(tmp_path, trainer):
     alone, pair = tmp_path / "alone", tmp_path / "pair"
     size = ["data.n_val=5", "data.n_test=5", "trainer.max_steps=3", "trainer.val_check_interval=3"]
     options = [*VOWELS, *size, "algorithm.optimizer.lr=0.01"]
-    run(alone, *options, "data.batch_size=4")
+    run(alone, *options, "data.batch_size=4", drawn=True)
     options += [f"trainer={trainer}", "trainer.devices=2", "trainer.accelerator=cpu", "logger=none"]
     options += ["reward.terms.dense=vowel_terms.vowels_and_sigterm"]
     # The second rank scores 2 answers of validation, 2 of the test, 6 in the first step, and then comes the second.

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import compose_config
 
 import train as entry
@@ -31,9 +32,12 @@ VOWELS = ["+reward.terms.dense=vowel_terms.vowels", "+reward.weights.dense=1"]
 """A reward term that even random weights earn."""
 
 
-def run(folder: Path, *overrides: str) -> dict:
-    """A small training run in this process; returns its summary."""
-    return entry.train(compose_config(*SMALL, "logger=none", f"paths.output_dir={folder}", *overrides))
+def run(folder: Path, *overrides: str, drawn: bool = False) -> dict:
+    """A small training run in this process; returns its summary. drawn: whether it draws its pictures, for a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not drawn:
+            patch.setattr(entry.run, "_draw", lambda *_: None)
+        return entry.train(compose_config(*SMALL, "logger=none", f"paths.output_dir={folder}", *overrides))
 
 
 def jobs(monkeypatch, name: str, *arguments: str) -> list[tuple]:

@@ -44,7 +44,10 @@ JOBS = {
     ],
     "evaluate": ["data.n_test=4", "evaluate.samples=0", "evaluate.resamples=5", "evaluate.conditions=[greedy,no_tool]"],
     "mine": ["data.n_train=4", "evaluate.samples=1"],
-    "pretrain": ["trainer.max_steps=2", "trainer.val_check_interval=1", "data.n_val=2"],
+    "pretrain": [
+        *("trainer.max_steps=2", "trainer.val_check_interval=1", "data.n_val=2"),
+        "+pretrain.module.matrix_optimizer.ns_steps=1",
+    ],
 }
 LITTLE = (Stage(1.0, (1, 1), 0, 0.1, {"point": 1}, views=1, pictures=1),)
 

@@ -38,7 +38,7 @@ def stated(*overrides):
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     made = tmp_path_factory.mktemp("runs") / "first"
-    run(made, "trainer.max_steps=1")
+    run(made, "trainer.max_steps=1", drawn=True)
     return made
 
 

@@ -1,6 +1,6 @@
 """Intervals for scores, by resampling questions and runs (bootstrap), and for shares of runs (binomial)."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import comb
@@ -10,6 +10,8 @@ import numpy as np
 from loupe.errors import UserError
 
 LEVEL = 0.95
+DRAWS = 2**16
+"""Of questions at a time: as many as fit into a processor's cache."""
 ENDS = ("low", "high", "n")
 """What :func:`flat` appends to the key of an interval."""
 
@@ -73,12 +75,21 @@ def bootstrap(
     counts = np.zeros_like(sums)
     np.add.at(sums, cells, np.asarray(values, dtype=float))
     np.add.at(counts, cells, 1)
-    generator, n = np.random.default_rng(seed), len(sums)
-    draws = (np.bincount(generator.integers(n, size=n), minlength=n) for _ in range(resamples))
-    means = [_mean_of_parts(drawn @ sums, drawn @ counts) for drawn in draws]
+    means = np.concatenate(
+        [_mean_of_parts(times @ sums, times @ counts) for times in _drawn(len(sums), resamples, seed)]
+    )
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(_mean_of_parts(sums.sum(0), counts.sum(0)), float(low), float(high), len(values))
+    return Estimate(float(_mean_of_parts(sums.sum(0), counts.sum(0))), float(low), float(high), len(values))
+
+
+def _drawn(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each resample draws each of ``n`` questions, [resamples, n], part by part."""
+    generator, at_once = np.random.default_rng(seed), max(1, DRAWS // n)
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
+        drawn = generator.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
 
 
 def over_runs(
@@ -149,7 +160,6 @@ def _numbered(labels: Sequence[Hashable]) -> np.ndarray:
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels])
 
 
-def _mean_of_parts(sums: np.ndarray, counts: np.ndarray) -> float:
-    """The mean over the parts that were drawn at all."""
-    there = counts > 0
-    return float((sums[there] / counts[there]).mean())
+def _mean_of_parts(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The mean over the parts that were drawn at all. sums, counts: [.., parts]."""
+    return np.nanmean(np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0), axis=-1)
