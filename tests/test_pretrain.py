@@ -87,12 +87,18 @@ def _stop_after(stop, trainer, module, outputs, batch, batch_idx):
         ("trainer.max_steps=0", "trainer.max_steps=0: must be"),
         ("tool=none", "lessons need tool=zoom"),
         ("data.n_val=0", "data.n_val"),
-        ("data=none", "lessons are about rendered signs: choose data=signs or data=boxes"),
     ],
 )
 def test_bad_settings(pretrain, tmp_path, override, message):
     with pytest.raises(UserError, match=message):
         pretrain(tmp_path, override)
+
+
+def test_lessons_need_signs():
+    cfg = compose_config(name="pretrain")
+    cfg.data = compose_config("data=none").data
+    with pytest.raises(UserError, match="lessons are about rendered signs: choose data=signs or data=boxes"):
+        entry.build_module(cfg)
 
 
 def test_a_run_that_diverges_stops_in_one_line(pretrain, tmp_path):
