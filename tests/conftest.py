@@ -53,7 +53,7 @@ def _composed(name: str, overrides: tuple[str, ...]):
         return compose(name, overrides=list(overrides))
 
 
-def data_of(name: str, *overrides: str):
+def splits_of(name: str, *overrides: str):
     """The splits of a data set, for settings such as ``data.n_val=3``; only the rest of the command is composed."""
     cfg = compose_config(f"data={name}", "model=tiny")
     for override in overrides:

@@ -69,9 +69,8 @@ def test_a_failed_call_and_no_answer(ask, photo, monkeypatch, capsys, tmp_path):
 def test_the_model_itself_answers(ask, photo, capsys):
     ask(photo, "What?", "ask.greedy=false", "seed=2")
     told = capsys.readouterr().out
-    assert told.splitlines()[0].endswith("shown at 112x84] What?") and re.search("^(no answer|answer: )", told, re.M), (
-        told
-    )
+    assert told.splitlines()[0].endswith("shown at 112x84] What?")
+    assert re.search("^(no answer|answer: )", told, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import datasets
 import published
 import pytest
-from conftest import compose_config, data_of
+from conftest import compose_config, splits_of
 from PIL import Image
 
 from loupe import hub
@@ -47,7 +47,7 @@ def png(size=(40, 30)) -> bytes:
 
 @pytest.mark.parametrize("form", ["textvqa", "textvqa_json"])
 def test_textvqa(folders, form):
-    module = data_of("textvqa", f"data.path={folders[form]}", "data.n_val=3", "data.n_test=5")
+    module = splits_of("textvqa", f"data.path={folders[form]}", "data.n_val=3", "data.n_test=5")
     train, val, test = rows_of(module.train), rows_of(module.val), rows_of(module.test)
     rows = {f"textvqa/{row['question_id']}": row for row in published.textvqa_rows("train")}
     assert (len(train), len(val), len(test)) == (12, 4, 5)
@@ -62,17 +62,17 @@ def test_textvqa(folders, form):
 
 
 def test_questions_about_one_picture_are_held_out_together(folders):
-    module = data_of("textvqa", f"data.path={folders['textvqa']}", "data.n_val=5")
+    module = splits_of("textvqa", f"data.path={folders['textvqa']}", "data.n_val=5")
     pictures = {f"textvqa/{row['question_id']}": row["image_id"] for row in published.textvqa_rows("train")}
     train, val = ({pictures[e.id] for e in rows_of(split)} for split in (module.train, module.val))
     assert len(val) == 3 and not train & val
-    other = data_of("textvqa", f"data.path={folders['textvqa']}", "data.n_val=5", "data.heldout_seed=1")
+    other = splits_of("textvqa", f"data.path={folders['textvqa']}", "data.n_val=5", "data.heldout_seed=1")
     assert {e.id for e in rows_of(other.val)} != {e.id for e in rows_of(module.val)}
 
 
 def test_all_of_the_test_questions_or_some(folders):
-    whole = rows_of(data_of("textvqa", f"data.path={folders['textvqa']}", "data.n_val=2", "data.n_test=null").test)
-    some = rows_of(data_of("textvqa", f"data.path={folders['textvqa']}", "data.n_val=2", "data.n_test=3").test)
+    whole = rows_of(splits_of("textvqa", f"data.path={folders['textvqa']}", "data.n_val=2", "data.n_test=null").test)
+    some = rows_of(splits_of("textvqa", f"data.path={folders['textvqa']}", "data.n_val=2", "data.n_test=3").test)
     assert [e.id for e in whole] == [f"textvqa/{100 + i}" for i in range(8)]
     assert len(some) == 3 and {e.id for e in some} < {e.id for e in whole}
 
@@ -91,7 +91,7 @@ def test_unusable_rows_are_named(tmp_path, caplog):
     for split in ("train", "validation"):
         datasets.Dataset.from_list(rows, features=features).to_parquet(tmp_path / f"{split}.parquet")
     with caplog.at_level(logging.WARNING):
-        module = data_of("textvqa", f"data.path={tmp_path}", "data.n_val=1", "data.n_test=null")
+        module = splits_of("textvqa", f"data.path={tmp_path}", "data.n_val=1", "data.n_test=null")
     assert "TextVQA train: skipped rows without a usable question: 2\n" in caplog.text
     assert "TextVQA train: skipped rows without a usable answers: 3\n" in caplog.text
     test = rows_of(module.test)
@@ -114,8 +114,8 @@ def test_a_hand_written_official_json(tmp_path):
     for name in ("train", "val"):
         (tmp_path / f"TextVQA_0.5.1_{name}.json").write_text(f'{{"dataset_type": "x", "data": [{record}, {other}]}}')
     with pytest.raises(UserError, match=r"data\.images=\S*train_images: no such folder; give the one that holds"):
-        data_of("textvqa", f"data.path={tmp_path}")
-    module = data_of("textvqa", f"data.path={tmp_path}", f"data.images={tmp_path / 'pictures'}", "data.n_val=1")
+        splits_of("textvqa", f"data.path={tmp_path}")
+    module = splits_of("textvqa", f"data.path={tmp_path}", f"data.images={tmp_path / 'pictures'}", "data.n_val=1")
     example = rows_of(module.test)[0]
     assert example.references.count("nokia") == 9
     assert open_picture(example.image).size == (40, 30)
@@ -127,15 +127,15 @@ def test_other_tables_than_textvqa_are_refused(tmp_path):
     for split in ("train", "validation"):
         datasets.Dataset.from_list([{"question": "?", "label": 1}]).to_parquet(tmp_path / f"{split}.parquet")
     with pytest.raises(UserError, match="no column image_id, question_id, image, answers, only question, label;"):
-        data_of("textvqa", f"data.path={tmp_path}")
+        splits_of("textvqa", f"data.path={tmp_path}")
     (tmp_path / "train.parquet").write_bytes(b"PAR1 cut off")
     with pytest.raises(UserError, match=r"cannot read \S*train\.parquet as parquet .*copy it again"):
-        data_of("textvqa", f"data.path={tmp_path}")
+        splits_of("textvqa", f"data.path={tmp_path}")
     with pytest.raises(UserError, match=r"no such folder; give data\.path=<folder with the published files>"):
-        data_of("textvqa", f"data.path={tmp_path / 'nowhere'}")
+        splits_of("textvqa", f"data.path={tmp_path / 'nowhere'}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no file train-\*\.parquet or train\.parquet or TextVQA_\*_train\.json"):
-        data_of("textvqa", f"data.path={tmp_path / 'empty'}")
+        splits_of("textvqa", f"data.path={tmp_path / 'empty'}")
 
 
 @pytest.mark.parametrize("content", ["{", '{"data": 3}', "[]"])
@@ -143,12 +143,12 @@ def test_a_broken_official_json(tmp_path, content):
     (tmp_path / "train_images").mkdir()
     (tmp_path / "TextVQA_0.5.1_train.json").write_text(content)
     with pytest.raises(UserError, match=r"TextVQA_0\.5\.1_train\.json: not in TextVQA's format"):
-        data_of("textvqa", f"data.path={tmp_path}")
+        splits_of("textvqa", f"data.path={tmp_path}")
 
 
 def test_something_is_left_to_train_on(folders):
     with pytest.raises(UserError, match=r"data\.n_val=16: leaves nothing to train on"):
-        data_of("textvqa", f"data.path={folders['textvqa']}", "data.n_val=16")
+        splits_of("textvqa", f"data.path={folders['textvqa']}", "data.n_val=16")
 
 
 def test_textvqa_chooses_model_and_resolution_and_the_command_line_wins():
@@ -177,7 +177,7 @@ BAD_OF_AUTHOR = [
 
 
 def test_vstar_as_published(folders):
-    module = data_of("vstar", f"data.path={folders['vstar']}")
+    module = splits_of("vstar", f"data.path={folders['vstar']}")
     assert module.train is None and module.val is None
     examples = rows_of(module.test)
     assert [e.subset for e in examples] == ["direct_attributes", "relative_position"] * 3
@@ -189,8 +189,8 @@ def test_vstar_as_published(folders):
 
 
 def test_vstar_in_its_authors_format(folders):
-    examples = rows_of(data_of("vstar", f"data.path={folders['vstar_author']}").test)
-    assert examples == rows_of(data_of("vstar", f"data.path={folders['vstar_author']}").test)
+    examples = rows_of(splits_of("vstar", f"data.path={folders['vstar_author']}").test)
+    assert examples == rows_of(splits_of("vstar", f"data.path={folders['vstar_author']}").test)
     rows = sorted(published.vstar_rows(), key=lambda row: (row["category"], row["name"]))
     for example, row in zip(examples, rows, strict=True):
         assert example.options[chosen_option(example.references[0], example.options)] == row["options"][0]
@@ -204,7 +204,7 @@ def test_vstar_in_its_authors_format(folders):
 
 def test_vstar_takes_the_boxes_from_the_authors_files_if_there_are_both(folders, tmp_path):
     published.vstar_jsonl(published.vstar_author(tmp_path))
-    assert all(example.target_boxes for example in rows_of(data_of("vstar", f"data.path={tmp_path}").test))
+    assert all(example.target_boxes for example in rows_of(splits_of("vstar", f"data.path={tmp_path}").test))
 
 
 def test_a_hand_written_line_of_vstar(tmp_path):
@@ -213,7 +213,7 @@ def test_a_hand_written_line_of_vstar(tmp_path):
         "cotton\\n(C) kevlar\\n(D) leather\\nAnswer with the option's letter from the given choices directly.\", "
         '"category": "direct_attributes", "label": "A", "question_id": "0"}\n'
     )
-    (example,) = rows_of(data_of("vstar", f"data.path={tmp_path}").test)
+    (example,) = rows_of(splits_of("vstar", f"data.path={tmp_path}").test)
     assert example.options == ("rubber", "cotton", "kevlar", "leather")
     assert example.id == "vstar/0" and example.image == tmp_path / "direct_attributes" / "sa_4690.jpg"
 
@@ -222,16 +222,16 @@ def test_a_hand_written_line_of_vstar(tmp_path):
 def test_a_bad_line_of_vstar_is_skipped_and_named(tmp_path, caplog, line):
     file = tmp_path / "test_questions.jsonl"
     file.write_text(f"{GOOD_LINE}\n\n{line}\n", errors="surrogatepass")
-    assert [example.id for example in rows_of(data_of("vstar", f"data.path={tmp_path}").test)] == ["vstar/1"]
+    assert [example.id for example in rows_of(splits_of("vstar", f"data.path={tmp_path}").test)] == ["vstar/1"]
     assert f"V*Bench: skipped a question: {file}:3: not in V*Bench's format (" in caplog.text
     file.write_text(line)
     with pytest.raises(UserError, match=r"none of its 1 questions is usable; see above"):
-        data_of("vstar", f"data.path={tmp_path}")
+        splits_of("vstar", f"data.path={tmp_path}")
 
 
 def test_a_question_of_vstar_counts_once(tmp_path, caplog):
     (tmp_path / "test_questions.jsonl").write_text(f"{GOOD_LINE}\n{GOOD_LINE}\n")
-    assert len(data_of("vstar", f"data.path={tmp_path}").test) == 1
+    assert len(splits_of("vstar", f"data.path={tmp_path}").test) == 1
     assert "V*Bench: skipped a question: another one before it is vstar/1, too\n" in caplog.text
 
 
@@ -241,7 +241,7 @@ def test_a_bad_json_of_the_author_is_skipped_and_named(tmp_path, caplog, change)
     good = {"question": "?", "options": ["a", "b"], "bbox": [[1, 2, 3, 4]], "target_object": ["x"]}
     for name, row in [("sa_1", good | change), ("sa_2", good)]:
         (tmp_path / "direct_attributes" / f"{name}.json").write_text(json.dumps(row))
-    examples = rows_of(data_of("vstar", f"data.path={tmp_path}").test)
+    examples = rows_of(splits_of("vstar", f"data.path={tmp_path}").test)
     assert [example.id for example in examples] == ["vstar/direct_attributes/sa_2"]
     assert "sa_1.json: not in the format of V*Bench's author" in caplog.text
 
@@ -249,7 +249,7 @@ def test_a_bad_json_of_the_author_is_skipped_and_named(tmp_path, caplog, change)
 def test_a_folder_without_questions_is_refused(tmp_path):
     (tmp_path / "direct_attributes").mkdir()
     with pytest.raises(UserError, match=r"neither test_questions\.jsonl nor"):
-        data_of("vstar", f"data.path={tmp_path / 'direct_attributes'}")
+        splits_of("vstar", f"data.path={tmp_path / 'direct_attributes'}")
 
 
 # HR-Bench
@@ -257,7 +257,7 @@ def test_a_folder_without_questions_is_refused(tmp_path):
 
 @pytest.mark.parametrize("form", ["hrbench", "hrbench_tsv"])
 def test_hrbench(folders, form):
-    examples = rows_of(data_of("hrbench_4k", f"data.path={folders[form]}").test)
+    examples = rows_of(splits_of("hrbench_4k", f"data.path={folders[form]}").test)
     for example, row in zip(examples, published.hrbench_rows(), strict=True):
         assert example.options == tuple(row[letter] for letter in "ABCD")
         assert example.references == (row["answer"],)
@@ -284,23 +284,23 @@ def test_a_row_of_hrbench_may_name_its_picture_by_path():
 
 def test_hrbench_may_be_asked_as_vstar_is(folders):
     given = ["hrbench_4k", f"data.path={folders['hrbench']}"]
-    example, row = data_of(*given, "data.prompt=letters").test[0], published.hrbench_rows()[0]
+    example, row = splits_of(*given, "data.prompt=letters").test[0], published.hrbench_rows()[0]
     assert example.question.startswith(f"{row['question']}\n(A) {row['A']}\n(B) ")
     with pytest.raises(UserError, match=r"data\.prompt=mine: must be one of official, letters"):
-        data_of(*given, "data.prompt=mine")
+        splits_of(*given, "data.prompt=mine")
 
 
 def test_a_rotation_of_hrbench_counts_once(tmp_path, caplog):
     rows = published.hrbench_rows(1)
     datasets.Dataset.from_list([*rows, rows[2]]).to_parquet(tmp_path / "hr_bench_4k.parquet")
-    assert len(data_of("hrbench_4k", f"data.path={tmp_path}").test) == 4
+    assert len(splits_of("hrbench_4k", f"data.path={tmp_path}").test) == 4
     assert "skipped rows that repeat the index and cycle_category of an earlier one: 5\n" in caplog.text
 
 
 def test_hrbench_8k_is_another_file(folders):
-    assert len(data_of("hrbench_8k", f"data.path={folders['hrbench']}", "data.n_test=5").test) == 5
+    assert len(splits_of("hrbench_8k", f"data.path={folders['hrbench']}", "data.n_test=5").test) == 5
     with pytest.raises(UserError, match=r"no file \*8k\*\.parquet or \*8k\*\.tsv"):
-        data_of("hrbench_8k", f"data.path={folders['hrbench_tsv']}")
+        splits_of("hrbench_8k", f"data.path={folders['hrbench_tsv']}")
 
 
 def test_hand_written_rows_of_hrbench(tmp_path, caplog):
@@ -313,7 +313,7 @@ def test_hand_written_rows_of_hrbench(tmp_path, caplog):
     ]
     (tmp_path / "hr_bench_4k.tsv").write_text("\n".join([head, *rows]) + "\n")
     with caplog.at_level(logging.WARNING):
-        first, second = rows_of(data_of("hrbench_4k", f"data.path={tmp_path}").test)
+        first, second = rows_of(splits_of("hrbench_4k", f"data.path={tmp_path}").test)
     assert "hrbench_4k: skipped rows without a usable answer: 2\n" in caplog.text
     assert first.options == ("None", "null", "07", "8")  # texts, not missing values or numbers
     assert open_picture(first.image).size == (40, 30)
@@ -339,9 +339,9 @@ def test_without_the_hub_one_line_names_what_was_tried_and_the_fix(monkeypatch, 
     for overrides, tried in [([], ids), (["data.hub=some/copy"], ["some/copy"])]:
         listed = "; ".join(f"{known}: [^;]+" for known in tried)
         with pytest.raises(UserError, match=rf"data: cannot be loaded from the hub \({listed}\); give data\.path="):
-            data_of(name, *overrides)
+            splits_of(name, *overrides)
     with pytest.raises(UserError, match=r"data\.hub=copy: must be <owner/name>, such as "):
-        data_of(name, "data.hub=copy")
+        splits_of(name, "data.hub=copy")
 
 
 def test_a_data_set_that_has_moved_is_found(monkeypatch):
@@ -369,7 +369,7 @@ def test_pictures_in_every_cell():
 
 
 def test_rows_outside_the_table(folders):
-    test = data_of("vstar", f"data.path={folders['vstar']}", "data.n_test=2").test
+    test = splits_of("vstar", f"data.path={folders['vstar']}", "data.n_test=2").test
     assert len(test) == 2
     with pytest.raises(IndexError):
-        data_of("hrbench_4k", f"data.path={folders['hrbench']}").test[16]
+        splits_of("hrbench_4k", f"data.path={folders['hrbench']}").test[16]

@@ -6,7 +6,7 @@ import logging
 import datasets
 import published
 import pytest
-from conftest import data_of
+from conftest import splits_of
 from PIL import Image
 
 from loupe.errors import UserError
@@ -23,7 +23,7 @@ BAD = [
 
 def load(folder, **changes):
     settings = [f"{key}={value}" for key, value in ({"data.n_val": 1, "data.n_test": "null"} | changes).items()]
-    return data_of("textvqa", f"data.path={folder}", *settings)
+    return splits_of("textvqa", f"data.path={folder}", *settings)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import re
+from unittest.mock import Mock
 
 import pytest
 from helpers.recorded import HOSTILE, answer, data_of, lines, make_run, zoomed
@@ -66,13 +67,6 @@ def test_a_folder_without_anything_is_refused(tmp_path):
 
 def test_a_page_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
-    monkeypatch.setattr("loupe.pages.page.replacing", raising(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr("loupe.pages.page.replacing", Mock(side_effect=PermissionError(13, "Permission denied")))
     with pytest.raises(UserError, match=r"cannot write .*/report\.html: Permission denied"):
         write_page(tmp_path)
-
-
-def raising(error):
-    def function(*_):
-        raise error
-
-    return function

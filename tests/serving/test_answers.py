@@ -1,5 +1,6 @@
 import base64
 import io
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -48,11 +49,8 @@ def test_the_exchange_is_told_with_the_crop_as_shown(shared_policy, picture):
 
 def test_a_temperature_that_the_decoder_refuses_is_the_clients_mistake(shared_policy, picture, monkeypatch):
     rollout = make_rollout(shared_policy, ScriptedRollout, tools=TOOLS, script=[[ANSWER]])
-
-    def refusing(**_):
-        raise UserError("rollout.temperature=0.005: must be a number from 0.01 to 2")
-
-    monkeypatch.setattr(rollout, "changed", refusing)
+    error = UserError("rollout.temperature=0.005: must be a number from 0.01 to 2")
+    monkeypatch.setattr(rollout, "changed", Mock(side_effect=error))
     with pytest.raises(Refused, match=r"temperature=0\.005: .* from 0\.01 to 2") as refused:
         completion({"policy": rollout}, Asked("policy", Example("a", picture, "What?", ()), temperature=0.005))
     assert (refused.value.status, refused.value.param) == (400, "temperature")

@@ -18,10 +18,8 @@ def test_first_and_last_steps_and_when_the_format_is_learned():
 def test_groups_that_agree_and_those_drawn_are_means_over_the_halves():
     steps = [{"step": n, "zero_variance_share": n / 10, "drawn/groups": 16.0 * n} for n in range(1, 6)]
     found = course(steps)
-    assert (found["first_half/drawn/groups"], found["second_half/drawn/groups"]) == (
-        32.0,
-        64.0,
-    )  # the middle is in both
+    halves = [found[f"{half}/drawn/groups"] for half in ("first_half", "second_half")]
+    assert halves == [32.0, 64.0]  # the middle is in both
     assert found["second_half/zero_variance_share"] == pytest.approx(0.4)
     assert "first_half/drawn/zero_variance_share" not in found
     assert course(steps[:1])["second_half/drawn/groups"] == 16.0

@@ -28,7 +28,7 @@ class Signs(Dataset[Example]):
 
     def __init__(self, split: str, seed: int, size: int, **style: Any) -> None:
         self.split = split
-        self.seed = require_int("seed", seed, 0)
+        self.seed = require_int("seed" if split == "train" else "data.heldout_seed", seed, 0)
         self.size = require_int(f"data.n_{split.replace('validation', 'val')}", size, 1, MOST)
         self.style = SceneStyle(**style)
 
@@ -90,7 +90,6 @@ def signs_datamodule(
     order_seed: of the order of the training scenes, and of which ones a mix leaves out; None: ``seed``. mined, mix,
     hard_fraction: see ``mixing.mixed``. dataset: the kind of question. style: see :class:`SceneStyle`.
     """
-    require_int("data.heldout_seed", heldout_seed, 0)
     train = dataset("train", seed, n_train, **style)
     val = dataset("validation", heldout_seed, n_val, **style)
     test = dataset("test", heldout_seed, n_test, **style)

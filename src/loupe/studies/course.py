@@ -24,14 +24,17 @@ def course(steps: list[dict]) -> dict[str, float | None]:
     few, halves = (steps[:FEW], steps[-FEW:]), (steps[:middle], steps[len(steps) // 2 :])
     for metrics, names, parts in ((METRICS, ("first", "last"), few), (BY_HALF, ("first_half", "second_half"), halves)):
         for metric in [metric for metric in metrics if any(metric in step for step in steps)]:
-            for name, part in zip(names, parts, strict=True):  # a step without readable rows has none
-                values = [step[metric] for step in part if metric in step]
-                row[f"{name}/{metric}"] = fmean(values) if values else None
+            row |= {f"{name}/{metric}": _mean(part, metric) for name, part in zip(names, parts, strict=True)}
     well_formed = (step["step"] for step in steps if step.get("reward/format", 0) >= 0.99)
     row["saturated/reward/format"] = next(well_formed, None)
-    correlations = [step["think/reward_correlation"] for step in steps if "think/reward_correlation" in step]
-    row["think/reward_correlation"] = fmean(correlations) if correlations else None
+    row["think/reward_correlation"] = _mean(steps, "think/reward_correlation")
     return row | advantage_gaps(steps)
+
+
+def _mean(steps: list[dict], metric: str) -> float | None:
+    """Over the steps that have the metric, which one without readable rows has not; None if none has."""
+    values = [step[metric] for step in steps if metric in step]
+    return fmean(values) if values else None
 
 
 def validations(rows: list[dict]) -> list[dict[str, float]]:
