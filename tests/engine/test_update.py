@@ -43,18 +43,23 @@ def take_gradients(policy):
     return gradients
 
 
-@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
-@pytest.mark.parametrize("budget", [1, 700, 100_000], ids=["one by one", "some", "all at once"])
-def test_gradients_equal_the_plain_path(lora, budget):
-    policy = load_policy(None, build, lora)
-    if lora:  # the second factor of an adapter begins at zero, and then the first has no gradient
+@pytest.fixture(scope="module", params=[None, LORA], ids=["full", "lora"])
+def plain(request):
+    """A policy, groups of its own with weights, and the gradients of the plain path."""
+    policy = load_policy(None, build, request.param)
+    if request.param:  # the second factor of an adapter begins at zero, and then the first has no gradient
         for name, parameter in policy.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(1))
     groups = scripted(policy, MIXED, count=2, max_new_tokens=60, temperature=0.8)
     weights = random_weights(groups)
     policy.train()
-    expected = plain_gradients(policy, groups, weights, temperature=0.8)
+    return policy, groups, weights, plain_gradients(policy, groups, weights, temperature=0.8)
+
+
+@pytest.mark.parametrize("budget", [1, 700, 100_000], ids=["one by one", "some", "all at once"])
+def test_gradients_equal_the_plain_path(plain, budget):
+    policy, groups, weights, expected = plain
     ours = shared_gradients(policy, groups, weights, budget, temperature=0.8)
     assert expected.keys() == {name for name, p in policy.named_parameters() if p.requires_grad}
     assert_norms_close(ours, expected, 1e-4)
@@ -62,11 +67,11 @@ def test_gradients_equal_the_plain_path(lora, budget):
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 def test_recomputed_activations_change_no_gradient(lora):
-    found = []
+    found, groups = [], []
     for recompute in (False, True):
         torch.manual_seed(0)  # of the adapter's first factor
         policy = load_policy(None, build, lora, recompute=recompute)
-        groups = scripted(policy, MIXED, count=2, max_new_tokens=60)
+        groups = groups or scripted(policy, MIXED, count=2, max_new_tokens=60)
         found.append(shared_gradients(policy, groups, random_weights(groups), 700))
     assert_close(found[1], found[0])
 
@@ -99,11 +104,16 @@ def test_gradients_are_the_same_to_double_precision():
     assert_norms_close(shared_gradients(policy, groups, weights, 600), expected, 1e-6)
 
 
+@pytest.fixture(scope="module")
+def three(shared_policy):
+    """Groups of three questions, to read only."""
+    return scripted(shared_policy, MIXED, count=3, max_new_tokens=60)
+
+
 @pytest.mark.parametrize("budget", [1, 100_000])
-def test_logprobs_equal_those_of_the_rollout(shared_policy, budget):
-    groups = scripted(shared_policy, MIXED, count=3, max_new_tokens=60)
+def test_logprobs_equal_those_of_the_rollout(shared_policy, three, budget):
     seen = 0
-    for trajectory, logp in update.logprobs(shared_policy, groups, 1.0, budget):
+    for trajectory, logp in update.logprobs(shared_policy, three, 1.0, budget):
         assert_close(logp, trajectory.sampled_logprobs, atol=1e-4, name=f"log-probabilities of number {seen}")
         seen += 1
     assert seen == 3 * len(MIXED)
@@ -141,10 +151,9 @@ def test_no_group_at_all_leaves_no_gradient(policy):
 
 
 @pytest.mark.parametrize("budget", [1, 300, 1000, 100_000])
-def test_micro_batches_deal_out_every_branch_once(shared_policy, budget):
-    groups = scripted(shared_policy, MIXED, count=3, max_new_tokens=60)
+def test_micro_batches_deal_out_every_branch_once(three, budget):
     dealt = []
-    for chunk in update.chunks(groups, budget):
+    for chunk in update.chunks(three, budget):
         for branches in update.micro_batches(chunk, budget):
             rows = {}
             for row, trajectory in branches:
@@ -154,7 +163,7 @@ def test_micro_batches_deal_out_every_branch_once(shared_policy, budget):
             if len(branches) > len(rows):  # more than the one branch a row that is always allowed
                 assert sum(rows.values()) <= budget
             dealt += [id(trajectory) for _, trajectory in branches]
-    assert sorted(dealt) == sorted(id(t) for g in groups for t in g.trajectories)
+    assert sorted(dealt) == sorted(id(t) for g in three for t in g.trajectories)
 
 
 class LargestTensors(TorchDispatchMode):

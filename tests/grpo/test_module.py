@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import math
+from copy import deepcopy
+from functools import lru_cache
 from statistics import fmean
 from types import SimpleNamespace
 
@@ -11,8 +13,9 @@ from conftest import MIXED, compose_config, examples, make_rollout, scripted
 from helpers.steps import Alone, make_module, score, weights
 
 from loupe.data.datamodule import LoupeDataModule
-from loupe.engine import update
+from loupe.engine import reference, update
 from loupe.engine.adapter import adapter_off
+from loupe.engine.policy import Policy
 from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import NonFiniteError, UserError
 from loupe.grpo import advantages
@@ -20,18 +23,26 @@ from loupe.grpo.losses import DAPO, GRPO
 from loupe.grpo.optim import Clock, warmup_cosine
 from loupe.grpo.skipped import EMPTY_BATCHES
 from loupe.metrics.training import forced_share
+from loupe.models.load import load_policy, save_policy
+from loupe.models.tiny import build
 from loupe.rewards.composite import CompositeReward
 from loupe.runs.build import build_module
 
 
-def scored(module, policy, count=2):
-    groups = scripted(policy, MIXED, count=count, max_new_tokens=60)
+@lru_cache
+def rolled_out(count):
+    """MIXED, as every policy of these tests samples it before it is trained: an adapter begins at zero."""
+    return scripted(Policy(*build()), MIXED, count=count, max_new_tokens=60)
+
+
+def scored(module, count=2):
+    groups = deepcopy(rolled_out(count))
     score(module, groups)
     return groups
 
 
 def test_scoring_fills_in_rewards_and_advantages(policy, tmp_path):
-    group = scored(make_module(policy, tmp_path), policy, count=1)[0]
+    group = scored(make_module(policy, tmp_path), count=1)[0]
     rewards = torch.tensor([t.reward for t in group.trajectories])
     assert rewards.tolist() == [0, 0.5, 0.5, 0, 0, 0, 0.5, 0.5, 0]  # 472 is not the number: only the tool term
     expected = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
@@ -39,7 +50,7 @@ def test_scoring_fills_in_rewards_and_advantages(policy, tmp_path):
 
 
 def test_shuffled_advantages_are_the_same_numbers_on_other_trajectories(policy, tmp_path):
-    groups = scored(make_module(policy, tmp_path), policy, count=6)
+    groups = scored(make_module(policy, tmp_path), count=6)
     earned = [[t.advantage for t in group.trajectories] for group in groups]
     module = make_module(policy, tmp_path, shuffle_advantages=True)
     score(module, groups)
@@ -54,10 +65,9 @@ def test_shuffled_advantages_are_the_same_numbers_on_other_trajectories(policy, 
 
 def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
     """At ratio 1 the GRPO gradient is -sum_i A_i / (R |o_i|) sum_t grad logp; SGD subtracts lr times that."""
-    from loupe.engine import reference
 
     module = make_module(policy, tmp_path)
-    groups = scored(module, policy)
+    groups = scored(module)
     everyone = [(g, t) for g in groups for t in g.trajectories]
     for group, t in everyone:
         logp = reference.logprobs(policy, group.prompt, t, 1.0)
@@ -75,11 +85,10 @@ def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
 @pytest.mark.parametrize("learn", [True, "winning"])
 def test_of_forced_trajectories_all_are_learned_or_those_that_win(policy, tmp_path, learn):
     """Those that lose have no gradient, and count in the weights."""
-    from loupe.engine import reference
 
     rollout = make_rollout(policy, max_new_tokens=6, balance=1, learn_forced=learn)
     module = make_module(policy, tmp_path, rollout=rollout)
-    groups = scored(module, policy)
+    groups = scored(module)
     everyone = [(group, t) for group in groups for t in group.trajectories]
     for number, (_, t) in enumerate(everyone):
         t.forced = "tool" if number % 3 else None
@@ -97,14 +106,12 @@ def test_of_forced_trajectories_all_are_learned_or_those_that_win(policy, tmp_pa
 
 
 def test_micro_batches_take_the_same_step(tmp_path):
-    from loupe.engine.policy import Policy
-    from loupe.models.tiny import build
 
     after = []
     for budget in (1, 1_000_000):
         policy = Policy(*build())
         module = make_module(policy, tmp_path, microbatch_tokens=budget)
-        groups = scored(module, policy)
+        groups = scored(module)
         Alone(module)
         module.optimize(groups)
         after.append(weights(policy))
@@ -113,7 +120,7 @@ def test_micro_batches_take_the_same_step(tmp_path):
 
 def test_old_logprobs_can_be_computed_again(policy, tmp_path):
     module = make_module(policy, tmp_path, old_logprobs="update")
-    groups = scored(module, policy)
+    groups = scored(module)
     for group in groups:
         for trajectory in group.trajectories:
             trajectory.logprobs = [
@@ -128,7 +135,7 @@ def test_old_logprobs_can_be_computed_again(policy, tmp_path):
 
 def test_the_update_tells_the_entropies_that_the_decoder_does_not(policy, tmp_path):
     module = make_module(policy, tmp_path, lr=0.0, old_logprobs="update")
-    groups = scored(module, policy)
+    groups = scored(module)
     expected = [trajectory.entropies for group in groups for trajectory in group.trajectories]
     for group in groups:
         for trajectory in group.trajectories:
@@ -141,7 +148,7 @@ def test_the_update_tells_the_entropies_that_the_decoder_does_not(policy, tmp_pa
 
 def test_the_decoder_hears_of_new_weights(policy, tmp_path):
     module = make_module(policy, tmp_path)
-    groups, heard = scored(module, policy), []
+    groups, heard = scored(module), []
     Alone(module)
     module.rollout.decoder.refresh = lambda: heard.append(weights(policy))
     before = weights(policy)
@@ -267,7 +274,7 @@ def test_warmup_then_cosine():
 
 def test_inner_epochs_reach_the_clip_and_count_as_one_step(policy, tmp_path):
     module = make_module(policy, tmp_path, inner_epochs=3, lr=3.0)
-    groups = scored(module, policy)
+    groups = scored(module)
     alone = Alone(module)
     report = module.optimize(groups)
     assert report["clip/low_share"] + report["clip/high_share"] > 0
@@ -276,7 +283,7 @@ def test_inner_epochs_reach_the_clip_and_count_as_one_step(policy, tmp_path):
 
 def test_groups_without_signal_leave_the_weights_alone(policy, tmp_path):
     module = make_module(policy, tmp_path, loss=GRPO(beta=0.0))
-    groups = scored(module, policy)
+    groups = scored(module)
     for group in groups:
         for trajectory in group.trajectories:
             trajectory.advantage = 0.0
@@ -290,7 +297,7 @@ def test_groups_without_signal_leave_the_weights_alone(policy, tmp_path):
 def test_zero_advantage_stays_in_the_denominator(policy, tmp_path):
     """Ten trajectories of which one has an advantage: the loss is that one's share of ten, not of one."""
     module = make_module(policy, tmp_path)
-    groups = scored(module, policy, count=1)
+    groups = scored(module, count=1)
     for i, trajectory in enumerate(groups[0].trajectories):
         trajectory.advantage = 1.0 if i == 0 else 0.0
     Alone(module)
@@ -300,7 +307,7 @@ def test_zero_advantage_stays_in_the_denominator(policy, tmp_path):
 def test_zero_advantage_stays_in_the_token_denominator(policy, tmp_path):
     """DAPO: the one trajectory that has an advantage weighs its share of all sampled tokens."""
     module = make_module(policy, tmp_path, loss=DAPO())
-    group = scored(module, policy, count=1)[0]
+    group = scored(module, count=1)[0]
     for i, trajectory in enumerate(group.trajectories):
         trajectory.advantage = 1.0 if i == 1 else 0.0
     Alone(module)
@@ -311,7 +318,7 @@ def test_zero_advantage_stays_in_the_token_denominator(policy, tmp_path):
 def test_with_a_kl_term_trajectories_without_advantage_have_a_gradient_too(policy, tmp_path):
     module = make_module(policy, tmp_path, loss=GRPO(beta=0.1))
     Alone(module)
-    groups = scored(module, policy)
+    groups = scored(module)
     module.optimize(groups)  # away from the reference
     for group in groups:
         for trajectory in group.trajectories:
@@ -323,7 +330,7 @@ def test_with_a_kl_term_trajectories_without_advantage_have_a_gradient_too(polic
 def test_low_precision_copies_of_the_weights_do_not_outlive_a_step(policy, tmp_path):
     """Autocast keeps them for the whole training step; the next inner epoch must see the new weights."""
     module = make_module(policy, tmp_path, lr=1.0)
-    groups = scored(module, policy)
+    groups = scored(module, count=1)
     Alone(module)
 
     def logprobs():
@@ -341,13 +348,11 @@ def test_low_precision_copies_of_the_weights_do_not_outlive_a_step(policy, tmp_p
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}], ids=["frozen copy", "adapter off"])
 def test_the_kl_term_refers_to_the_untrained_policy(tmp_path, lora):
-    from loupe.models.load import load_policy
-    from loupe.models.tiny import build
 
     policy = load_policy(None, build, lora)
     module = make_module(policy, tmp_path, loss=GRPO(beta=0.1), lr=3.0)
     Alone(module)
-    groups = scored(module, policy)
+    groups = scored(module)
     assert module.optimize(groups)["kl"] == pytest.approx(0.0, abs=1e-6)
     start = [t.ref_logprobs for g in groups for t in g.trajectories]
     assert module.optimize(groups)["kl"] > 1e-5  # the policy has moved,
@@ -357,8 +362,6 @@ def test_the_kl_term_refers_to_the_untrained_policy(tmp_path, lora):
 
 
 def test_the_kl_term_of_a_loaded_adapter_refers_to_what_was_loaded(tmp_path):
-    from loupe.models.load import load_policy, save_policy
-    from loupe.models.tiny import build
 
     made = load_policy(None, build, {"r": 4, "alpha": 8})
     for name, parameter in made.named_parameters():
@@ -369,7 +372,8 @@ def test_the_kl_term_of_a_loaded_adapter_refers_to_what_was_loaded(tmp_path):
     trained = [name for name, p in policy.named_parameters() if p.requires_grad]
     module = make_module(policy, tmp_path, loss=GRPO(beta=0.1), lr=3.0)
     Alone(module)
-    groups = scored(module, policy)
+    groups = scripted(policy, MIXED, count=2, max_new_tokens=60)
+    score(module, groups)
     assert module.optimize(groups)["kl"] == pytest.approx(0.0, abs=1e-6)
     moved = weights(policy)
     assert module.optimize(groups)["kl"] > 1e-5
@@ -383,7 +387,7 @@ def test_the_kl_term_of_a_loaded_adapter_refers_to_what_was_loaded(tmp_path):
 
 def test_a_non_finite_gradient_stops_and_saves_the_batch(policy, tmp_path):
     module = make_module(policy, tmp_path)
-    groups = scored(module, policy)
+    groups = scored(module)
     groups[0].trajectories[0].advantage = float("nan")
     before = weights(policy)
     Alone(module)
@@ -396,8 +400,6 @@ def test_a_non_finite_gradient_stops_and_saves_the_batch(policy, tmp_path):
 
 
 def test_a_checkpoint_holds_only_what_is_trained(tmp_path):
-    from loupe.models.load import load_policy
-    from loupe.models.tiny import build
 
     module = make_module(load_policy(None, build, {"r": 4, "alpha": 8}), tmp_path)
     kept = {"state_dict": module.state_dict()}

@@ -30,7 +30,7 @@ class Oracle(ScriptedRollout):
         return groups, skipped
 
 
-def measure(teacher, say, n=6):
+def measure(teacher, say, n=3):
     return Skills(teacher, partial(make_rollout, teacher.policy, Oracle, 1, say=say), 112, Signs("validation", 0, n))()
 
 
@@ -49,8 +49,8 @@ def test_pointing_with_boxes(shared_policy):
     def box(sign):
         return [round(value * 0.07) for value in sign.box]
 
-    assert measure(boxes, lambda sign: [f"<answer>{box(sign)}</answer>"], n=3)["pointing_small"] == 1
-    assert measure(boxes, lambda sign: [f"<answer>{where(sign)}</answer>"], n=3)["pointing_small"] == 0
+    assert measure(boxes, lambda sign: [f"<answer>{box(sign)}</answer>"])["pointing_small"] == 1
+    assert measure(boxes, lambda sign: [f"<answer>{where(sign)}</answer>"])["pointing_small"] == 0
 
 
 def test_pointing_badly(teacher):
@@ -73,7 +73,7 @@ def test_the_protocol_is_measured_sampled_and_greedy(teacher):
         assert report[f"{decoding}/score/all"] == report[f"{decoding}/well_formed"] == 1
         assert report[f"{decoding}/failed_call_rate/all"] == 0
         assert report[f"{decoding}/sizes_named"] == fmean(
-            Signs("validation", 0, 6)[i].subset == "small" for i in range(6)
+            Signs("validation", 0, 3)[i].subset == "small" for i in range(3)
         )
 
 
