@@ -4,11 +4,11 @@ Prints the exchange and saves exchange.png: the picture with keypoint and crop b
 """
 
 from itertools import zip_longest
-from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from loupe.errors import UserError, require_choice
+from loupe.paths import of_setting
 from loupe.records import Example, Group
 from loupe.runs import build, cli, folder, plots, run
 from loupe.runs.config import instantiate
@@ -21,7 +21,7 @@ def question(cfg) -> Example:
             raise UserError(f'{key} is empty; give image=photo.jpg question="What does the sign say?"')
     if not OmegaConf.is_list(cfg.earlier):
         raise UserError(f"earlier={cfg.earlier}: must be a list of pictures, such as [a.jpg, b.jpg]")
-    *earlier, path = (Path(str(name)).expanduser() for name in (*cfg.earlier, cfg.image))
+    *earlier, path = (of_setting(name) for name in (*cfg.earlier, cfg.image))
     if missing := [file for file in (*earlier, path) if not file.is_file()]:
         raise UserError(f"{'image' if missing[0] == path else 'earlier'}={missing[0]}: no such file")
     require_choice("ask.greedy", cfg.ask.greedy, (True, False))

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from loupe.errors import UserError, require_choice, require_int
 from loupe.pages.callback import draw, jobs_without_page
 from loupe.pages.page import write_comparison, write_page
+from loupe.paths import of_setting
 from loupe.runs import cli
 from loupe.runs.files import RunFile
 
@@ -19,7 +20,7 @@ from loupe.runs.files import RunFile
 def report(cfg) -> Path:
     """Make the page of ``folder``, or of the comparison if it is a list; returns its path."""
     given = "" if OmegaConf.is_missing(cfg, "folder") else cfg.folder
-    folders = [Path(str(one)) for one in (given if OmegaConf.is_list(given) else [given]) if str(one).strip()]
+    folders = [of_setting(one) for one in (given if OmegaConf.is_list(given) else [given]) if str(one).strip()]
     if not folders:
         raise UserError("folder is empty; name the paths.output_dir of a run, such as outputs/first")
     most = require_int("page.most", cfg.page.most, 1)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from loupe.paths import PROJECT, located, moved, portable
+from loupe.paths import PROJECT, located, moved, of_setting, portable
 
 
 @pytest.mark.parametrize("name", ["src/loupe", f"{PROJECT}/src/loupe", "./src/../src/loupe"])
@@ -29,3 +29,9 @@ def test_paths_move_with_their_folder_and_nothing_else_changes():
     others = {"data": "/runs/ab/x.csv", "text": "see /runs/a", "seed": 3, "resume": None}
     content = {"/runs/a": ["/runs/a/best.ckpt", 3], "others": others}
     assert moved(content, "/runs/a", "/b") == {"/b": ["/b/best.ckpt", 3], "others": others}
+
+
+@pytest.mark.parametrize(("value", "path"), [("~/coco", "/home/me/coco"), (2014, "2014"), ("a~b/~", "a~b/~")])
+def test_a_setting_may_name_the_home_folder_or_look_like_a_number(monkeypatch, value, path):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert of_setting(value) == Path(path)

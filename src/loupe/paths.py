@@ -12,6 +12,11 @@ def package_path(relative: str) -> str:
     return str(PACKAGE / relative)
 
 
+def of_setting(value: object) -> Path:
+    """The path that a setting gives: a name may have been read as a number, and ``~`` is the home folder."""
+    return Path(str(value)).expanduser()
+
+
 def portable(name: str) -> str:
     """A name for a model's folder that other machines understand.
 

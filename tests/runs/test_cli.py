@@ -215,6 +215,21 @@ def test_literal_values_reach_the_program_as_typed(value):
     assert cli.quoted(f"crop={value}", ("question",)) == f"crop={value}"
 
 
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("data.path=~/coco", "data.path=/home/me/coco"),
+        ("folder=[~/a,~/b]", "folder=[/home/me/a,/home/me/b]"),
+        ("tags=[a~/b,~c]", "tags=[a~/b,~c]"),
+        ("~trainer", "~trainer"),
+        ("~/outputs/first", "~/outputs/first"),  # the shell has replaced this one, unless it is meant so
+    ],
+)
+def test_a_path_in_the_home_folder(monkeypatch, typed, read):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cli.at_home(typed) == read
+
+
 @pytest.mark.parametrize("value", [*(f"/runs/{odd}" for odd in ODD), "outputs/first"])
 def test_a_command_that_is_printed_can_be_pasted(value):
     (argument,) = shlex.split(config.override("resume", value))

@@ -12,6 +12,7 @@ from random import Random
 from loupe.atomic import replacing
 from loupe.data.datamodule import Questions, subset
 from loupe.errors import UserError, require_choice, require_number
+from loupe.paths import of_setting
 
 LOG = logging.getLogger(__name__)
 MINED = "mined.csv"
@@ -50,7 +51,7 @@ def mixed(
         return questions
     if mined is None:
         raise UserError(f"{setting}: needs data.mined=<folder of src/mine.py>")
-    scores = read_mined(Path(str(mined)))
+    scores = read_mined(of_setting(mined))
     kept = [i for i in _known(ids, scores, mined) if scores[ids[i]] <= KEPT[mix]]
     if share is not None:
         hard, easy = ([i for i in kept if (scores[ids[i]] <= HARD) == is_hard] for is_hard in (True, False))

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from loupe import hub
 from loupe.data.datamodule import LoupeDataModule, Questions, subset
 from loupe.errors import UserError, is_number, is_unicode, require_int
+from loupe.paths import of_setting
 from loupe.records import Example
 
 LOG = logging.getLogger(__name__)
@@ -179,7 +180,7 @@ def evaluation_only(rows: Questions, n_test: int | None, **settings: Any) -> Lou
 
 def require_folder(path: str | Path) -> Path:
     """``path`` if it is a folder, else a :class:`UserError`."""
-    folder = Path(str(path))  # its name may be a number
+    folder = of_setting(path)
     if not folder.is_dir():
         raise UserError(f"data.path={path}: no such folder; {GIVE_PATH}")
     return folder

@@ -17,6 +17,7 @@ from loupe.data.mixing import mixed
 from loupe.data.splits import divide, some
 from loupe.data.tables import Rows
 from loupe.errors import UserError, require_int
+from loupe.paths import of_setting
 from loupe.records import Example
 
 HUBS = ("lmms-lab/textvqa", "lmms-lab-encoder/textvqa")
@@ -100,7 +101,7 @@ def _open(path: str | None, hub: str | None, images: str | None, split: str) -> 
 
 def _official(file: Path, images: str | None) -> datasets.Dataset:
     """The official json; ``images``, or else train_images beside it, holds the pictures of both splits."""
-    folder = Path(str(images)) if images else file.parent / "train_images"
+    folder = of_setting(images) if images else file.parent / "train_images"
     if not folder.is_dir():
         raise UserError(f"data.images={folder}: no such folder; give the one that holds <image_id>.jpg")
     with tables.required_format(file, "TextVQA's format"):

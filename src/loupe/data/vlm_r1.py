@@ -15,6 +15,7 @@ from loupe.data import tables
 from loupe.data.tables import Rows, has_text, is_four_numbers, is_text
 from loupe.errors import UserError
 from loupe.geometry import Box
+from loupe.paths import of_setting
 from loupe.records import Example
 from loupe.rewards.boxes import complete_boxes
 
@@ -43,7 +44,7 @@ def train_file(path: str | None, dataset: str, train: str | None) -> Path | None
 
 def require_file(setting: str, path: str) -> Path:
     """``path`` if it is a file, else a :class:`UserError`. setting: where it was given."""
-    file = Path(str(path))
+    file = of_setting(path)
     if not file.is_file():
         raise UserError(f"{setting}={path}: no such file; give VLM-R1's json or jsonl")
     return file
@@ -55,7 +56,7 @@ def questions(file: Path, images: str | None, question: str) -> Rows:
     images: the folder that the picture paths are relative to, if it is not the file's own. question: a template with
     ``{expression}``. An example's id is the file's name and the number of its row.
     """
-    folder = Path(str(images)) if images else file.parent
+    folder = of_setting(images) if images else file.parent
     table = datasets.Dataset.from_list([_record(entry) | {"id": number} for number, entry in enumerate(_entries(file))])
 
     def has_picture(name: str | None) -> bool:

@@ -21,6 +21,7 @@ from loupe.data.splits import divide, require_shares, same_files, some
 from loupe.data.tables import Rows
 from loupe.errors import BadExample, UserError
 from loupe.geometry import Box
+from loupe.paths import of_setting
 from loupe.pictures import open_picture
 from loupe.records import Example
 from loupe.rewards.terms import SCORES
@@ -61,7 +62,7 @@ def vqa_datamodule(
     if not isinstance(columns, Mapping | None):
         raise UserError(f"data.columns={columns}: must be names of columns by kind, such as {{image: photo}}")
     named = {kind: column for kind, column in (columns or {}).items() if column is not None}
-    folder = Path(str(images)).expanduser().absolute() if images else None
+    folder = of_setting(images).absolute() if images else None
     reading = Reading(named, metric, box_format, box_unit, folder)
     root = _located(path).absolute()
     table = one_table(find_tables(root), reading)
@@ -101,7 +102,7 @@ def _located(path: str | None) -> Path:
     """The file or folder of ``data.path``; that of a data set on the hub is downloaded first."""
     if not str(path or "").strip():
         raise UserError("data.path is empty; give data.path=<table, or folder with one>, or data.path=<owner/name>")
-    local = Path(str(path)).expanduser()
+    local = of_setting(path)
     if local.exists():
         return local
     if not hub.is_id(path):

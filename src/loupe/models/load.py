@@ -4,6 +4,7 @@ Tokenizer and image processor are loaded separately, because ``Qwen2_5_VLProcess
 """
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -67,8 +68,7 @@ def load_policy(
     trainable: False freezes all weights, so that all of them may be in low precision.
     Raises UserError for bad settings, and for files that are missing or cannot be read.
     """
-    if path is not None and not isinstance(path, str):
-        raise UserError(f"model.path={path}: must be text; put quotes around a folder that is called like a number")
+    path = _text(path)
     require_choice("model.dtype", dtype, ("float32", "bfloat16", "float16"))
     if attention == "flash_attention_2":
         raise UserError(
@@ -89,6 +89,13 @@ def load_policy(
     if recompute:
         _recompute_mlps(policy)
     return policy
+
+
+def _text(path: object) -> str | None:
+    """``model.path`` with the home folder for a ``~``; anything but text is refused."""
+    if path is not None and not isinstance(path, str):
+        raise UserError(f"model.path={path}: must be text; put quotes around a folder that is called like a number")
+    return path and os.path.expanduser(path)
 
 
 def _recompute_mlps(policy: Policy) -> None:

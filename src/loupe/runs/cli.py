@@ -33,6 +33,8 @@ from loupe.runs.suggest import Command, explained, in_order, with_places
 from loupe.tools import forms
 
 LOG = logging.getLogger(__name__)
+HOME = re.compile(r"(?:^|(?<=[\[,]))~(?=/)")
+"""A ``~`` that begins a path."""
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, *FIXES}
 
 
@@ -69,7 +71,7 @@ def entry(
 
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, and explain() speaks
-        sys.argv[1:] = with_places([quoted(argument, literal) for argument in sys.argv[1:]], places)
+        sys.argv[1:] = with_places([quoted(at_home(argument), literal) for argument in sys.argv[1:]], places)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)  # they end a job as Ctrl-C does
         try:
@@ -86,6 +88,12 @@ def entry(
             sys.exit("\nstopped")
 
     return main
+
+
+def at_home(argument: str) -> str:
+    """``key=~/name``, also in a list, with the home folder for the ``~``, which Hydra's grammar refuses."""
+    key, given, value = argument.partition("=")
+    return f"{key}{given}{HOME.sub(lambda _: str(Path.home()), value)}"
 
 
 def quoted(argument: str, literal: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from loupe.grpo import distributed
 from loupe.grpo.module import NON_FINITE
 from loupe.logs.jsonl import JsonlLogger
 from loupe.logs.rows import read_rows
-from loupe.paths import moved
+from loupe.paths import moved, of_setting
 from loupe.runs import checkpoints
 from loupe.runs.config import SAME_JOB, in_sweep, resolved
 from loupe.runs.files import ANSWERS, BEST, EVALUATION, LAST, PREVIOUS, SETTINGS, RunFile, read_json
@@ -36,9 +36,8 @@ def run_folder(resume: str | int | None, new: str) -> str:
     resume: a run's folder, its folder of checkpoints, or a checkpoint file in that; the name of a folder may be a
     number. A path that does not exist is refused later.
     """
-    if not resume or not os.path.exists(str(resume)):  # unlike Path.exists, also for a name that is too long
+    if not resume or not os.path.exists(path := of_setting(resume)):  # unlike Path.exists, also for a long name
         return new
-    path = Path(str(resume))
     if path.is_file():
         return str(path.parent.parent)
     return str(path.parent if path.name == RunFile.CHECKPOINTS else path)
@@ -187,7 +186,7 @@ def checkpoint_path(cfg: DictConfig) -> str | None:
     """The checkpoint that ``resume`` names: a file, or the last one in a run's folder; None for a new run."""
     if not cfg.resume:
         return None
-    path = Path(str(cfg.resume))
+    path = of_setting(cfg.resume)
     if not os.path.isfile(path):
         path = Path(run_folder(cfg.resume, str(cfg.resume))) / RunFile.CHECKPOINTS / LAST
     if not os.path.isfile(path):

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loupe.data.datamodule import LoupeDataModule, StepSampler
 from loupe.errors import UserError, require_choice, require_int
-from loupe.paths import CONF
+from loupe.paths import CONF, of_setting
 from loupe.runs.build import build_rollout, count_ranks
 from loupe.runs.config import instantiate, resolved
 from loupe.runs.resume import changed_settings, saved_settings
@@ -64,7 +64,7 @@ def read(cfg: DictConfig, tag: str) -> tuple[list[Trace], LoupeDataModule]:
         _require_unset(cfg, f"traces={REFERENCES}", "min_score", "per_question", "conditions", "images", "keep_system")
         data = instantiate(cfg.data)
         return read_references(data, choice.splits), data
-    if not cfg.traces or not (path := Path(str(cfg.traces))).exists():
+    if not cfg.traces or not (path := of_setting(cfg.traces)).exists():
         problem = f"traces={cfg.traces}: not there" if cfg.traces else "traces is empty"
         raise UserError(f"{problem}; give a run's folder, a file with conversations, or {REFERENCES}")
     if files := recorded.answer_files(path):
