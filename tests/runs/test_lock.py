@@ -1,32 +1,30 @@
 import fcntl
+import multiprocessing
 import os
-import subprocess
-import sys
+import time
 
 import pytest
 
 from loupe.errors import UserError
 from loupe.runs.lock import LOCK, locked
 
-HOLD = """
-import pathlib, sys
-from loupe.runs.lock import locked
-with locked(pathlib.Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+
+def hold(folder, held):
+    with locked(folder):
+        held.set()
+        time.sleep(600)
 
 
 @pytest.fixture
 def holder(tmp_path):
     """Another process that holds the lock."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], env=environment, **pipes)
-    assert process.stdout.readline() == "held\n"
+    system = multiprocessing.get_context("fork")  # which imports nothing again
+    process = system.Process(target=hold, args=(tmp_path, held := system.Event()))
+    process.start()
+    assert held.wait(60)
     yield process
     process.kill()
-    process.wait()
+    process.join()
 
 
 def test_a_second_job_is_refused_in_one_line_until_the_first_is_killed(holder, tmp_path):
@@ -34,7 +32,7 @@ def test_a_second_job_is_refused_in_one_line_until_the_first_is_killed(holder, t
     with pytest.raises(UserError, match=expected), locked(tmp_path):
         pass
     holder.kill()
-    holder.wait()
+    holder.join()
     with locked(tmp_path):
         assert str(os.getpid()) in (tmp_path / LOCK).read_text()
 
