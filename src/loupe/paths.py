@@ -23,7 +23,7 @@ def portable(name: str) -> str:
     A folder inside the project is named relative to the project, with a leading "./" so that it is never mistaken for
     a hub id; any other folder gets its absolute path. A name that is not a folder here stays as it is.
     """
-    folder = Path(name).expanduser()
+    folder = of_setting(name)
     if not folder.is_dir():
         return name
     folder = folder.resolve()

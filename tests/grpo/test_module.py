@@ -65,7 +65,6 @@ def test_shuffled_advantages_are_the_same_numbers_on_other_trajectories(policy, 
 
 def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
     """At ratio 1 the GRPO gradient is -sum_i A_i / (R |o_i|) sum_t grad logp; SGD subtracts lr times that."""
-
     module = make_module(policy, tmp_path)
     groups = scored(module)
     everyone = [(g, t) for g in groups for t in g.trajectories]
@@ -85,7 +84,6 @@ def test_one_step_is_the_hand_written_policy_gradient(policy, tmp_path):
 @pytest.mark.parametrize("learn", [True, "winning"])
 def test_of_forced_trajectories_all_are_learned_or_those_that_win(policy, tmp_path, learn):
     """Those that lose have no gradient, and count in the weights."""
-
     rollout = make_rollout(policy, max_new_tokens=6, balance=1, learn_forced=learn)
     module = make_module(policy, tmp_path, rollout=rollout)
     groups = scored(module)
@@ -106,7 +104,6 @@ def test_of_forced_trajectories_all_are_learned_or_those_that_win(policy, tmp_pa
 
 
 def test_micro_batches_take_the_same_step(tmp_path):
-
     after = []
     for budget in (1, 1_000_000):
         policy = Policy(*build())
@@ -348,7 +345,6 @@ def test_low_precision_copies_of_the_weights_do_not_outlive_a_step(policy, tmp_p
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "alpha": 8}], ids=["frozen copy", "adapter off"])
 def test_the_kl_term_refers_to_the_untrained_policy(tmp_path, lora):
-
     policy = load_policy(None, build, lora)
     module = make_module(policy, tmp_path, loss=GRPO(beta=0.1), lr=3.0)
     Alone(module)
@@ -362,7 +358,6 @@ def test_the_kl_term_refers_to_the_untrained_policy(tmp_path, lora):
 
 
 def test_the_kl_term_of_a_loaded_adapter_refers_to_what_was_loaded(tmp_path):
-
     made = load_policy(None, build, {"r": 4, "alpha": 8})
     for name, parameter in made.named_parameters():
         if "lora_B" in name:
@@ -400,7 +395,6 @@ def test_a_non_finite_gradient_stops_and_saves_the_batch(policy, tmp_path):
 
 
 def test_a_checkpoint_holds_only_what_is_trained(tmp_path):
-
     module = make_module(load_policy(None, build, {"r": 4, "alpha": 8}), tmp_path)
     kept = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(kept)
