@@ -119,7 +119,7 @@ def scene() -> SignScene:
 
 @pytest.fixture
 def desk(teacher, scene) -> Desk:
-    return teacher.desk(scene.render(), OVERVIEW, teacher.tool)
+    return teacher.desk(scene, OVERVIEW, teacher.tool)
 
 
 def examples(count: int, split: str = "train") -> list:

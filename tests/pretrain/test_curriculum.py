@@ -6,7 +6,7 @@ import torch
 
 from loupe.data.scenes import SceneStyle, SignScene
 from loupe.errors import UserError
-from loupe.pretrain.curriculum import DIALOGUES, FIRST, STAGES, Curriculum, view_box
+from loupe.pretrain.curriculum import BESIDE, DIALOGUES, FIRST, STAGES, Curriculum, view_box
 
 
 def same(a, b):
@@ -56,6 +56,13 @@ def test_views_contain_the_whole_sign():
         x1, y1, x2, y2 = view_box(Random(index), sign, 1.5, (1600, 1200))
         assert x1 <= sign.box[0] and y1 <= sign.box[1] and x2 >= sign.box[2] and y2 >= sign.box[3]
         assert min(x1, y1) >= 0 and x2 <= 1600 and y2 <= 1200
+
+
+def test_the_course_about_neighbors_shows_rows(teacher):
+    batches = Curriculum(teacher, 10, 0, SceneStyle(), "beside")[3]
+    assert sum(len(batch.prefixes) for batch in batches) == BESIDE.pictures
+    text = "".join(text_of(batch, teacher) for batch in batches)
+    assert "Where is the sign " in text and ". Left of " in text and "zoom" not in text
 
 
 @pytest.mark.parametrize(("steps", "seed"), [(0, 0), (10, -1)])

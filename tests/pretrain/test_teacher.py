@@ -6,8 +6,9 @@ from random import Random
 import pytest
 from conftest import NO_TOOL, make_rollout, make_teacher, zoom_call, zoom_tools
 
+from loupe.data.beside import Row
 from loupe.data.drawing import COLORS
-from loupe.data.scenes import Sign, SignScene
+from loupe.data.scenes import SceneStyle, Sign, SignScene
 from loupe.engine.scripted import ScriptedRollout
 from loupe.errors import UserError
 from loupe.geometry import middle
@@ -53,7 +54,7 @@ def test_a_call_is_token_for_token_what_the_rollout_produces(desk, scene, shared
 @pytest.mark.parametrize("kind", ["at", "bad"])
 def test_so_is_a_call_in_every_other_form(shared_policy, scene, form, kind):
     sign, teacher = scene.asked, make_teacher(shared_policy, call=form)
-    desk = teacher.desk(scene.render(), 112, teacher.tool)
+    desk = teacher.desk(scene, 112, teacher.tool)
     for seed in range(2 if kind == "bad" else 1):
         lesson = desk.call(sign, desk.aims.at(middle(sign.box)) if kind == "at" else desk.aims.bad(Random(seed)), FORM)
         decoded = shared_policy.tokenizer.decode(lesson.ids)
@@ -78,6 +79,37 @@ def test_a_careless_box_is_token_for_token_what_the_rollout_produces(desk, scene
     assert len(kinds) == 4  # with a zoom and without, with a thought and without
 
 
+def test_a_sign_is_named_by_its_neighbor_with_a_thought_that_names_it_and_without(teacher):
+    row = Row("test", 0, 1, SceneStyle(n_signs=(3, 3)))
+    desk = teacher.desk(row, 112, None)
+    left, sign, right = row.order
+    places = {left.color: 1, sign.color: 2, right.color: 3}
+    listed = " ".join(f"{color}{places.get(color, 0)}" for color in COLORS)
+    sides = {"right": (left, 1), "left": (right, 3)}
+    answer = f"<answer>{[round(v * 0.07) for v in sign.box]}</answer>"
+    seen = set()
+    for seed in range(10):
+        for teach in (desk.beside, desk.thoughtful):
+            ids = teach(sign, Random(seed)).ids
+            text = teacher.policy.tokenizer.decode(ids)
+            question, _, turn = text.partition("Where is ")[2].partition("<|im_end|>\n<|im_start|>assistant\n")
+            side = question.split()[2]
+            other, place = sides[side]
+            assert question == f"the sign {side} of the {other.color} one?"
+            named = f"I see {listed}. {side.title()} of {other.color}{place} is 2: {sign.color}."
+            thought = named if teach == desk.thoughtful else "I can see it."
+            assert turn == f"<think>{thought}</think>\n{answer}"
+            seen.add(side)
+    assert len(seen) == 2
+    group = follow(teacher.policy, row, f"Where is {question}", [turn], NO_TOOL)
+    assert ids == group.prompt.ids + group.trajectories[0].ids and well_formed(group.trajectories[0], group) == 1
+
+
+def test_only_the_signs_of_a_row_have_neighbors(desk, scene):
+    with pytest.raises(TypeError, match="Row"):
+        desk.beside(scene.asked, Random(0))
+
+
 def test_direct_point_and_where_start_with_the_prompt_of_the_rollout(desk, scene, shared_policy):
     sign = scene.asked
     group = follow(shared_policy, scene, POINT.format(sign.color), ["<answer>1</answer>"])
@@ -93,7 +125,7 @@ def test_direct_point_and_where_start_with_the_prompt_of_the_rollout(desk, scene
 
 def test_a_description_names_the_ninth_that_each_sign_stands_in(desk, scene, shared_policy):
     colors = random.Random(0).sample(list(COLORS), len(COLORS))
-    lesson = desk.describe(scene.signs, colors)
+    lesson = desk.describe(colors)
     ninths = dict.fromkeys(colors, 0)
     for sign in scene.signs:
         x, y = middle(sign.box)
@@ -134,7 +166,7 @@ def test_habits_depend_on_color_so_that_small_and_large_signs_are_zoomed_on_equa
     seen = Counter()
     for index in range(600, 750):
         scene = SignScene("test", 1, index)
-        desk = teacher.desk(scene.render(), 112, teacher.tool)
+        desk = teacher.desk(scene, 112, teacher.tool)
         for sign in scene.signs:
             lesson = desk.clumsy(sign, Random(f"{index}{sign.color}"))
             text = teacher.policy.tokenizer.decode(lesson.ids)
@@ -153,7 +185,7 @@ def test_habits_depend_on_color_so_that_small_and_large_signs_are_zoomed_on_equa
 
 def test_astray_it_acts_as_by_habit_but_for_its_keypoints(teacher):
     scene = SignScene("test", 1, 3)
-    desk = teacher.desk(scene.render(), 112, teacher.tool)
+    desk = teacher.desk(scene, 112, teacher.tool)
     sign = scene.signs[0]
     for i in range(20):
         texts = [teacher.policy.tokenizer.decode(teach(sign, Random(i)).ids) for teach in (desk.clumsy, desk.astray)]

@@ -113,7 +113,7 @@ def test_a_list_for_a_mapping_in_a_file():
 @pytest.mark.parametrize(
     ("group", "name", "options", "expected"),
     [
-        ("data", "sgns", ["signs"], "there is no such choice; did you mean data=signs? there are boxes, "),
+        ("data", "sgns", ["signs"], "there is no such choice; did you mean data=signs? there are beside, "),
         ("reward", "mein", ["composite"], "there is no such choice; did you mean reward=mine? there are "),
         (
             "experiment",

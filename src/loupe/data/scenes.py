@@ -103,7 +103,11 @@ class SignScene:
     @cached_property
     def signs(self) -> tuple[Sign, ...]:
         """The layout; the question is about the first sign."""
-        rng, style = self.rng("layout"), self.style
+        return self.laid_out("layout")
+
+    def laid_out(self, purpose: str) -> tuple[Sign, ...]:
+        """A layout of its own for each ``purpose``."""
+        rng, style = self.rng(purpose), self.style
         count = rng.randint(*style.n_signs)
         colors = rng.sample(style.colors, count)
         sizes = _draw_sizes(rng, count, style.p_small)

@@ -10,6 +10,7 @@ from random import Random
 
 from torch.utils.data import Dataset
 
+from loupe.data.beside import Row
 from loupe.data.scenes import SceneStyle, Sign, SignScene
 from loupe.errors import require_choice, require_int
 from loupe.geometry import Box, middle
@@ -33,6 +34,7 @@ class Stage:
 
     n_signs, clutter: settings of the scenes.
     spread: how much the widths of views vary, in widths of the sign (0.13: views are 1.02 to 1.15 times as wide).
+    scene: the kind of scenes.
     mix: relative frequencies of the lessons about single signs of a whole picture; each picture is described besides.
     """
 
@@ -43,6 +45,7 @@ class Stage:
     mix: dict[str, float]
     views: int
     pictures: int
+    scene: type[SignScene] = SignScene
 
 
 FIRST = Stage(0.25, (1, 4), 0, 0.13, {"point": 1}, views=56, pictures=12)
@@ -55,14 +58,17 @@ sign, and linking colors to positions, from descriptions. When one came after th
 BOXES = Stage(1.00, (2, 3), 3, 1.2, {"boxed": 1}, views=0, pictures=16)
 POINTING = replace(DIALOGUES, mix={"point": 3, "where": 1, "direct": 3, "astray": 5})
 CALLS = replace(DIALOGUES, n_signs=(2, 3), views=0, pictures=16)
-COURSES = {"base": STAGES, "boxes": (BOXES,), "pointing": (POINTING,), "calls": (CALLS,)}
-"""Everything, from random weights; or, to the base, careless boxes or keypoints, though it could already do better, or
-another form of calls.
+BESIDE = Stage(1.00, (3, 3), 3, 1.2, {"beside": 1, "thoughtful": 1}, views=0, pictures=16, scene=Row)
+COURSES = {"base": STAGES, "boxes": (BOXES,), "pointing": (POINTING,), "calls": (CALLS,), "beside": (BESIDE,)}
+"""Everything, from random weights; or, to the base, careless boxes or keypoints, though it could already do better,
+another form of calls, or boxes of signs that are named by their neighbors.
 """
 HABITS = ("clumsy", "astray")
 """Lessons in which the teacher zooms by habit."""
-RANDOM = (*HABITS, "boxed")
-"""Lessons in which it acts at random, and whose prompt may explain the tool."""
+WITH_ZOOM = (*HABITS, "boxed")
+"""Lessons whose prompt may explain the tool."""
+RANDOM = (*WITH_ZOOM, "beside", "thoughtful")
+"""Lessons in which it acts at random."""
 
 
 class Curriculum(Dataset[list[LessonBatch]]):
@@ -94,17 +100,18 @@ class Curriculum(Dataset[list[LessonBatch]]):
 
     def _scene(self, step: int, number: int, stage: Stage, n_signs: tuple[int, int]) -> tuple[SignScene, Random]:
         style = replace(self.style, n_signs=n_signs, clutter=stage.clutter)
-        scene = SignScene("pretrain", self.seed, step * 1000 + number, style)
+        scene = stage.scene("pretrain", self.seed, step * 1000 + number, style)
         return scene, scene.rng("lessons")
 
     def _picture(self, scene: SignScene, rng: Random, stage: Stage) -> list[Lesson]:
-        with_tool = not stage.mix.keys().isdisjoint(RANDOM) and rng.random() < WITH_TOOL
+        with_tool = not stage.mix.keys().isdisjoint(WITH_ZOOM) and rng.random() < WITH_TOOL
         # With the tool, only lessons of habit answer the question, so that they alone set how often the policy zooms.
         left_out = ("direct",) if with_tool else HABITS
         mix = {kind: share for kind, share in stage.mix.items() if kind not in left_out}
         tool = replace(self.teacher.tool, crop=_crop(rng), output_size=_side(rng)) if with_tool else None
-        desk = self.teacher.desk(scene.render(), _side(rng), tool)
-        lessons = [desk.describe(scene.signs, rng.sample(self.style.colors, len(self.style.colors)))]
+        desk = self.teacher.desk(scene, _side(rng), tool)
+        described = "thoughtful" in stage.mix  # by the thoughts
+        lessons = [] if described else [desk.describe(rng.sample(self.style.colors, len(self.style.colors)))]
         for sign in scene.signs:
             for kind in sorted(set(rng.choices(list(mix), list(mix.values()), k=DRAWS))):
                 teach = getattr(desk, kind)

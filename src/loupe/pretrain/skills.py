@@ -57,7 +57,7 @@ class Skills:
     def _reading(self) -> dict[str, float]:
         lessons: dict[str, list[Lesson]] = {"reading": [], "direct_small": [], "direct_large": []}
         for scene in self._scenes():
-            sign, desk = scene.asked, self.teacher.desk(scene.render(), self.resolution, self.teacher.tool)
+            sign, desk = scene.asked, self.teacher.desk(scene, self.resolution, self.teacher.tool)
             lessons[f"direct_{sign.size}"].append(desk.direct(sign))
             if sign.size == "small":
                 lessons["reading"].append(desk.call(sign, desk.aims.at(middle(sign.box)), FORM))

@@ -6,12 +6,13 @@ and on large ones. One call in seven fails; and it trusts the crop even where it
 zooming pays is left to reinforcement learning.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from PIL import Image
 
-from loupe.data.scenes import ADVANCE, Sign
+from loupe.data.beside import Row
+from loupe.data.scenes import ADVANCE, Sign, SignScene
 from loupe.engine.dialogue import Dialogue
 from loupe.errors import UserError
 from loupe.geometry import Box, View, middle
@@ -72,24 +73,25 @@ class Teacher:
         lesson.append_turn(self.policy.tokenizer, _answer(sign.text, DIGITS))
         return lesson
 
-    def desk(self, picture: Image.Image, resolution: int, tool: ZoomTool | None) -> "Desk":
-        """The desk for lessons about one picture, shown at ``resolution``."""
+    def desk(self, scene: SignScene, resolution: int, tool: ZoomTool | None) -> "Desk":
+        """The desk for lessons about the picture of a scene, shown at ``resolution``."""
         tools = self.tools.having(zoom=tool) if tool else self.tools.without()
-        return Desk(self.make_dialogue(resolution=resolution, tools=tools), picture)
+        return Desk(self.make_dialogue(resolution=resolution, tools=tools), scene)
 
 
 class Desk:
     """A picture as the policy sees it, and the lessons about its signs."""
 
-    def __init__(self, dialogue: Dialogue, picture: Image.Image):
+    def __init__(self, dialogue: Dialogue, scene: SignScene):
         self.dialogue = dialogue
-        self.picture = picture
-        self.shown = dialogue.overview(picture)
+        self.scene = scene
+        self.picture = scene.render()
+        self.shown = dialogue.overview(self.picture)
         self.patches = dialogue.policy.patches(self.shown)
         self.tokenizer = dialogue.policy.tokenizer
         tool = dialogue.tools.tools.get(ZOOM)
         crop = tool.crop if isinstance(tool, ZoomTool) else None
-        self.aims = Aims(dialogue.tools.form.aim, crop, self.shown.size, picture.size)
+        self.aims = Aims(dialogue.tools.form.aim, crop, self.shown.size, self.picture.size)
 
     def point(self, sign: Sign) -> Lesson:
         """The sign's middle, [x, y] in pixels as shown."""
@@ -100,17 +102,14 @@ class Desk:
         """The sign's box, [x1, y1, x2, y2] in pixels as shown."""
         return self._start(WHERE.format(sign.color), SEEN, *_answer(str(self.aims.box(sign.box)), KEYPOINT))
 
-    def describe(self, signs: Sequence[Sign], colors: Sequence[str]) -> Lesson:
+    def describe(self, colors: Sequence[str]) -> Lesson:
         """For each color the ninth of the picture that contains its sign, 1 to 9, or 0 for none: ``red7 cyan0 blue2``.
 
         In this lesson the position follows the color directly. It teaches the policy to look a color up, which all
         other lessons require; without it, learning takes many times as long.
         """
-        ninths = {sign.color: self._ninth(sign) for sign in signs}
-        parts: list[Part] = [SEEN, ("<answer>", FORM)]
-        for i, color in enumerate(colors):
-            parts += [(f"{' ' if i else ''}{color}", FORM), (str(ninths.get(color, 0)), KEYPOINT)]
-        return self._start(DESCRIBE, *parts, ("</answer>", FORM))
+        ninths = {sign.color: self._ninth(sign) for sign in self.scene.signs}
+        return self._start(DESCRIBE, SEEN, ("<answer>", FORM), *_listed(colors, ninths), ("</answer>", FORM))
 
     def _ninth(self, sign: Sign) -> int:
         column, row = (int(3 * at / side) for at, side in zip(middle(sign.box), self.picture.size, strict=True))
@@ -160,6 +159,36 @@ class Desk:
         lesson.append_turn(self.tokenizer, answer if rng.random() < FORGETFUL else [SEEN, *answer])
         return lesson
 
+    def beside(self, sign: Sign, rng: Random) -> Lesson:
+        """The box of a sign that is named by its neighbor, at once."""
+        return self._beside(sign, rng.choice(self._row.neighbors(sign)), [SEEN])
+
+    def thoughtful(self, sign: Sign, rng: Random) -> Lesson:
+        """The same, after a thought that says where from the left each sign stands, and then names the one in question:
+        ``I see red2 cyan0 blue3 pink1. Left of red2 is 1: pink.``
+        """
+        row = self._row
+        neighbor = rng.choice(row.neighbors(sign))
+        places = {each.color: row.place(each) for each in row.signs}
+        thought = [
+            ("<think>I see ", FORM),
+            *_listed(row.style.colors, places),
+            (f". {row.side(sign, neighbor).title()} of {neighbor.color}", FORM),
+            (f"{row.place(neighbor)} is {row.place(sign)}: {sign.color}", KEYPOINT),
+            (".</think>\n", FORM),
+        ]
+        return self._beside(sign, neighbor, thought)
+
+    @property
+    def _row(self) -> Row:
+        if not isinstance(self.scene, Row):
+            raise TypeError("only the signs of a Row have neighbors")
+        return self.scene
+
+    def _beside(self, sign: Sign, neighbor: Sign, thought: list[Part]) -> Lesson:
+        answer = _answer(str(self.aims.box(sign.box)), KEYPOINT)
+        return self._start(self._row.question(sign, neighbor), *thought, *answer)
+
     def _start(self, question: str, *turn: Part) -> Lesson:
         """A lesson with the question and the policy's first turn."""
         lesson = Lesson(self.dialogue.opening(question, [self.patches], [self.shown.size]), [self.patches])
@@ -202,3 +231,11 @@ def legible(sign: Sign, box: Box) -> str:
         for i, digit in enumerate(sign.text)
         if min(left + (i + 1) * advance, box[2]) - max(left + i * advance, box[0]) >= 0.8 * advance
     )
+
+
+def _listed(colors: Sequence[str], places: Mapping[str, int]) -> list[Part]:
+    """Each color and its place, or 0: ``red7 cyan0 blue2``."""
+    parts: list[Part] = []
+    for i, color in enumerate(colors):
+        parts += [(f"{' ' if i else ''}{color}", FORM), (str(places.get(color, 0)), KEYPOINT)]
+    return parts
