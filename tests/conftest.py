@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from copy import deepcopy
 from functools import lru_cache, partial
@@ -25,7 +26,7 @@ from loupe.engine.rollout import GroupRollout
 from loupe.engine.scripted import ScriptedRollout
 from loupe.geometry import Frame
 from loupe.models import tiny
-from loupe.paths import CONF
+from loupe.paths import CONF, PROJECT
 from loupe.pretrain.teacher import Desk, Teacher
 from loupe.records import Group, Prompt
 from loupe.runs.config import instantiate
@@ -65,6 +66,15 @@ def splits_of(name: str, *overrides: str):
 PROMPT = {key: compose_config().prompt[key] for key in ("system", "user", "observation", "earlier")}
 INSTRUCTION = compose_config().tool.zoom.instruction
 NO_TOOL = Toolbox()
+
+
+def load_script(path: str):
+    """A script of experiments/, as a module."""
+    file = PROJECT / "experiments" / path
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

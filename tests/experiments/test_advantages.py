@@ -1,13 +1,10 @@
 """The table of experiments/advantages, from files written by hand."""
 
-import importlib.util
 import json
 
-from loupe.paths import PROJECT
+from conftest import load_script
 
-spec = importlib.util.spec_from_file_location("collect", PROJECT / "experiments" / "advantages" / "collect.py")
-collect = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(collect)
+collect = load_script("advantages/collect.py")
 
 
 def test_one_row_per_step_part_and_type_with_the_seed_of_the_run(tmp_path):

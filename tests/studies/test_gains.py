@@ -1,11 +1,10 @@
 import csv
-import importlib.util
 import json
 
 import pytest
+from conftest import load_script
 
 from loupe.errors import UserError
-from loupe.paths import PROJECT
 from loupe.studies.gains import answers, gain_rows, gains, seed_rows
 
 BLANK = {"cluster": None, "cycle": None, "iou": None, "calls": [], "crops": [], "hits": None, "n_sampled": 9}
@@ -95,11 +94,8 @@ def test_runs_that_answered_other_questions_are_not_put_together(tmp_path):
         seed_rows(tmp_path)
 
 
-def test_the_script_writes_its_tables_beside_the_results(sweep, monkeypatch):
-    spec = importlib.util.spec_from_file_location("gains", PROJECT / "experiments" / "gains.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    script.main(sweep)
+def test_the_script_writes_its_tables_beside_the_results(sweep):
+    load_script("gains.py").main(sweep)
     with (sweep / "gains.csv").open() as file:
         assert [row["job"] for row in csv.DictReader(file)] == ["a", "b", "a", "b"]
     with (sweep / "seeds.csv").open() as file:

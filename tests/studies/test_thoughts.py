@@ -1,6 +1,10 @@
 """Thoughts that name a sign, and what the answers after them owe to it."""
 
+import json
+
+import pandas
 import pytest
+from conftest import load_script
 
 from loupe.data.beside import Row
 from loupe.data.drawing import COLORS
@@ -41,7 +45,8 @@ def test_thoughts_are_compared_with_the_scene_and_with_the_answer():
         answer(two, named(two, SCENES[two].signs[2].color), None, 3),
     ]
     found = study.thoughts(rows, SCENES)
-    assert found["n"] == 6 and found["named"] == 5 / 6
+    assert found["n"] == 6 and found["iou"] == pytest.approx(sum(row["iou"] for row in rows) / 6)
+    assert found["named"] == 5 / 6
     assert (found["right"], found["placed"], found["follows"]) == (1 / 5, 4 / 5, 1 / 3)  # beige is none to follow
     assert (
         found["iou/right"] == 1
@@ -64,3 +69,41 @@ def test_scenes_are_those_of_the_questions():
     assert study._scenes({"data": data}, SCENES) == SCENES
     with pytest.raises(UserError, match="evaluate with data=beside"):
         study._scenes({"data": data | {"_target_": "loupe.data.signs.boxes_datamodule"}}, SCENES)
+
+
+def evaluated(folder, name):
+    """A finished evaluation of a sweep, in which one question was answered in two ways."""
+    job = folder / name
+    job.mkdir()
+    key, asked = "signs/test/15/0", SCENES["signs/test/15/0"].asked
+    rows = [answer(key, "I can see it.", None), answer(key, named(key, asked.color), asked, 1)]
+    rows[0]["condition"] = "greedy"
+    pandas.DataFrame(rows).to_parquet(job / "answers.parquet")
+    data = {"_target_": "loupe.data.beside.beside_datamodule"} | vars(STYLE)
+    (job / "evaluation.json").write_text(json.dumps({"settings": {"data": data}, "metrics": {}}))
+    return job
+
+
+def test_the_script_writes_a_row_for_each_condition_and_the_course_of_each_training(tmp_path, monkeypatch):
+    (tmp_path / "t").mkdir()
+    evaluated(tmp_path, "e")
+    steps = [{"step": 0, "val/score/all": 0.0}]
+    steps += [{"step": step, "think/words": step + 1.0, "reward/iou": 0.25} for step in range(12)]
+    (tmp_path / "t" / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    jobs = [{"job": "e", "setting/seed": 0}, {"job": "t", "setting/seed": 1}]
+    monkeypatch.setattr(study, "job_rows", lambda folder: jobs)
+    monkeypatch.setattr(study, "trainings", lambda folder: jobs[1:])
+    load_script("thoughts.py").main(tmp_path)
+    thoughts = pandas.read_csv(tmp_path / "thoughts.csv")
+    assert thoughts[["job", "condition", "named", "iou"]].values.tolist() == [
+        ["e", "greedy", 0, 0],
+        ["e", "sampled", 1, 1],
+    ]
+    words = pandas.read_csv(tmp_path / "words.csv")
+    assert words[["job", "step", "words", "iou"]].values.tolist() == [["t", 4, 3, 0.25], ["t", 9, 8, 0.25]]
+
+
+def test_a_sweep_without_evaluations(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "job_rows", lambda folder: [{"job": "t"}])
+    with pytest.raises(UserError, match="no finished evaluation of a sweep"):
+        study.thought_rows(tmp_path)

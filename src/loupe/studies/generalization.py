@@ -1,7 +1,5 @@
 """The study of boxes on other kinds of pictures than those of the training (experiments/generalization)."""
 
-from pathlib import PurePath
-
 import pandas
 from matplotlib.figure import Figure
 
@@ -9,7 +7,7 @@ from loupe.errors import UserError
 from loupe.runs.plots import unframed
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots
-from loupe.studies.tables import named_by
+from loupe.studies.tables import named_by, policies
 
 TRAINED = "as in training"
 KINDS = {
@@ -42,11 +40,8 @@ def judged(table: pandas.DataFrame) -> pandas.DataFrame:
     if missing := [column for column in (f"{SETTING}model.path", *columns) if column not in table]:
         raise UserError(f"no column {missing[0]}: this table has no evaluation of boxes")
     rows = table.dropna(subset=list(columns)).rename(columns=columns)
-    trained = table[["job", f"{SETTING}seed"]].assign(method=named_by(table, BASE, METHODS)).set_index("job")
-    jobs = [PurePath(path).parent.name for path in rows[f"{SETTING}model.path"].fillna("").astype(str)]
-    made = trained.reindex(jobs).set_axis(["seed", "method"], axis=1).fillna({"method": BASE})
-    kind = named_by(rows, TRAINED, KINDS)
-    found = rows[list(columns.values())].assign(method=made.method.values, seed=made.seed.values, kind=kind)
+    made = policies(rows, table, BASE, METHODS)
+    found = rows[list(columns.values())].assign(method=made.method, seed=made.seed, kind=named_by(rows, TRAINED, KINDS))
     rank = found.method.map([BASE, *METHODS].index)
     return found.assign(rank=rank).sort_values(["rank", "seed"]).drop(columns="rank").reset_index(drop=True)
 

@@ -1,7 +1,7 @@
 """Tables of studies, recorded ones (experiments/<study>/results.csv) or of a user's own sweep, read and made tidy."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pandas
 
@@ -13,6 +13,8 @@ RECORDED = PROJECT / "experiments"
 RUN = ("job", "commit", "command")  # the columns that, with the settings, say which run a row is about
 PRESET = {"rollout.balance": "1", "rollout.learn_forced": "winning"}
 """The settings of ``rollout=balanced``."""
+Methods = Mapping[str, Mapping[str, str]]
+"""The names of runs, and the settings that make them, as :func:`named_by` reads them."""
 BALANCED = {
     ", all learned": {"rollout.learn_forced": "(?i)true"},
     ", balanced": {"rollout.learn_forced": "winning"},
@@ -103,7 +105,7 @@ def with_preset(table: pandas.DataFrame) -> pandas.DataFrame:
     return found.assign(**{key: found[key].mask(chosen, value) for key, value in keys.items()})
 
 
-def named_by(table: pandas.DataFrame, otherwise: str, made_by: Mapping[str, Mapping[str, str]]) -> pandas.Series:
+def named_by(table: pandas.DataFrame, otherwise: str, made_by: Methods) -> pandas.Series:
     """The name of each row by the settings that make it, also through a preset; later names take precedence.
 
     made_by: by name, the settings and what the value of each has in it (a regular expression; ``.``: any value).
@@ -114,6 +116,18 @@ def named_by(table: pandas.DataFrame, otherwise: str, made_by: Mapping[str, Mapp
         held = [values[f"{SETTING}{setting}"].astype(str).str.contains(like) for setting, like in settings.items()]
         names[pandas.concat(held, axis=1).all(axis=1)] = name
     return names
+
+
+def policies(evaluations: pandas.DataFrame, jobs: pandas.DataFrame, base: str, methods: Methods) -> pandas.DataFrame:
+    """The ``method`` and ``seed`` by which the policy of each evaluation was trained.
+
+    jobs: the table with the trainings; models that none of them made count as the ``base``. methods: how
+    :func:`named_by` names them.
+    """
+    trained = jobs[["job", f"{SETTING}seed"]].assign(method=named_by(jobs, base, methods)).set_index("job")
+    made_by = [PurePath(path).parent.name for path in evaluations[f"{SETTING}model.path"].fillna("").astype(str)]
+    found = trained.reindex(made_by).set_axis(["seed", "method"], axis=1).fillna({"method": base})
+    return found.set_axis(evaluations.index)
 
 
 def seed_scores(table: pandas.DataFrame, conditions: Mapping[str, str]) -> pandas.DataFrame:

@@ -10,17 +10,21 @@ from loupe.data.beside import Row
 from loupe.data.scenes import SceneStyle
 from loupe.errors import UserError
 from loupe.evaluation.journal import read_parquet
+from loupe.logs.history import history
 from loupe.metrics.intervals import flat
 from loupe.metrics.rows import Rows
 from loupe.metrics.summary import paired
 from loupe.rewards.boxes import box_iou
 from loupe.runs.files import EVALUATION, read_json
 from loupe.runs.sweeps import job_rows
-from loupe.studies.gains import identity
+from loupe.studies.gains import identity, trainings
 from loupe.tags import tagged
 
 NAMED = re.compile(r"I see (?P<placed>.*)\. \w+ of \w+ is \d: (?P<asked>[a-z]+)\.")
 """A thought that says where signs stand, and then names the one in question: see ``Desk.thoughtful``."""
+LOGGED = {"words": "think/words", "iou": "reward/iou"}
+"""What :func:`word_rows` reads of every training step."""
+WINDOW = 5
 
 
 def thought_rows(folder: Path) -> list[dict]:
@@ -41,12 +45,27 @@ def thought_rows(folder: Path) -> list[dict]:
     return rows
 
 
+def word_rows(folder: Path) -> list[dict]:
+    """The ``words`` of a thought and the ``iou`` in the course of each finished training, as means of ``WINDOW`` steps.
+
+    Raises UserError if there is no finished training.
+    """
+    rows = []
+    for job in trainings(folder):
+        steps = [step for step in history(folder / job["job"]) if LOGGED["words"] in step]
+        for end in range(WINDOW, len(steps) + 1, WINDOW):
+            window = steps[end - WINDOW : end]
+            means = {name: fmean(step[key] for step in window) for name, key in LOGGED.items()}
+            rows.append(identity(job) | {"step": window[-1]["step"]} | means)
+    return rows
+
+
 def thoughts(rows: Rows, scenes: Mapping[str, Row]) -> dict[str, float | None]:
     """Of the answers of one policy, of which there is at least one; None where there is nothing to count.
 
-    named: the share of answers whose thought names a sign. right: the share of those that name the one that is asked
-    for; placed: that say of every sign where it stands. follows: of thoughts that name another sign of the
-    picture, the share whose box overlaps with that sign more than with any other.
+    iou: the mean. named: the share of answers whose thought names a sign. right: the share of those that name the one
+    that is asked for; placed: that say of every sign where it stands. follows: of thoughts that name another sign of
+    the picture, the share whose box overlaps with that sign more than with any other.
     iou/named, iou/silent: the mean IoU after a thought that names a sign, and after any other; iou/right, iou/wrong:
     after one that names the right sign, and another. gain: the IoU after naming a sign minus that without, on the
     questions that have answers of both kinds, with its interval.
@@ -59,6 +78,7 @@ def thoughts(rows: Rows, scenes: Mapping[str, Row]) -> dict[str, float | None]:
     spoken = [row for row, *_ in named if row["id"] in both]
     return {
         "n": len(rows),
+        "iou": _mean([row["iou"] for row in rows]),
         "named": len(named) / len(rows),
         "right": _mean([is_right for _, is_right in right]),
         "placed": _mean([thought["placed"].split() == _places(scene) for _, scene, thought in named]),
