@@ -17,8 +17,8 @@ METHODS = {
     "learning rate 0": {"algorithm.optimizer.lr": "^0"},
 }
 COLORS = dict(zip(METHODS, ("#0072B2", "#D55E00", "#E69F00", "#888888"), strict=True))
-CONDITIONS = {"greedy": "#0072B2", "sampled": "#56B4E9", "silent": "#D55E00"}
-"""In which the policies are asked; silent: kept from thinking."""
+CONDITIONS = {"greedy": "#0072B2", "sampled": "#56B4E9", "silent": "#D55E00", "thoughtful": "#009E73"}
+"""In which the policies are asked; silent: kept from thinking, thoughtful: made to think."""
 
 
 def judged(thoughts: pandas.DataFrame, table: pandas.DataFrame) -> pandas.DataFrame:
