@@ -5,7 +5,7 @@ python experiments/draw.py
 
 from pathlib import Path
 
-from loupe.studies import algorithms, cures, dots, effects, generalization, interfaces, mixtures, sizes
+from loupe.studies import algorithms, cures, dots, effects, generalization, interfaces, mixtures, sizes, thinking
 from loupe.studies import plots as study_plots
 from loupe.studies.tables import results
 
@@ -25,6 +25,9 @@ FIGURES = {
     "mix": lambda: dots.conditions_figure(mixtures.named(results("mix")), mixtures.MIXTURE),
     "interface": lambda: dots.conditions_figure(interfaces.named(results("interface")), interfaces.INTERFACE),
     "generalization": lambda: generalization.figure(generalization.judged(results("generalization"))),
+    "thinking": lambda: thinking.figure(
+        results("thinking", "words"), thinking.judged(results("thinking", "thoughts"), results("thinking"))
+    ),
     "algorithms": lambda: dots.conditions_figure(algorithms.named(results("algorithms")), algorithms.CONDITION),
     "train_resolution": lambda: dots.conditions_figure(sizes.named(results("train_resolution")), sizes.SIZE),
     "advantages": lambda: study_plots.advantages_figure(results("advantages")),

@@ -51,7 +51,7 @@ def figure(words: pandas.DataFrame, found: pandas.DataFrame) -> Figure:
             left.plot(run.step, run.words, color=color, alpha=0.7, label=f"{'_' if number else ''}{method}")
     over_steps(left)
     unframed(left, title="words per thought, training")
-    left.legend(frameon=False, fontsize="small")
+    left.legend(frameon=False, fontsize="small", loc=(0.5, 0.12))  # where no line passes
     dots(right, found, "method", "iou", "condition", CONDITIONS)
     unframed(right, title="mean IoU, held-out pictures")
     right.legend(frameon=False, fontsize="small")
