@@ -6,6 +6,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -211,7 +212,9 @@ def assert_whole(folder: Path) -> None:
 
 
 def content(folder: Path) -> dict[str, object]:
-    """What two runs must have in common, by name: all but times, logs and where the run lies."""
+    """What two runs must have in common, by name: all but times, logs, where the run lies, and the code's commit, which
+    changes where someone works on it while the tests run.
+    """
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     found = {}
     for name, path in files.items():
@@ -226,7 +229,7 @@ def content(folder: Path) -> dict[str, object]:
         elif name == "summary.json":
             found[name] = json.loads(path.read_text()) | {"seconds": None}
         else:
-            found[name] = path.read_bytes().replace(os.fsencode(folder), b"FOLDER")
+            found[name] = COMMIT.sub(b"", path.read_bytes().replace(os.fsencode(folder), b"FOLDER"))
     return found
 
 
@@ -253,6 +256,8 @@ def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, torch.Tensor) else value
 
 
+COMMIT = re.compile(rb"^\| commit \|.*$", re.MULTILINE)
+"""The code's commit in a model card."""
 READ: dict[str, Callable[[Path], object]] = {
     ".json": lambda path: json.loads(path.read_text()),
     ".jsonl": _rows,
