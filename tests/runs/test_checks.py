@@ -47,7 +47,7 @@ def test_settings_that_are_refused(overrides, message):
         require_known(cfg)
 
 
-@pytest.mark.parametrize(("key", "message"), [("data", "choose one of boxes, .*, vstar"), ("crop", "give it a value")])
+@pytest.mark.parametrize(("key", "message"), [("data", "choose one of beside, .*, vstar"), ("crop", "give it a value")])
 def test_settings_that_are_missing(key, message):
     cfg = CFG.copy()
     OmegaConf.set_struct(cfg, False)
