@@ -4,15 +4,13 @@ over their seeds: gains.csv, course.csv, validations.csv, calls.csv and seeds.cs
 python experiments/gains.py outputs/main
 """
 
-import sys
 from pathlib import Path
 
-from loupe.errors import UserError
 from loupe.logs.history import history
 from loupe.studies.calls import call_rows
 from loupe.studies.course import course, validations
 from loupe.studies.gains import gain_rows, identity, seed_rows, trainings
-from loupe.studies.tables import write
+from loupe.studies.tables import write_tables
 
 
 def course_rows(folder: Path) -> list[dict]:
@@ -28,22 +26,11 @@ def validation_rows(folder: Path) -> list[dict]:
     return [identity(job) | row for job in trainings(folder) for row in validations(history(folder / job["job"]))]
 
 
-def main(folder: Path) -> None:
-    # The last one may be refused: runs that differ in their seed must have answered the same questions.
-    tables = {
-        **{"gains": gain_rows, "course": course_rows, "validations": validation_rows},
-        **{"calls": call_rows, "seeds": seed_rows},
-    }
-    for name, make in tables.items():
-        rows = make(folder)
-        write(rows, folder / f"{name}.csv")
-        print(f"{folder / name}.csv: {len(rows)} rows")
-
+# The last one may be refused: runs that differ in their seed must have answered the same questions.
+TABLES = {
+    **{"gains": gain_rows, "course": course_rows, "validations": validation_rows},
+    **{"calls": call_rows, "seeds": seed_rows},
+}
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("error: name the folder of a sweep, such as outputs/main")
-    try:
-        main(Path(sys.argv[1]))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    write_tables(TABLES, "outputs/main")

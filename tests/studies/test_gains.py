@@ -6,6 +6,7 @@ from conftest import load_script
 
 from loupe.errors import UserError
 from loupe.studies.gains import answers, gain_rows, gains, seed_rows
+from loupe.studies.tables import write_tables
 
 BLANK = {"cluster": None, "cycle": None, "iou": None, "calls": [], "crops": [], "hits": None, "n_sampled": 9}
 
@@ -94,8 +95,9 @@ def test_runs_that_answered_other_questions_are_not_put_together(tmp_path):
         seed_rows(tmp_path)
 
 
-def test_the_script_writes_its_tables_beside_the_results(sweep):
-    load_script("gains.py").main(sweep)
+def test_the_script_writes_its_tables_beside_the_results(sweep, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gains.py", str(sweep)])
+    write_tables(load_script("gains.py").TABLES, "outputs/main")
     with (sweep / "gains.csv").open() as file:
         assert [row["job"] for row in csv.DictReader(file)] == ["a", "b", "a", "b"]
     with (sweep / "seeds.csv").open() as file:

@@ -17,6 +17,7 @@ from loupe.studies.tables import (
     seed_scores,
     with_preset,
     write,
+    write_tables,
 )
 
 
@@ -117,3 +118,17 @@ def test_rows_are_named_by_the_settings_that_make_them():
     made_by = {"paid": {"bonus": "."}, "decaying": {"bonus": r"\{"}, "both": {"bonus": ".", "balance": "1"}}
     assert named_by(table, "none", made_by).tolist() == ["none", "paid", "decaying", "both", "none"]
     assert named_by(table[["setting/bonus"]], "none", made_by).tolist() == ["none", "paid", "decaying", "paid", "none"]
+
+
+def refuse(folder):
+    raise UserError(f"{folder}: no finished training")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "error: name the folder of a sweep, such as outputs/main"), (["runs"], "error: runs: no finished training")],
+)
+def test_a_script_that_cannot_make_its_tables_says_why(monkeypatch, arguments, message):
+    monkeypatch.setattr("sys.argv", ["gains.py", *arguments])
+    with pytest.raises(SystemExit, match=f"^{message}$"):
+        write_tables({"gains": refuse}, "outputs/main")

@@ -12,6 +12,7 @@ from loupe.data.scenes import SceneStyle
 from loupe.errors import UserError
 from loupe.rewards.boxes import box_iou
 from loupe.studies import thoughts as study
+from loupe.studies.tables import write_tables
 
 STYLE = SceneStyle(n_signs=(3, 3))
 SCENES = {f"signs/test/15/{index}": Row("test", 15, index, STYLE) for index in range(2)}
@@ -93,7 +94,8 @@ def test_the_script_writes_a_row_for_each_condition_and_the_course_of_each_train
     jobs = [{"job": "e", "setting/seed": 0}, {"job": "t", "setting/seed": 1}]
     monkeypatch.setattr(study, "job_rows", lambda folder: jobs)
     monkeypatch.setattr(study, "trainings", lambda folder: jobs[1:])
-    load_script("thoughts.py").main(tmp_path)
+    monkeypatch.setattr("sys.argv", ["thoughts.py", str(tmp_path)])
+    write_tables(load_script("thoughts.py").TABLES, "outputs/thinking")
     thoughts = pandas.read_csv(tmp_path / "thoughts.csv")
     assert thoughts[["job", "condition", "named", "iou"]].values.tolist() == [
         ["e", "greedy", 0, 0],

@@ -1,6 +1,7 @@
 """Tables of studies, recorded ones (experiments/<study>/results.csv) or of a user's own sweep, read and made tidy."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 import pandas
@@ -147,3 +148,20 @@ def seed_scores(table: pandas.DataFrame, conditions: Mapping[str, str]) -> panda
 def write(rows: list[dict], path: Path) -> None:
     """Write a table as csv, numbers to four decimal places."""
     pandas.DataFrame(rows).round(4).to_csv(path, index=False)
+
+
+def write_tables(tables: Mapping[str, Callable[[Path], list[dict]]], example: str) -> None:
+    """The command of a script that makes ``tables`` of a sweep, whose folder is its only argument, in that folder.
+
+    example: such a folder, for the message of a command without one.
+    """
+    if len(sys.argv) != 2:
+        sys.exit(f"error: name the folder of a sweep, such as {example}")
+    folder = Path(sys.argv[1])
+    try:
+        for name, make in tables.items():
+            rows = make(folder)
+            write(rows, folder / f"{name}.csv")
+            print(f"{folder / name}.csv: {len(rows)} rows")
+    except UserError as error:
+        sys.exit(f"error: {error}")
