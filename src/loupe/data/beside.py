@@ -1,10 +1,10 @@
 """Questions that name a sign by the one beside it, so that two signs must be found to answer about one::
 
-    +----------------------------------+
-    |   [ 472 ]  red                   |            question  Where is the sign right of the red one?
-    |                   [ 905 ]  blue  |            answer    the box of the blue sign
-    |                         [ 381 ]  |            red is the first sign from the left, blue the second,
-    +----------------------------------+  pink      so it is the blue one
+    +------------------------------------+
+    |   [ 472 ]                 [ 381 ]  |            question  Where is the sign right of the red one?
+    |    red       [ 905 ]       pink    |            answer    the box of the blue sign
+    |               blue                 |            red is the first sign from the left, blue the second,
+    +------------------------------------+            so it is the blue one
 
 Whoever says where each sign stands, and then names the one in question, has made one hard step into several easy ones.
 """
