@@ -256,8 +256,8 @@ def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, torch.Tensor) else value
 
 
-COMMIT = re.compile(rb"^\| commit \|.*$", re.MULTILINE)
-"""The code's commit in a model card."""
+COMMIT = re.compile(rb'[0-9a-f]{40}(, with uncommitted changes)?|"uncommitted": (true|false)')
+"""The code's commit in a model card and in what an evaluation leaves."""
 READ: dict[str, Callable[[Path], object]] = {
     ".json": lambda path: json.loads(path.read_text()),
     ".jsonl": _rows,
