@@ -256,7 +256,7 @@ def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, torch.Tensor) else value
 
 
-COMMIT = re.compile(rb'[0-9a-f]{40}(, with uncommitted changes)?|"uncommitted": (true|false)')
+COMMIT = re.compile(rb'"commit": "[0-9a-f]{40}"|^\| commit \|.*$', re.MULTILINE)
 """The code's commit in a model card and in what an evaluation leaves."""
 READ: dict[str, Callable[[Path], object]] = {
     ".json": lambda path: json.loads(path.read_text()),

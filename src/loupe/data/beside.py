@@ -39,9 +39,10 @@ class Row(SignScene):
         """The signs from left to right."""
         return tuple(sorted(self.signs, key=_across))
 
-    def place(self, sign: Sign) -> int:
-        """From the left, 1 for the first."""
-        return self.order.index(sign) + 1
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Where the sign of each color stands from the left, 1 for the first."""
+        return {sign.color: place for place, sign in enumerate(self.order, 1)}
 
     def neighbors(self, sign: Sign) -> tuple[Sign, ...]:
         """The next sign to the left and the next one to the right, as far as there are any."""
@@ -50,7 +51,7 @@ class Row(SignScene):
 
     def side(self, sign: Sign, neighbor: Sign) -> str:
         """Of the neighbor on which ``sign`` stands: "left" or "right"."""
-        return "left" if self.place(sign) < self.place(neighbor) else "right"
+        return "left" if self.places[sign.color] < self.places[neighbor.color] else "right"
 
     def question(self, sign: Sign, neighbor: Sign) -> str:
         """Which asks for ``sign`` by its neighbor."""

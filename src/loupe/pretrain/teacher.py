@@ -168,13 +168,12 @@ class Desk:
         ``I see red2 cyan0 blue3 pink1. Left of red2 is 1: pink.``
         """
         row = self._row
-        neighbor = rng.choice(row.neighbors(sign))
-        places = {each.color: row.place(each) for each in row.signs}
+        neighbor, places = rng.choice(row.neighbors(sign)), row.places
         thought = [
             ("<think>I see ", FORM),
             *_listed(row.style.colors, places),
             (f". {row.side(sign, neighbor).title()} of {neighbor.color}", FORM),
-            (f"{row.place(neighbor)} is {row.place(sign)}: {sign.color}", KEYPOINT),
+            (f"{places[neighbor.color]} is {places[sign.color]}: {sign.color}", KEYPOINT),
             (".</think>\n", FORM),
         ]
         return self._beside(sign, neighbor, thought)

@@ -7,7 +7,7 @@ from loupe.errors import UserError
 from loupe.runs.plots import unframed
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots
-from loupe.studies.tables import named_by, policies
+from loupe.studies.tables import named_by, ordered, policies, rank
 
 TRAINED = "as in training"
 KINDS = {
@@ -42,8 +42,8 @@ def judged(table: pandas.DataFrame) -> pandas.DataFrame:
     rows = table.dropna(subset=list(columns)).rename(columns=columns)
     made = policies(rows, table, BASE, METHODS)
     found = rows[list(columns.values())].assign(method=made.method, seed=made.seed, kind=named_by(rows, TRAINED, KINDS))
-    rank = found.method.map([BASE, *METHODS].index)
-    return found.assign(rank=rank).sort_values(["rank", "seed"]).drop(columns="rank").reset_index(drop=True)
+    by_seed = found.sort_values("seed", kind="stable")
+    return ordered(by_seed, rank(by_seed.method, [BASE, *METHODS])).reset_index(drop=True)
 
 
 def means(found: pandas.DataFrame, metric: str = "iou") -> pandas.DataFrame:

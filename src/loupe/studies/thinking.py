@@ -7,7 +7,7 @@ from loupe.errors import UserError
 from loupe.runs.plots import over_steps, unframed
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots
-from loupe.studies.tables import named_by, policies
+from loupe.studies.tables import named_by, ordered, policies, rank
 
 BASE = "base"
 METHODS = {
@@ -30,8 +30,8 @@ def judged(thoughts: pandas.DataFrame, table: pandas.DataFrame) -> pandas.DataFr
     if f"{SETTING}model.path" not in thoughts:
         raise UserError(f"no column {SETTING}model.path: this table has no evaluation of a trained policy")
     found = thoughts.assign(**policies(thoughts, table, BASE, METHODS))
-    rank = found.method.map([BASE, *METHODS].index)
-    return found.assign(rank=rank).sort_values(["rank", "seed"], kind="stable").drop(columns="rank")
+    by_seed = found.sort_values("seed", kind="stable")
+    return ordered(by_seed, rank(by_seed.method, [BASE, *METHODS]))
 
 
 def means(found: pandas.DataFrame, condition: str) -> pandas.DataFrame:

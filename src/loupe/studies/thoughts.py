@@ -71,8 +71,9 @@ def thoughts(rows: Rows, scenes: Mapping[str, Row]) -> dict[str, float | None]:
     questions that have answers of both kinds, with its interval.
     scenes: by the id of their question.
     """
-    named = [(row, scenes[row["id"]], thought) for row in rows if (thought := _thought(row))]
-    silent = [row for row in rows if not _thought(row)]
+    read = [(row, scenes[row["id"]], _thought(row)) for row in rows]
+    named = [(row, scene, thought) for row, scene, thought in read if thought]
+    silent = [row for row, _, thought in read if not thought]
     right = [(row, thought["asked"] == scene.asked.color) for row, scene, thought in named]
     both = {row["id"] for row in silent} & {row["id"] for row, *_ in named}
     spoken = [row for row, *_ in named if row["id"] in both]
@@ -100,12 +101,11 @@ def _thought(row: dict) -> re.Match[str] | None:
 
 
 def _places(scene: Row) -> list[str]:
-    stand = {sign.color: scene.place(sign) for sign in scene.signs}
-    return [f"{color}{stand.get(color, 0)}" for color in scene.style.colors]
+    return [f"{color}{scene.places.get(color, 0)}" for color in scene.style.colors]
 
 
 def _names_another(row: dict, scene: Row, thought: re.Match[str]) -> bool:
-    return thought["asked"] in {sign.color for sign in scene.signs} - {scene.asked.color}
+    return thought["asked"] in scene.places.keys() - {scene.asked.color}
 
 
 def _follows(row: dict, scene: Row, thought: re.Match[str]) -> bool:
