@@ -54,6 +54,8 @@ NO_VLLM = "needs vLLM (pip install -r requirements-vllm.txt)"
 NO_4_BIT = "needs the package bitsandbytes (pip install bitsandbytes)"
 LARGE = {"overrides": ["model=qwen2_5_vl_3b_lora", "model.path=null"], "group_sizes": [8, 32], "lengths": [64, 256]}
 SMALL = {"overrides": [], "group_sizes": [8], "lengths": [64]}
+RUN = ["data.n_train=64", "data.n_test=16", "data.batch_size=2", "rollout.max_new_tokens=24"]
+RUN_3B = ["model=qwen2_5_vl_3b_lora", "algorithm.optimizer.lr=3e-4", "resolution=448", *RUN]
 FEW = ["trainer.max_steps=10", "trainer.val_check_interval=10", "data.n_val=32", "data.n_test=64"]
 PARTS = {
     "environment": Part("environment", {}, {}),
@@ -70,6 +72,11 @@ PARTS = {
     "3b, 1400 px": Part("large_step", qwen("3b", 1400), NO_CUDA),
     "7b, 1024 px": Part("large_step", qwen("7b", 1024), NO_CUDA),
     "3b in 4 bits, 1024 px": Part("large_step", qwen("3b", 1024) | {"four_bit": True}, NO_CUDA),
+    "3b, a whole run": Part(
+        "whole_run",
+        {"overrides": RUN_3B, "steps": 24, "size": "3b"},
+        {"overrides": ["model=tiny_random", "algorithm.optimizer.lr=1e-3", *RUN], "steps": 24},
+    ),
     "packed and vLLM": Part("engines", LARGE, SMALL),
 }
 

@@ -18,6 +18,7 @@ import memory
 import rollout_engines
 import step
 import torch
+import whole_run as commands
 from watch import DEVICE, GIB, Watch, peak
 
 from loupe.engine import kernels, reference, update
@@ -151,10 +152,9 @@ def large_step(overrides: list[str], tokens: int, size: str | None = None, four_
     unloaded, begun = peak(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         if four_bit:  # weights become 4-bit weights when they are loaded
-            save_policy(load_policy(None, partial(qwen.build, size), dtype="bfloat16", trainable=False), Path(folder))
-            overrides = [*overrides, f"model.path={folder}", "model.four_bit=true"]
+            overrides = [*overrides, write_random(size, Path(folder)), "model.four_bit=true"]
         cfg = step.configured("data.batch_size=1", "trainer.enable_progress_bar=false", *overrides)
-        with DEVICE:  # billions of random weights take half a minute on one core
+        with DEVICE:  # as in write_random
             module = build_module(cfg)
     built, watch = time.perf_counter() - begun, watched(module, tokens)
     options = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}
@@ -174,6 +174,13 @@ def large_step(overrides: list[str], tokens: int, size: str | None = None, four_
     if size and not four_bit:
         _, found["GiB computed"] = memory.measure(partial(memory.without_contents, group), size=size)
     return found
+
+
+def write_random(size: str, folder: Path) -> str:
+    """Write a Qwen2.5-VL with random weights; returns the override that names it."""
+    with DEVICE:  # billions of random weights take minutes on one core
+        save_policy(load_policy(None, partial(qwen.build, size), dtype="bfloat16", trainable=False), folder)
+    return f"model.path={folder}"
 
 
 def watched(module, tokens: int) -> Watch:
@@ -208,6 +215,14 @@ def watched(module, tokens: int) -> Watch:
     return watch
 
 
+def whole_run(overrides: list[str], steps: int, size: str | None = None) -> dict:
+    """A training that is interrupted and resumed, and an evaluation: :mod:`whole_run`. size: as in large_step."""
+    with tempfile.TemporaryDirectory() as folder:
+        if size:
+            overrides = [*overrides, write_random(size, Path(folder) / "base")]
+        return commands.interrupted_and_resumed(Path(folder), overrides, steps)
+
+
 def engines(overrides: list[str], group_sizes: list[int], lengths: list[int]) -> dict:
     """Tokens per second of the packed decoder and of vLLM, by group size and length of the turns."""
     rows = rollout_engines.compared(overrides, group_sizes=group_sizes, lengths=lengths)
@@ -215,7 +230,7 @@ def engines(overrides: list[str], group_sizes: list[int], lengths: list[int]) ->
     return {f"{row['group']} x {row['length']}": {name: row[name] for name in rates} for row in rows}
 
 
-PARTS = {function.__name__: function for function in (environment, exact, main_job, large_step, engines)}
+PARTS = {function.__name__: function for function in (environment, exact, main_job, large_step, whole_run, engines)}
 
 if __name__ == "__main__":
     print(json.dumps(PARTS[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -88,6 +88,19 @@ def test_a_part_that_takes_too_long_is_stopped(kit):
 
 
 @pytest.mark.slow
+def test_a_whole_run(kit):
+    """By commands: training, Ctrl-C, resuming, evaluation."""
+    record = kit.gpu.run("whole_run", kit.gpu.PARTS["3b, a whole run"].cpu)
+    found = record["found"]
+    assert 12 <= found["steps before the interrupt"] < 24
+    assert found["reward"]["last"] > 0.7 and found["reward"]["evaluated"] == pytest.approx(
+        found["reward"]["last"], abs=0.1
+    )
+    with pytest.raises(RuntimeError, match="not learned, or not saved"):
+        kit.parts.whole_run([*kit.gpu.PARTS["3b, a whole run"].cpu["overrides"], "algorithm.optimizer.lr=0"], steps=4)
+
+
+@pytest.mark.slow
 def test_a_whole_step_of_the_3b_shape_on_a_cpu(kit):
     """Two of them: 36 layers in bfloat16, an adapter, random weights. Takes 11 GiB and seven minutes on one core."""
     record = kit.gpu.run("large_step", kit.gpu.PARTS["3b, 448 px"].cpu)
