@@ -5,8 +5,9 @@ python experiments/draw.py
 
 from pathlib import Path
 
-from loupe.studies import algorithms, cures, dots, effects, generalization, interfaces, mixtures, sizes, thinking
+from loupe.studies import algorithms, cures, dots, effects, interfaces, mixtures, sizes, thinking
 from loupe.studies import plots as study_plots
+from loupe.studies.boxes import GENERALIZATION, VLM_R1
 from loupe.studies.tables import results
 
 HERE = Path(__file__).resolve().parent
@@ -24,7 +25,8 @@ FIGURES = {
     "med": lambda: effects.effects_figure(results("med")),
     "mix": lambda: dots.conditions_figure(mixtures.named(results("mix")), mixtures.MIXTURE),
     "interface": lambda: dots.conditions_figure(interfaces.named(results("interface")), interfaces.INTERFACE),
-    "generalization": lambda: generalization.figure(generalization.judged(results("generalization"))),
+    "vlm_r1": lambda: VLM_R1.figure(VLM_R1.judged(results("vlm_r1"))),
+    "generalization": lambda: GENERALIZATION.figure(GENERALIZATION.judged(results("generalization"))),
     "thinking": lambda: thinking.figure(
         results("thinking", "words"), thinking.judged(results("thinking", "thoughts"), results("thinking"))
     ),

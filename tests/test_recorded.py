@@ -31,11 +31,12 @@ HELDOUT_SEED = {
     "algorithms": 13,
     "train_resolution": 14,
     "thinking": 15,
+    "rejection": 16,
 }
 """By study; the others share 3."""
 EARLIER = ("miniature", "vlm_r1")
 """Studies recorded before they were sweeps: their rows have settings and a short commit, but no command."""
-PLANNED = ()
+PLANNED = ("rejection",)
 """Studies whose commands and expectations are written, but whose runs have not all been made."""
 UNTOUCHED = [name for name in PLANNED if not (RECORDED / name / "results.csv").exists()]
 FULL_SCALE = ("model=qwen2_5_vl_3b_lora", "data=textvqa")

@@ -4,6 +4,7 @@ import torch
 from loupe.errors import UserError
 from loupe.grpo import advantages
 from loupe.grpo.advantages import (
+    accepted,
     batch_std,
     checked_estimator,
     group_mean,
@@ -29,6 +30,12 @@ def test_without_scaling():
 
 def test_without_a_baseline():
     assert no_baseline(torch.tensor([[0.0, 3.0], [2.0, 2.0]])).tolist() == [[0.0, 3.0], [2.0, 2.0]]
+
+
+def test_good_answers_are_accepted_all_alike():
+    rewards = torch.tensor([[0.0, 0.65, 1.0], [1.1, 1.1, 1.1]])
+    assert accepted(rewards).tolist() == [[0.0, 0.0, 1.0], [1.0, 1.0, 1.0]]
+    assert accepted(rewards, least=0.5).tolist() == [[0.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
 
 
 def test_leave_one_out_subtracts_the_mean_of_the_others():

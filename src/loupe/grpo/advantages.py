@@ -2,7 +2,8 @@
 
 Rewards and advantages are float32 [P, G]: each row is a group, and P counts the groups of all ranks, in the same order
 on each, so that an estimator may use the whole batch. ``algorithm.advantage._target_`` names one of these functions or
-your own. A group whose rewards are all equal gets exactly 0 from all of them but :func:`no_baseline`.
+your own. A group whose rewards are all equal gets exactly 0 from all of them but :func:`no_baseline` and
+:func:`accepted`.
 """
 
 from collections.abc import Callable
@@ -58,6 +59,15 @@ def rank(rewards: torch.Tensor) -> torch.Tensor:
 def no_baseline(rewards: torch.Tensor) -> torch.Tensor:
     """A_i = R_i: REINFORCE without a baseline."""
     return rewards
+
+
+def accepted(rewards: torch.Tensor, least: float = 1.0) -> torch.Tensor:
+    """A_i = 1 where R_i is at least ``least``, else 0: the good answers are learned from, all alike, and the others not
+    at all (RAFT, arXiv 2304.06767; step by step as in arXiv 2504.11343).
+
+    With the rewards of this project, 1 takes the answers whose accuracy is 1.
+    """
+    return (rewards >= least).float()
 
 
 def centered(rewards: torch.Tensor) -> torch.Tensor:

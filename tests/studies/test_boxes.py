@@ -2,7 +2,7 @@ import pandas
 import pytest
 
 from loupe.errors import UserError
-from loupe.studies.generalization import figure, judged, means
+from loupe.studies.boxes import GENERALIZATION, VLM_R1
 
 ADAPTER = {"setting/experiment": "generalization", "setting/seed": 1, "setting/model.lora": "{r: 8}"}
 TRAINED = [
@@ -36,7 +36,7 @@ ROWS = [
 @pytest.fixture
 def found(tmp_path):
     pandas.DataFrame([*TRAINED, *ROWS]).to_csv(tmp_path / "results.csv", index=False)
-    return judged(pandas.read_csv(tmp_path / "results.csv", dtype={"job": str}))
+    return GENERALIZATION.judged(pandas.read_csv(tmp_path / "results.csv", dtype={"job": str}))
 
 
 def test_each_policy_has_its_method_and_each_evaluation_its_kind_of_pictures(found):
@@ -56,14 +56,14 @@ def test_each_policy_has_its_method_and_each_evaluation_its_kind_of_pictures(fou
 
 
 def test_means_over_the_runs(found):
-    shown = means(found)
+    shown = GENERALIZATION.means(found)
     assert list(shown) == ["as in training", "larger canvas", "more signs", "shown larger", "runs"]
     assert shown.loc["GRPO"].tolist()[:2] == pytest.approx([0.6, 0.3])
     assert list(shown.runs) == [1, 2, 1, 1, 1, 1, 1]
 
 
 def test_every_run_is_a_dot(found):
-    (axes,) = figure(found).axes
+    (axes,) = GENERALIZATION.figure(found).axes
     assert sorted(y for line in axes.lines for y in line.get_ydata()) == sorted(found.iou)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list(dict.fromkeys(found.method))
 
@@ -71,10 +71,41 @@ def test_every_run_is_a_dot(found):
 @pytest.mark.parametrize("missing", ["setting/model.path", "greedy/iou/all"])
 def test_a_table_without_evaluations_of_boxes(missing):
     with pytest.raises(UserError, match=f"no column {missing}"):
-        judged(pandas.DataFrame(TRAINED + ROWS).drop(columns=missing))
+        GENERALIZATION.judged(pandas.DataFrame(TRAINED + ROWS).drop(columns=missing))
 
 
 def test_an_evaluation_without_a_model_of_its_own_is_of_the_base():
     default = asked(None, 0.3)
-    found = judged(pandas.DataFrame([*TRAINED, *ROWS, default]))
+    found = GENERALIZATION.judged(pandas.DataFrame([*TRAINED, *ROWS, default]))
     assert ["base", 0.3] in found[["method", "iou"]].values.tolist()
+
+
+def test_asked_as_they_were_trained():
+    """Two bases, a run that was made to answer at once, and a control; sampled answers."""
+    trained = [
+        {"job": "g", "setting/experiment": "vlm_r1", "setting/tool": "none"},
+        {"job": "n", "setting/experiment": "[vlm_r1,no_thinking]", "setting/tool": "none"},
+        {"job": "0", "setting/experiment": "vlm_r1", "setting/tool": "none", "setting/algorithm.optimizer.lr": 0.0},
+    ]
+    judged = [
+        ("g", "vlm_r1_judged", "none", 0.7),
+        ("n", "[vlm_r1_judged,no_thinking]", "none", 0.5),
+        ("0", "vlm_r1_judged", "none", 0.4),
+        (None, "vlm_r1_judged", "zoom", 0.3),
+    ]
+    rows = [
+        {
+            "job": f"judged {number}",
+            "setting/model.path": job and f"outputs/vlm_r1/{job}/model",
+            "setting/experiment": experiment,
+        }
+        | {"setting/tool": tool, "sampled/iou/all": iou, "sampled/score/all": iou}
+        for number, (job, experiment, tool, iou) in enumerate(judged)
+    ]
+    table = pandas.DataFrame([row | {"setting/seed": 111} for row in trained] + rows)
+    assert VLM_R1.judged(table, "sampled")[["method", "kind", "iou"]].values.tolist() == [
+        ["base", "with the tool", 0.3],
+        ["GRPO", "without the tool", 0.7],
+        ["GRPO", "without thinking", 0.5],
+        ["learning rate 0", "without the tool", 0.4],
+    ]
