@@ -1,15 +1,9 @@
 #!/usr/bin/env bash
-# Rejection sampling in one round and in four, and the control, for one seed: bash experiments/rejection/one_seed.sh 1001
+# Rejection sampling in four rounds for one seed: bash experiments/rejection/rounds.sh 1001
 set -euo pipefail
 seed=$1
-base=src/loupe/models/miniature
 
-answers=outputs/rejection_answers/$seed
-python src/mine.py experiment=rejection_mined tool=zoom seed=$seed paths.output_dir=$answers threads=1
-python src/sft.py -m experiment=rejection_sft seed=$seed traces=$answers threads=1
-python src/sft.py -m experiment=rejection_sft seed=$seed traces=$answers min_score=0 threads=1  # the control
-
-model=$base
+model=src/loupe/models/miniature
 for round in 1 2 3 4; do
   answers=outputs/rejection_answers/${seed}_$round
   lesson="experiment=rejection_sft seed=$seed model.path=$model traces=$answers epochs=2 threads=1"
