@@ -34,7 +34,7 @@ HELDOUT_SEED = {
     "rejection": 16,
 }
 """By study; the others share 3."""
-EARLIER = ("miniature", "vlm_r1")
+EARLIER = ("miniature",)
 """Studies recorded before they were sweeps: their rows have settings and a short commit, but no command."""
 PLANNED = ("rejection",)
 """Studies whose commands and expectations are written, but whose runs have not all been made."""
@@ -156,6 +156,9 @@ def test_the_jobs_that_a_readme_names_are_those_that_its_commands_make(name, pat
 def made_by(command):
     """The folders of the jobs of a sweep."""
     overrides = dict(override.split("=", 1) for override in shlex.split(command)[3:])
+    overrides = {
+        key: {"true": "True", "false": "False"}.get(value, value) for key, value in overrides.items()
+    }  # Hydra's
     choices = dict(OmegaConf.load(FILES / f"{experiment_file(overrides)}.yaml").hydra.sweeper.params) | overrides
     values = [
         [f"{key}={value}" for value in ([values] if str(values).startswith("[") else str(values).split(","))]
