@@ -10,6 +10,7 @@ a CUDA device, the parts run at a size for 2 CPU cores and 24 GiB, or are left o
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -95,11 +96,16 @@ def run(function: str, settings: dict) -> dict:
     """Run a part in a process of its own. Returns its record: its settings, what it found or why it failed, seconds."""
     begun = time.perf_counter()
     command = [sys.executable, str(Path(__file__).with_name("gpu_parts.py")), function, json.dumps(settings)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=os.environ | GIVE_BACK)
-        result = outcome(done)
-    except subprocess.TimeoutExpired:
-        result = {"failed": f"took longer than {SECONDS} s"}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": os.environ | GIVE_BACK}
+    with subprocess.Popen(command, start_new_session=True, **options) as process:
+        try:
+            told = process.communicate(timeout=SECONDS)
+            result = outcome(subprocess.CompletedProcess(command, process.returncode, *told))
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)  # also the commands that the part has started
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            result = {"failed": f"took longer than {SECONDS} s"}
     return {"settings": settings, **result, "took": time.perf_counter() - begun}
 
 

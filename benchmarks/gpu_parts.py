@@ -154,7 +154,7 @@ def large_step(overrides: list[str], tokens: int, size: str | None = None, four_
         if four_bit:  # weights become 4-bit weights when they are loaded
             overrides = [*overrides, write_random(size, Path(folder)), "model.four_bit=true"]
         cfg = step.configured("data.batch_size=1", "trainer.enable_progress_bar=false", *overrides)
-        with DEVICE:  # as in write_random
+        with DEVICE:  # random weights take minutes on one core
             module = build_module(cfg)
     built, watch = time.perf_counter() - begun, watched(module, tokens)
     options = {"logger": False, "enable_checkpointing": False, "limit_val_batches": 0}

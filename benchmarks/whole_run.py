@@ -5,7 +5,7 @@ Random weights cannot read signs, so the reward is something that they can learn
 nothing is to be chosen by it: there are no validation questions, and the last weights are saved.
 """
 
-import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +15,7 @@ from statistics import fmean, median
 
 from loupe.data.datamodule import LoupeDataModule
 from loupe.data.signs import signs_datamodule
+from loupe.logs.rows import METRICS, TIMING, read_rows
 from loupe.paths import PROJECT
 from loupe.records import Group, Trajectory
 
@@ -70,29 +71,30 @@ def interrupted_and_resumed(folder: Path, overrides: list[str], steps: int) -> d
         "steps before the interrupt": interrupted,
         "reward": reward,
         "largest ratio/logprob_gap": max(gaps),
-        "seconds of a step": median(row["time/step"] for row in rows(run / "timing.jsonl")),
+        "seconds of a step": median(row["time/step"] for row in rows(run / TIMING)),
     }
 
 
 def training(run: Path) -> list[dict]:
     """The rows of the training steps so far."""
-    return [row for row in rows(run / "metrics.jsonl") if "grad_norm" in row]
+    return [row for row in rows(run / METRICS) if "grad_norm" in row]
 
 
 def rows(path: Path) -> list[dict]:
-    """The rows of a jsonl file, none if it does not exist yet."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The rows of a file that is being written, none if it does not exist yet."""
+    return read_rows(path) if path.exists() else []
 
 
 def started(command: str, *arguments: str) -> subprocess.Popen:
     """``python src/<command>.py``, which finds this module."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); sys.path.insert(0, 'src'); "
-    code += f"sys.argv[0] = 'src/{command}.py'; import {command}; {command}.main()"
+    places = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": PROJECT}
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], **options)
+    line = [sys.executable, f"src/{command}.py", *arguments]
+    return subprocess.Popen(line, env=os.environ | {"PYTHONPATH": places}, **options)
 
 
 def finished(process: subprocess.Popen) -> None:
+    """Wait for a command. Raises RuntimeError if it fails."""
     told = process.communicate()[0]
     if process.returncode:
-        raise RuntimeError(f"{process.args[3:]} ended with status {process.returncode}: {told[-2000:]}")
+        raise RuntimeError(f"{process.args[1:]} ended with status {process.returncode}: {told[-2000:]}")

@@ -156,9 +156,8 @@ def test_the_jobs_that_a_readme_names_are_those_that_its_commands_make(name, pat
 def made_by(command):
     """The folders of the jobs of a sweep."""
     overrides = dict(override.split("=", 1) for override in shlex.split(command)[3:])
-    overrides = {
-        key: {"true": "True", "false": "False"}.get(value, value) for key, value in overrides.items()
-    }  # Hydra's
+    spelled = {"true": "True", "false": "False"}  # by Hydra, in the names of folders
+    overrides = {key: spelled.get(value, value) for key, value in overrides.items()}
     choices = dict(OmegaConf.load(FILES / f"{experiment_file(overrides)}.yaml").hydra.sweeper.params) | overrides
     values = [
         [f"{key}={value}" for value in ([values] if str(values).startswith("[") else str(values).split(","))]

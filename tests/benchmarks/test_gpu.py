@@ -91,11 +91,9 @@ def test_a_part_that_takes_too_long_is_stopped(kit):
 def test_a_whole_run(kit):
     """By commands: training, Ctrl-C, resuming, evaluation."""
     record = kit.gpu.run("whole_run", kit.gpu.PARTS["3b, a whole run"].cpu)
-    found = record["found"]
-    assert 12 <= found["steps before the interrupt"] < 24
-    assert found["reward"]["last"] > 0.7 and found["reward"]["evaluated"] == pytest.approx(
-        found["reward"]["last"], abs=0.1
-    )
+    assert 12 <= record["found"]["steps before the interrupt"] < 24
+    reward = record["found"]["reward"]
+    assert reward["last"] > 0.7 and reward["evaluated"] == pytest.approx(reward["last"], abs=0.1)
     with pytest.raises(RuntimeError, match="not learned, or not saved"):
         kit.parts.whole_run([*kit.gpu.PARTS["3b, a whole run"].cpu["overrides"], "algorithm.optimizer.lr=0"], steps=4)
 

@@ -86,11 +86,13 @@ def test_asked_as_they_were_trained():
         {"job": "g", "setting/experiment": "vlm_r1", "setting/tool": "none"},
         {"job": "n", "setting/experiment": "[vlm_r1,no_thinking]", "setting/tool": "none"},
         {"job": "0", "setting/experiment": "vlm_r1", "setting/tool": "none", "setting/algorithm.optimizer.lr": 0.0},
+        {"job": "s", "setting/experiment": "vlm_r1", "setting/tool": "none", "setting/algorithm.optimizer.lr": 3e-4},
     ]
     judged = [
         ("g", "vlm_r1_judged", "none", 0.7),
         ("n", "[vlm_r1_judged,no_thinking]", "none", 0.5),
         ("0", "vlm_r1_judged", "none", 0.4),
+        ("s", "vlm_r1_judged", "none", 0.6),
         (None, "vlm_r1_judged", "zoom", 0.3),
     ]
     rows = [
@@ -107,5 +109,6 @@ def test_asked_as_they_were_trained():
         ["base", "with the tool", 0.3],
         ["GRPO", "without the tool", 0.7],
         ["GRPO", "without thinking", 0.5],
+        ["GRPO", "without the tool", 0.6],
         ["learning rate 0", "without the tool", 0.4],
     ]

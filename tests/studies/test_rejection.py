@@ -12,7 +12,7 @@ def test_every_run_has_its_method():
         {"setting/experiment": "rejection_sft", "setting/min_score": 0.0},
         {"setting/experiment": "rejection_rounds"},
         {"setting/experiment": "rejection", "setting/algorithm": "raft", "setting/algorithm.loss._target_": DAPO},
-        {"setting/experiment": "rejection_sft"},
+        {"setting/experiment": "rejection_sft", "setting/min_score": 0.5},
         {"setting/experiment": "rejection", "setting/algorithm": "raft"},
         {"setting/experiment": "rejection", "setting/algorithm": "grpo"},
     ]

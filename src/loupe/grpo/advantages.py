@@ -62,10 +62,10 @@ def no_baseline(rewards: torch.Tensor) -> torch.Tensor:
 
 
 def accepted(rewards: torch.Tensor, least: float = 1.0) -> torch.Tensor:
-    """A_i = 1 where R_i is at least ``least``, else 0: the good answers are learned from, all alike, and the others not
-    at all (RAFT, arXiv 2304.06767; step by step as in arXiv 2504.11343).
+    """A_i = 1 where R_i is at least ``least``, else 0: all good answers are learned from alike, the others not at all
+    (RAFT, arXiv 2304.06767; step by step as in arXiv 2504.11343).
 
-    With the rewards of this project, 1 takes the answers whose accuracy is 1.
+    With ``reward=no_tool_bonus``, 1 takes the answers whose accuracy is 1; with ``iou``, every well-formed one.
     """
     return (rewards >= least).float()
 

@@ -17,7 +17,7 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class BoxStudy:
-    """What a study compares: policies by what made them, and kinds of evaluations, ``usual`` or one of ``kinds``.
+    """The methods and the kinds of evaluations that a study compares; an evaluation of no kind is the ``usual`` one.
 
     methods, kinds: as ``tables.named_by`` reads them. colors: of the base and the methods.
     """
@@ -45,18 +45,18 @@ class BoxStudy:
         return ordered(by_seed, rank(by_seed.method, [BASE, *self.methods])).reset_index(drop=True)
 
     def means(self, found: pandas.DataFrame, metric: str = "iou") -> pandas.DataFrame:
-        """The mean over the runs of each method, a column for each kind; ``runs``: how many there are."""
+        """The mean over the runs of each method, a column for each kind; ``runs``: how many, in the kind with most."""
         table = found.pivot_table(metric, "method", "kind", sort=False)
         runs = found.groupby("method").seed.nunique()
         return table[[kind for kind in (self.usual, *self.kinds) if kind in table]].assign(runs=runs.clip(lower=1))
 
-    def figure(self, found: pandas.DataFrame, metric: str = "iou", label: str = "mean IoU, greedy") -> Figure:
+    def figure(self, found: pandas.DataFrame, title: str = "mean IoU, greedy, held-out pictures") -> Figure:
         """Every run as a dot, by kind and method."""
         colors = dict(zip([BASE, *self.methods], self.colors, strict=True))
         made = Figure(figsize=(11, 4.2), layout="constrained")
         axes = made.subplots()
-        dots(axes, ordered(found, rank(found.kind, [self.usual, *self.kinds])), "kind", metric, "method", colors)
-        unframed(axes, title=f"{label}, held-out pictures")
+        dots(axes, ordered(found, rank(found.kind, [self.usual, *self.kinds])), "kind", "iou", "method", colors)
+        unframed(axes, title=title)
         axes.legend(frameon=False, ncols=4, fontsize="small")
         return made
 
@@ -84,7 +84,7 @@ GENERALIZATION = BoxStudy(
 VLM_R1 = BoxStudy(
     methods={
         "GRPO": {"experiment": "vlm_r1"},
-        "learning rate 0": {"algorithm.optimizer.lr": "^0"},
+        "learning rate 0": {"algorithm.optimizer.lr": r"^0(?:\.0*)?$"},
         "shuffled advantages": {"algorithm.shuffle_advantages": "(?i)true"},
     },
     colors=("#888888", "#0072B2", "#E69F00", "#D55E00"),

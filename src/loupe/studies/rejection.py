@@ -13,7 +13,7 @@ METHODS = {
     "RAFT, tokens alike": {"algorithm": "^raft$", "algorithm.loss._target_": "DAPO$"},
     "four rounds": {"experiment": "^rejection_rounds$"},
     "one round": {"experiment": "^rejection_sft$"},
-    "all answers": {"experiment": "^rejection_sft$", "min_score": "^0"},
+    "all answers": {"experiment": "^rejection_sft$", "min_score": r"^0(?:\.0*)?$"},
 }
 """As ``tables.named_by`` reads them; the rounds are those of rejection sampling."""
 
