@@ -10,7 +10,7 @@ from loupe.errors import UserError
 from loupe.runs.plots import unframed
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots
-from loupe.studies.tables import Methods, named_by, ordered, policies, rank
+from loupe.studies.tables import ZERO, Methods, named_by, ordered, policies, rank
 
 BASE = "base"
 
@@ -84,7 +84,7 @@ GENERALIZATION = BoxStudy(
 VLM_R1 = BoxStudy(
     methods={
         "GRPO": {"experiment": "vlm_r1"},
-        "learning rate 0": {"algorithm.optimizer.lr": r"^0(?:\.0*)?$"},
+        "learning rate 0": {"algorithm.optimizer.lr": ZERO},
         "shuffled advantages": {"algorithm.shuffle_advantages": "(?i)true"},
     },
     colors=("#888888", "#0072B2", "#E69F00", "#D55E00"),

@@ -4,7 +4,7 @@ import pandas
 
 from loupe.errors import UserError
 from loupe.runs.sweeps import SETTING
-from loupe.studies.tables import named_by, ordered, rank
+from loupe.studies.tables import ZERO, named_by, ordered, rank
 
 METHOD = f"{SETTING}method"
 METHODS = {
@@ -13,7 +13,7 @@ METHODS = {
     "RAFT, tokens alike": {"algorithm": "^raft$", "algorithm.loss._target_": "DAPO$"},
     "four rounds": {"experiment": "^rejection_rounds$"},
     "one round": {"experiment": "^rejection_sft$"},
-    "all answers": {"experiment": "^rejection_sft$", "min_score": r"^0(?:\.0*)?$"},
+    "all answers": {"experiment": "^rejection_sft$", "min_score": ZERO},
 }
 """As ``tables.named_by`` reads them; the rounds are those of rejection sampling."""
 

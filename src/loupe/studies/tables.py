@@ -12,6 +12,8 @@ from loupe.runs.sweeps import SETTING
 
 RECORDED = PROJECT / "experiments"
 RUN = ("job", "commit", "command")  # the columns that, with the settings, say which run a row is about
+ZERO = r"^0(?:\.0*)?$"
+"""What :func:`named_by` reads as a setting of 0."""
 PRESET = {"rollout.balance": "1", "rollout.learn_forced": "winning"}
 """The settings of ``rollout=balanced``."""
 Methods = Mapping[str, Mapping[str, str]]

@@ -7,14 +7,14 @@ from loupe.errors import UserError
 from loupe.runs.plots import over_steps, unframed
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots
-from loupe.studies.tables import named_by, ordered, policies, rank
+from loupe.studies.tables import ZERO, named_by, ordered, policies, rank
 
 BASE = "base"
 METHODS = {
     "GRPO": {"experiment": "^thinking$"},
     "GRPO, not allowed to think": {"experiment": "silent"},
     "shuffled advantages": {"algorithm.shuffle_advantages": "(?i)true"},
-    "learning rate 0": {"algorithm.optimizer.lr": "^0"},
+    "learning rate 0": {"algorithm.optimizer.lr": ZERO},
 }
 COLORS = dict(zip(METHODS, ("#0072B2", "#D55E00", "#E69F00", "#888888"), strict=True))
 CONDITIONS = {"greedy": "#0072B2", "sampled": "#56B4E9", "silent": "#D55E00", "thoughtful": "#009E73"}
