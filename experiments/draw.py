@@ -5,7 +5,7 @@ python experiments/draw.py
 
 from pathlib import Path
 
-from loupe.studies import algorithms, cures, dots, effects, interfaces, mixtures, sizes, thinking
+from loupe.studies import algorithms, cures, dots, effects, interfaces, mixtures, rejection, sizes, thinking
 from loupe.studies import plots as study_plots
 from loupe.studies.boxes import GENERALIZATION, VLM_R1
 from loupe.studies.tables import results
@@ -31,6 +31,7 @@ FIGURES = {
         results("thinking", "words"), thinking.judged(results("thinking", "thoughts"), results("thinking"))
     ),
     "algorithms": lambda: dots.conditions_figure(algorithms.named(results("algorithms")), algorithms.CONDITION),
+    "rejection": lambda: dots.conditions_figure(rejection.named(results("rejection")), rejection.METHOD),
     "train_resolution": lambda: dots.conditions_figure(sizes.named(results("train_resolution")), sizes.SIZE),
     "advantages": lambda: study_plots.advantages_figure(results("advantages")),
     "resolution": lambda: study_plots.panels_by_part(

@@ -16,7 +16,13 @@ from loupe.studies import tables
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-PAPERS = {"med": "2602.01334", "generalization": "2504.07615", "thinking": "2504.07615", "vlm_r1": "2504.07615"}
+PAPERS = {
+    "med": "2602.01334",
+    "generalization": "2504.07615",
+    "thinking": "2504.07615",
+    "vlm_r1": "2504.07615",
+    "rejection": "2504.11343",
+}
 """The paper whose question a notebook asks, where it is another one."""
 
 
