@@ -40,7 +40,7 @@ def test_without_room_for_its_page_a_job_ends_well_and_says_so(whole, tmp_path, 
     at = next(i for i, (kind, name) in enumerate(changes(whole[entry])) if kind == "write" and name.startswith(PAGE))
     job = Job(entry, tmp_path / "run")
     assert job.run(AtChange(job.folder, at + 1, torn=True, full=True)) == 0
-    assert "no page: [Errno 28] No space left on device" in job.output.read_text()
+    assert f"no page: cannot write {job.folder}/report.html: No space left on device" in job.output.read_text()
     assert_same(job.folder, whole[entry])
 
 
