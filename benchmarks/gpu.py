@@ -101,11 +101,11 @@ def run(function: str, settings: dict) -> dict:
         try:
             told = process.communicate(timeout=SECONDS)
             result = outcome(subprocess.CompletedProcess(command, process.returncode, *told))
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)  # also the commands that the part has started
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
+        except subprocess.TimeoutExpired:
             result = {"failed": f"took longer than {SECONDS} s"}
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # also the commands that the part has started
     return {"settings": settings, **result, "took": time.perf_counter() - begun}
 
 

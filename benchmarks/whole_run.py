@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import compress
 from pathlib import Path
 from statistics import fmean, median
 
@@ -35,8 +36,7 @@ def without_validation(**settings: object) -> LoupeDataModule:
 
 def even(trajectory: Trajectory, group: Group) -> float:
     """The share of sampled tokens whose id is even."""
-    ids = [token for token, sampled in zip(trajectory.ids, trajectory.sampled, strict=True) if sampled]
-    return sum(token % 2 == 0 for token in ids) / len(ids)
+    return sum(token % 2 == 0 for token in compress(trajectory.ids, trajectory.sampled)) / trajectory.n_sampled
 
 
 def interrupted_and_resumed(folder: Path, overrides: list[str], steps: int) -> dict:

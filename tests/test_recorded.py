@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import compose_config
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from loupe.paths import CONF, PROJECT
@@ -156,15 +157,16 @@ def test_the_jobs_that_a_readme_names_are_those_that_its_commands_make(name, pat
 def made_by(command):
     """The folders of the jobs of a sweep."""
     overrides = dict(override.split("=", 1) for override in shlex.split(command)[3:])
-    spelled = {"true": "True", "false": "False"}  # by Hydra, in the names of folders
-    overrides = {key: spelled.get(value, value) for key, value in overrides.items()}
     choices = dict(OmegaConf.load(FILES / f"{experiment_file(overrides)}.yaml").hydra.sweeper.params) | overrides
-    values = [
-        [f"{key}={value}" for value in ([values] if str(values).startswith("[") else str(values).split(","))]
-        for key, values in choices.items()
-        if key not in SAME_JOB
-    ]
+    asked = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in choices.items()])
+    distinct = [override for override in asked if override.key_or_group not in SAME_JOB]
+    values = [[f"{override.get_key_element()}={value}" for value in spelled(override)] for override in distinct]
     return [short_hash(",".join(sorted(job))) for job in itertools.product(*values)]
+
+
+def spelled(override):
+    """Its values, as Hydra writes them in the names of folders: ``True``, ``0.0003``."""
+    return override.sweep_string_iterator() if override.is_sweep_override() else [override.get_value_element_as_str()]
 
 
 def experiment_file(overrides):

@@ -100,8 +100,10 @@ def test_asked_as_they_were_trained():
             "job": f"judged {number}",
             "setting/model.path": job and f"outputs/vlm_r1/{job}/model",
             "setting/experiment": experiment,
+            "setting/tool": tool,
+            "sampled/iou/all": iou,
+            "sampled/score/all": iou,
         }
-        | {"setting/tool": tool, "sampled/iou/all": iou, "sampled/score/all": iou}
         for number, (job, experiment, tool, iou) in enumerate(judged)
     ]
     table = pandas.DataFrame([row | {"setting/seed": 111} for row in trained] + rows)

@@ -10,7 +10,7 @@ from loupe.errors import UserError
 from loupe.runs.plots import unframed
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots
-from loupe.studies.tables import ZERO, Methods, named_by, ordered, policies, rank
+from loupe.studies.tables import ZERO, Methods, by_method, named_by, ordered, policies, rank
 
 BASE = "base"
 
@@ -41,8 +41,7 @@ class BoxStudy:
         made = policies(rows, table, BASE, self.methods)
         kinds = named_by(rows, self.usual, self.kinds)
         found = rows[list(columns.values())].assign(method=made.method, seed=made.seed, kind=kinds)
-        by_seed = found.sort_values("seed", kind="stable")
-        return ordered(by_seed, rank(by_seed.method, [BASE, *self.methods])).reset_index(drop=True)
+        return by_method(found, [BASE, *self.methods]).reset_index(drop=True)
 
     def means(self, found: pandas.DataFrame, metric: str = "iou") -> pandas.DataFrame:
         """The mean over the runs of each method, a column for each kind; ``runs``: how many, in the kind with most."""

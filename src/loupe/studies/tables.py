@@ -96,6 +96,12 @@ def ordered(table: pandas.DataFrame, places: pandas.Series) -> pandas.DataFrame:
     return table.iloc[places.to_numpy().argsort(kind="stable")]
 
 
+def by_method(found: pandas.DataFrame, methods: Sequence[str]) -> pandas.DataFrame:
+    """The rows by their ``method``, in the order of ``methods``, those of each by ``seed``."""
+    by_seed = found.sort_values("seed", kind="stable")
+    return ordered(by_seed, rank(by_seed.method, methods))
+
+
 def with_preset(table: pandas.DataFrame) -> pandas.DataFrame:
     """The same rows, with the single settings of those that have ``rollout=balanced``."""
     if f"{SETTING}rollout" not in table:

@@ -7,7 +7,7 @@ from loupe.errors import UserError
 from loupe.runs.plots import over_steps, unframed
 from loupe.runs.sweeps import SETTING
 from loupe.studies.dots import dots
-from loupe.studies.tables import ZERO, named_by, ordered, policies, rank
+from loupe.studies.tables import ZERO, by_method, named_by, policies
 
 BASE = "base"
 METHODS = {
@@ -30,8 +30,7 @@ def judged(thoughts: pandas.DataFrame, table: pandas.DataFrame) -> pandas.DataFr
     if f"{SETTING}model.path" not in thoughts:
         raise UserError(f"no column {SETTING}model.path: this table has no evaluation of a trained policy")
     found = thoughts.assign(**policies(thoughts, table, BASE, METHODS))
-    by_seed = found.sort_values("seed", kind="stable")
-    return ordered(by_seed, rank(by_seed.method, [BASE, *METHODS]))
+    return by_method(found, [BASE, *METHODS])
 
 
 def means(found: pandas.DataFrame, condition: str) -> pandas.DataFrame:
